@@ -1,0 +1,6 @@
+//! Quickbeam: durable workflows between domains that share neither a database, nor an operator, nor trust.
+//!
+//! `ARCHITECTURE.md` is the map. Imports run one way: `web, wire → actors → domains`, `actors → store`.
+
+pub mod clock;
+pub mod store;

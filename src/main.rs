@@ -1,0 +1,3 @@
+//! The `quickbeam` binary.
+
+fn main() {}

@@ -1,0 +1,203 @@
+//! Keys: tuples of text, bytes and numbers, encoded so that byte order is tuple order.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// A key of the store: any bytes, compared byte by byte.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Key(Bytes);
+
+/// Ends a text or bytes part. Inside one, the bytes 0 and 1 are written as `ESCAPE 1` and `ESCAPE 2`, so that no part
+/// holds an `END` and the order of parts stays that of their bytes, whatever comes behind them.
+const END: u8 = 0x00;
+const ESCAPE: u8 = 0x01;
+
+impl Key {
+    /// The key of these very bytes.
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// Starts a tuple.
+    pub fn build() -> Builder {
+        Builder(Vec::with_capacity(64))
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub fn starts_with(&self, prefix: &Key) -> bool {
+        self.0.starts_with(&prefix.0)
+    }
+
+    /// The smallest key above this one.
+    pub fn successor(&self) -> Self {
+        let mut bytes = Vec::with_capacity(self.0.len() + 1);
+        bytes.extend_from_slice(&self.0);
+        bytes.push(0);
+        Self(bytes.into())
+    }
+
+    /// The smallest key above all that begin with this one. The empty prefix has none but a key of `0xff` bytes longer
+    /// than any that is stored.
+    pub fn after_prefix(&self) -> Self {
+        let mut bytes = self.0.to_vec();
+        while let Some(last) = bytes.pop() {
+            if last < 0xff {
+                bytes.push(last + 1);
+                return Self(bytes.into());
+            }
+        }
+        Self(vec![0xff; 64].into())
+    }
+
+    /// Reads the parts of a tuple after `prefix`.
+    pub fn parts_after(&self, prefix: &Key) -> Parts<'_> {
+        Parts(self.0.strip_prefix(prefix.as_bytes()).unwrap_or(&[]))
+    }
+
+    /// Reads all parts of a tuple.
+    pub fn parts(&self) -> Parts<'_> {
+        Parts(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.0.escape_ascii())
+    }
+}
+
+/// Writes a tuple part by part.
+#[derive(Debug, Clone)]
+pub struct Builder(Vec<u8>);
+
+impl Builder {
+    pub fn text(self, part: &str) -> Self {
+        self.bytes(part.as_bytes())
+    }
+
+    pub fn bytes(mut self, part: &[u8]) -> Self {
+        for &byte in part {
+            match byte {
+                END | ESCAPE => self.0.extend_from_slice(&[ESCAPE, byte + 1]),
+                _ => self.0.push(byte),
+            }
+        }
+        self.0.push(END);
+        self
+    }
+
+    pub fn number(mut self, part: u64) -> Self {
+        self.0.extend_from_slice(&part.to_be_bytes());
+        self
+    }
+
+    /// One byte as it is, to tell areas apart.
+    pub fn tag(mut self, part: u8) -> Self {
+        self.0.push(part);
+        self
+    }
+
+    /// Parts that are already encoded.
+    pub fn raw(mut self, parts: &[u8]) -> Self {
+        self.0.extend_from_slice(parts);
+        self
+    }
+
+    pub fn done(self) -> Key {
+        Key(self.0.into())
+    }
+}
+
+/// Reads a tuple part by part, in the order in which it was written. `None` when the bytes are not such a part.
+#[derive(Debug, Clone, Copy)]
+pub struct Parts<'a>(&'a [u8]);
+
+impl<'a> Parts<'a> {
+    pub fn bytes(&mut self) -> Option<Vec<u8>> {
+        let end = self.0.iter().position(|&byte| byte == END)?;
+        let (written, rest) = (&self.0[..end], &self.0[end + 1..]);
+        let mut part = Vec::with_capacity(written.len());
+        let mut bytes = written.iter();
+        while let Some(&byte) = bytes.next() {
+            part.push(if byte == ESCAPE { bytes.next()?.checked_sub(1)? } else { byte });
+        }
+        self.0 = rest;
+        Some(part)
+    }
+
+    pub fn text(&mut self) -> Option<String> {
+        String::from_utf8(self.bytes()?).ok()
+    }
+
+    pub fn number(&mut self) -> Option<u64> {
+        let (number, rest) = self.0.split_first_chunk::<8>()?;
+        self.0 = rest;
+        Some(u64::from_be_bytes(*number))
+    }
+
+    pub fn tag(&mut self) -> Option<u8> {
+        let (&tag, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(tag)
+    }
+
+    /// What has not been read yet.
+    pub fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+    struct Tuple(String, Vec<u8>, u64);
+
+    impl Tuple {
+        fn key(&self) -> Key {
+            Key::build().text(&self.0).bytes(&self.1).number(self.2).done()
+        }
+    }
+
+    fn tuples() -> impl Strategy<Value = Tuple> {
+        (
+            "[a\\x00\\x01b]{0,3}",
+            prop::collection::vec(prop_oneof![Just(0), Just(1), Just(255), any::<u8>()], 0..4),
+            any::<u64>(),
+        )
+            .prop_map(|(text, bytes, number)| Tuple(text, bytes, number))
+    }
+
+    proptest! {
+        #[test]
+        fn byte_order_is_tuple_order(left in tuples(), right in tuples()) {
+            prop_assert_eq!(left.key().cmp(&right.key()), left.cmp(&right));
+        }
+
+        #[test]
+        fn parts_read_back(tuple in tuples()) {
+            let key = tuple.key();
+            let mut parts = key.parts();
+            prop_assert_eq!(parts.text().unwrap(), tuple.0);
+            prop_assert_eq!(parts.bytes().unwrap(), tuple.1);
+            prop_assert_eq!(parts.number().unwrap(), tuple.2);
+            prop_assert!(parts.rest().is_empty());
+        }
+
+        #[test]
+        fn a_prefix_span_holds_what_begins_with_it(prefix in prop::collection::vec(any::<u8>(), 1..4), tail in prop::collection::vec(any::<u8>(), 0..4), other in prop::collection::vec(any::<u8>(), 0..6)) {
+            let from = Key::from_bytes(prefix.clone());
+            let to = from.after_prefix();
+            let inside = Key::from_bytes([prefix.clone(), tail].concat());
+            prop_assert!(from <= inside && inside < to);
+            let other = Key::from_bytes(other);
+            prop_assert_eq!(from <= other && other < to, other.starts_with(&from));
+        }
+    }
+}
