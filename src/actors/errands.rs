@@ -1,0 +1,134 @@
+//! Errands: what an actor asks to be done outside, as data; and the runner that sees them done.
+//!
+//! The runner starts what is stored, by due time and a bounded number at once, and hands each report to its actor. A
+//! row is gone only with the turn that took the report, so that a crash anywhere between means that it is done again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::layout;
+use super::record::{self, Waiting};
+use super::runtime::Runtime;
+use crate::store::{Change, Key, Row, Span};
+
+/// How many errands are read from the store in one go.
+const PAGE: usize = 256;
+/// How long the runner waits before it offers a report again to an actor that could not take it.
+const OFFER_AGAIN: Duration = Duration::from_millis(500);
+
+/// Something to be done outside, at least once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Errand {
+    /// Sends an activity of ours, named by its local ulid, as queue entry `entry` of an outbox.
+    Deliver { activity: String, to: Recipient, entry: u64, #[serde(default)] attempt: u32 },
+    /// Posts JSON to a URL of the operator's choosing, with `key` as its idempotency key.
+    Webhook { url: String, body: serde_json::Value, key: String },
+}
+
+/// Where an activity goes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recipient {
+    /// An inbox whose address is known.
+    Inbox(String),
+    /// An actor whose document says which inbox it has.
+    Actor(String),
+}
+
+/// What came of an errand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Report {
+    /// The other side answered with this status.
+    Answered { status: u16, #[serde(default)] detail: String, #[serde(default)] retry_after: Option<Duration> },
+    /// Nobody answered: refused, timed out, or the address is not allowed.
+    Unreachable { reason: String },
+    /// It can never be done, whoever tries: what it names is gone or not permitted.
+    Impossible { reason: String },
+}
+
+/// The port through which errands leave; handed in by `node.rs`.
+pub trait Outside: Send + Sync + 'static {
+    fn perform(&self, errand: Errand) -> BoxFuture<'static, Report>;
+}
+
+/// Runs errands on the arbiter where it was started.
+pub(super) struct Runner {
+    runtime: Arc<Runtime>,
+    outside: Arc<dyn Outside>,
+    room: Arc<Semaphore>,
+    running: Mutex<BTreeSet<Key>>,
+}
+
+impl Runner {
+    /// Follows the stored errands until the runtime stops.
+    pub(super) async fn run(runtime: Arc<Runtime>, outside: Arc<dyn Outside>) {
+        let room = Arc::new(Semaphore::new(runtime.limits.errands_in_flight));
+        let runner = Arc::new(Self { runtime, outside, room, running: Mutex::default() });
+        let mut changes = runner.runtime.engine.changes(&layout::errands());
+        runner.start_stored().await;
+        while let Some(change) = changes.recv().await {
+            match change {
+                Change::Put(keys) => {
+                    for key in keys {
+                        runner.clone().start(key).await;
+                    }
+                }
+                Change::Missed => runner.start_stored().await,
+            }
+        }
+    }
+
+    async fn start_stored(self: &Arc<Self>) {
+        let all = Span::prefix(&layout::errands(), PAGE);
+        let mut span = all.clone();
+        loop {
+            let Ok(page) = self.runtime.engine.range(span).await else { return };
+            let Some(last) = page.last() else { return };
+            span = all.clone().after(&last.key);
+            for Row { key, .. } in page {
+                self.clone().start(key).await;
+            }
+        }
+    }
+
+    /// Waits for room, then sees one errand through in a task of its own.
+    async fn start(self: Arc<Self>, key: Key) {
+        if !self.running.lock().insert(key.clone()) {
+            return;
+        }
+        let Ok(place) = self.room.clone().acquire_owned().await else { return };
+        actix_rt::spawn(async move {
+            self.see_through(&key).await;
+            self.running.lock().remove(&key);
+            drop(place);
+        });
+    }
+
+    async fn see_through(&self, key: &Key) {
+        let Some((_, actor)) = layout::errand_parts(key) else { return };
+        let Ok(Some(row)) = self.runtime.engine.get(key).await else { return };
+        let errand = record::decode::<Waiting>(&row.value).and_then(|waiting| record::decode::<Errand>(&waiting.body));
+        let report = match errand {
+            Ok(errand) => self.outside.perform(errand).await,
+            Err(error) => {
+                warn!(%actor, %error, "a stored errand cannot be read");
+                Report::Impossible { reason: format!("the stored errand cannot be read: {error}") }
+            }
+        };
+        while !self.runtime.registry().report(&actor, key, report.clone()).await {
+            if self.runtime.is_stopping() {
+                return;
+            }
+            self.runtime.clock.sleep(OFFER_AGAIN).await;
+        }
+    }
+}

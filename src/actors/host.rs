@@ -1,0 +1,284 @@
+//! The shell that runs one actor of any kind on actix: work in, decide, apply, commit, and only then tell.
+//!
+//! ```text
+//! loading ──rebuilt──▶ serving ──panic, or a batch that did not land──▶ falling ──all turns settled──▶ gone
+//!    └─ damaged ─▶ failed    └──────────── idle, nothing in flight ────────────▶ gone
+//! ```
+//! A panic is caught here and never unwinds through actix, which would close the mailbox for ever; state that a panic
+//! or a lost batch may have spoilt is thrown away, and the next life is rebuilt from the journal.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
+use actix_rt::ArbiterHandle;
+use futures_util::FutureExt;
+use tokio::sync::oneshot;
+use tracing::{error, warn};
+
+use super::ask::{AskError, Once, Reply};
+use super::entity::Entity;
+use super::errands::Report;
+use super::layout;
+use super::life::{Life, RebuildError};
+use super::prepare::{Prepared, Work, prepare};
+use super::registry::Seat;
+use super::runtime::{Counters, Runtime};
+use super::turns::Flight;
+use crate::store::{Batch, Fence, Key, Outcome, ReadError, Row, Span};
+
+/// Message rows read in one go when some wait that were not handed in.
+const BACKLOG_PAGE: usize = 64;
+/// How long to wait before an actor is rebuilt again after the store could not be read.
+const REBUILD_AGAIN: Duration = Duration::from_millis(500);
+
+/// What can be handed to a shell.
+pub(super) enum Tell<E: Entity> {
+    Ask { command: E::Command, once: Option<Once>, reply: Reply<E::Reply, E::Rejection> },
+    Wake(Vec<Key>),
+    Timer(Key, oneshot::Sender<bool>),
+    Errand(Key, Report, oneshot::Sender<bool>),
+    Retire,
+}
+
+impl<E: Entity> Message for Tell<E> {
+    type Result = ();
+}
+
+/// The way to a shell for those who do not know its kind.
+pub(super) trait Door: Send + Sync {
+    fn wake(&self, keys: Vec<Key>);
+    fn fire(&self, key: Key, done: oneshot::Sender<bool>);
+    fn report(&self, key: Key, report: Report, done: oneshot::Sender<bool>);
+    fn retire(&self);
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<E: Entity> Door for Addr<Host<E>> {
+    fn wake(&self, keys: Vec<Key>) {
+        self.do_send(Tell::Wake(keys));
+    }
+
+    fn fire(&self, key: Key, done: oneshot::Sender<bool>) {
+        self.do_send(Tell::Timer(key, done));
+    }
+
+    fn report(&self, key: Key, report: Report, done: oneshot::Sender<bool>) {
+        self.do_send(Tell::Errand(key, report, done));
+    }
+
+    fn retire(&self) {
+        self.do_send(Tell::Retire);
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// How far the message rows that were not handed in have been read.
+enum Backlog {
+    /// Not to be looked at yet: the life before ended badly a moment ago.
+    Held,
+    Reading { after: Option<Key> },
+    Clear,
+}
+
+pub(super) struct Host<E: Entity> {
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) seat: Arc<Seat>,
+    pub(super) life: Option<Life<E>>,
+    pub(super) queue: VecDeque<Work<E>>,
+    pub(super) flights: VecDeque<Flight<E>>,
+    pub(super) fence: Fence,
+    backlog: Backlog,
+    /// A read for the next turn is under way.
+    pub(super) reading: bool,
+    /// Why this life ends, once it does.
+    pub(super) falling: Option<AskError<E::Rejection>>,
+    pub(super) left: bool,
+}
+
+impl<E: Entity> Host<E> {
+    /// Starts the shell on an arbiter and gives the way to it.
+    pub(super) fn open(runtime: Arc<Runtime>, arbiter: &ArbiterHandle, seat: Arc<Seat>) -> Box<dyn Door> {
+        Box::new(Self::start_in_arbiter(arbiter, move |_| Self {
+            fence: runtime.fence(),
+            runtime,
+            seat,
+            life: None,
+            queue: VecDeque::new(),
+            flights: VecDeque::new(),
+            backlog: Backlog::Held,
+            reading: false,
+            falling: None,
+            left: false,
+        }))
+    }
+}
+
+impl<E: Entity> Actor for Host<E> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        Counters::add(&self.runtime.counters.activations);
+        self.load(ctx);
+    }
+}
+
+impl<E: Entity> Handler<Tell<E>> for Host<E> {
+    type Result = ();
+
+    fn handle(&mut self, tell: Tell<E>, ctx: &mut Self::Context) {
+        match tell {
+            Tell::Ask { command, once, reply } => self.queue.push_back(Work::Ask { command, once, reply }),
+            Tell::Timer(key, done) => self.queue.push_back(Work::Timer(key, done)),
+            Tell::Errand(key, report, done) => self.queue.push_back(Work::Errand(key, report, done)),
+            Tell::Wake(keys) if matches!(self.backlog, Backlog::Clear) => {
+                self.queue.extend(keys.into_iter().map(Work::Message));
+            }
+            // They come with the backlog, in their order.
+            Tell::Wake(keys) => self.seat.put_back(keys.len()),
+            Tell::Retire => return self.retire(ctx),
+        }
+        self.pump(ctx);
+    }
+}
+
+/// A shell that ends in any other way than its own (a bug in it, an arbiter that went down) must not keep its seat.
+impl<E: Entity> Drop for Host<E> {
+    fn drop(&mut self) {
+        if !self.left {
+            self.runtime.registry().dropped(&self.seat);
+        }
+    }
+}
+
+impl<E: Entity> Host<E> {
+    fn load(&mut self, ctx: &mut Context<Self>) {
+        let (runtime, seat) = (self.runtime.clone(), self.seat.clone());
+        let rebuilt = async move {
+            runtime.well().await;
+            if seat.after_failure {
+                settle_earlier(&runtime).await;
+            }
+            Life::<E>::rebuild(&runtime.engine, &seat.id).await
+        };
+        ctx.spawn(rebuilt.into_actor(self).map(|rebuilt, host, ctx| host.rebuilt(rebuilt, ctx)));
+    }
+
+    fn rebuilt(&mut self, rebuilt: Result<Life<E>, RebuildError>, ctx: &mut Context<Self>) {
+        match rebuilt {
+            Ok(life) => {
+                self.life = Some(life);
+                ctx.run_later(self.seat.hold, |host, ctx| {
+                    host.backlog = Backlog::Reading { after: None };
+                    host.pump(ctx);
+                });
+                self.pump(ctx);
+            }
+            Err(RebuildError::Store(error)) => {
+                warn!(actor = %self.seat.id, %error, "the actor could not be read, trying again");
+                ctx.run_later(REBUILD_AGAIN, |host, ctx| host.load(ctx));
+            }
+            Err(damage) => {
+                error!(actor = %self.seat.id, %damage, "the actor cannot be rebuilt and is left as it is");
+                self.runtime.registry().fail(&self.seat, damage.to_string());
+                self.falling = Some(AskError::Damaged(damage.to_string()));
+                self.leave(ctx);
+            }
+        }
+    }
+
+    /// Takes turns until there is nothing to do, a read is needed, or enough turns are in flight.
+    pub(super) fn pump(&mut self, ctx: &mut Context<Self>) {
+        loop {
+            if self.falling.is_some() || self.reading || self.flights.len() >= self.runtime.limits.turns_in_flight {
+                return;
+            }
+            let Some(life) = &self.life else { return };
+            let Some(work) = self.queue.pop_front() else { return self.read_backlog(ctx) };
+            let slack = life.flying.deleting();
+            let mut prepared = Box::pin(prepare(self.runtime.engine.clone(), life.id.clone(), work, slack));
+            match (&mut prepared).now_or_never() {
+                Some(prepared) => self.turn(prepared, ctx),
+                None => return self.read_first(prepared.into_actor(self).map(Self::read), ctx),
+            }
+        }
+    }
+
+    pub(super) fn backlog_is_clear(&self) -> bool {
+        matches!(self.backlog, Backlog::Clear)
+    }
+
+    fn read_first(&mut self, read: impl actix::ActorFuture<Self, Output = ()> + 'static, ctx: &mut Context<Self>) {
+        self.reading = true;
+        if let Some(life) = &mut self.life {
+            life.flying.reading(true);
+        }
+        ctx.spawn(read);
+    }
+
+    fn read(prepared: Prepared<E>, host: &mut Self, ctx: &mut Context<Self>) {
+        host.turn(prepared, ctx);
+        host.read_done(ctx);
+    }
+
+    fn read_done(&mut self, ctx: &mut Context<Self>) {
+        self.reading = false;
+        if let Some(life) = &mut self.life {
+            life.flying.reading(false);
+        }
+        self.pump(ctx);
+        self.leave_when_settled(ctx);
+    }
+
+    fn read_backlog(&mut self, ctx: &mut Context<Self>) {
+        match &mut self.backlog {
+            Backlog::Held => {}
+            Backlog::Clear if self.seat.take_more() => {
+                self.backlog = Backlog::Reading { after: None };
+                self.read_backlog(ctx);
+            }
+            Backlog::Clear if self.life.as_ref().is_some_and(Life::at_rest) => self.retire(ctx),
+            Backlog::Clear => {}
+            Backlog::Reading { after } => {
+                let all = Span::prefix(&layout::messages_to(&self.seat.id), BACKLOG_PAGE);
+                let page = self.runtime.engine.range(match after {
+                    Some(after) => all.after(after),
+                    None => all,
+                });
+                self.read_first(page.into_actor(self).map(Self::backlog_read), ctx);
+            }
+        }
+    }
+
+    fn backlog_read(page: Result<Vec<Row>, ReadError>, host: &mut Self, ctx: &mut Context<Self>) {
+        match page {
+            Ok(page) => {
+                host.backlog = match page.last() {
+                    Some(last) => Backlog::Reading { after: Some(last.key.clone()) },
+                    None => Backlog::Clear,
+                };
+                host.seat.found(page.len());
+                host.queue.extend(page.into_iter().map(|row| Work::Message(row.key)));
+            }
+            Err(error) => host.fall(AskError::Store(error)),
+        }
+        host.read_done(ctx);
+    }
+}
+
+/// Waits until every batch that an earlier life queued has settled: outcomes come in the order of the queue.
+async fn settle_earlier(runtime: &Runtime) {
+    loop {
+        let barrier = Batch { fence: runtime.fence(), ..Batch::default() };
+        match runtime.engine.commit(barrier).await {
+            Outcome::Committed(_) | Outcome::Refused(_) => return,
+            Outcome::Failed(failure) | Outcome::Unknown(failure) => runtime.store_failed(&failure),
+        }
+        runtime.well().await;
+    }
+}

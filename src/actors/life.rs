@@ -1,0 +1,202 @@
+//! One life of an actor: its state as rebuilt from the journal, and how a decision becomes a batch.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::entity::{ActorId, Decision, Entity, Label};
+use super::flight::Flying;
+use super::layout;
+use super::record::{self, Cause, Changes, Head, Meta, TurnRecord, Waiting};
+use crate::clock::Time;
+use crate::store::{Batch, Condition, Engine, Fence, Key, Position, ReadError, Span};
+
+/// A snapshot is taken at least every so many turns, so that a rebuild replays fewer.
+const SNAPSHOT_EVERY: u64 = 64;
+/// Events replayed per read.
+const REPLAY_PAGE: usize = 256;
+
+pub(super) struct Life<E> {
+    pub(super) id: ActorId,
+    pub(super) state: E,
+    /// Turns taken so far, in flight included.
+    pub(super) turn: u64,
+    pub(super) meta: Meta,
+    pub(super) flying: Flying,
+    label: Label,
+}
+
+/// Why an actor cannot be rebuilt.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RebuildError {
+    #[error("the store could not be read: {0}")]
+    Store(ReadError),
+    #[error("what is stored of turn {turn} cannot be read: {source}")]
+    Unreadable { turn: u64, source: rmp_serde::decode::Error },
+    #[error("turn {expected} is missing, the next stored one is {found}")]
+    Gap { expected: u64, found: u64 },
+    #[error("applying turn {turn} panicked")]
+    Panicked { turn: u64 },
+}
+
+/// A row that a turn consumes: what was read, and at which version.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    pub(super) key: Key,
+    pub(super) version: Position,
+    pub(super) waiting: Waiting,
+}
+
+/// Everything about a turn that is not in the decision.
+pub(super) struct Occasion {
+    pub(super) at: Time,
+    pub(super) cause: Cause,
+    pub(super) source: Option<Source>,
+    /// The row that keeps the answer for repeats of the request.
+    pub(super) answer: Option<(Key, Bytes)>,
+}
+
+impl<E: Entity> Life<E> {
+    /// Reads the last snapshot and replays what came after it.
+    pub(super) async fn rebuild(engine: &Arc<dyn Engine>, id: &ActorId) -> Result<Self, RebuildError> {
+        let mut life = Self {
+            id: id.clone(),
+            state: E::default(),
+            turn: 0,
+            meta: Meta::default(),
+            flying: Flying::default(),
+            label: Label::default(),
+        };
+        if let Some(head) = engine.get(&layout::head(id)).await.map_err(RebuildError::Store)? {
+            let unreadable = |source| RebuildError::Unreadable { turn: 0, source };
+            let head: Head = record::decode(&head.value).map_err(unreadable)?;
+            life.state = record::decode(&head.state).map_err(unreadable)?;
+            (life.turn, life.meta, life.label) = (head.turn, head.meta, head.label);
+        }
+        loop {
+            let page = Span::prefix(&layout::events(id), REPLAY_PAGE).after(&layout::event(id, life.turn));
+            let page = engine.range(page).await.map_err(RebuildError::Store)?;
+            if page.is_empty() {
+                return Ok(life);
+            }
+            for row in &page {
+                life.replay(&row.key, &row.value)?;
+            }
+        }
+    }
+
+    fn replay(&mut self, key: &Key, value: &Bytes) -> Result<(), RebuildError> {
+        let expected = self.turn + 1;
+        let found = key.parts_after(&layout::events(&self.id)).number().unwrap_or_default();
+        if found != expected {
+            return Err(RebuildError::Gap { expected, found });
+        }
+        let unreadable = |source| RebuildError::Unreadable { turn: expected, source };
+        let turn: TurnRecord<E::Event> = record::decode(value).map_err(unreadable)?;
+        let applied = catch_unwind(AssertUnwindSafe(|| turn.events.iter().for_each(|event| self.state.apply(event))));
+        applied.map_err(|_| RebuildError::Panicked { turn: expected })?;
+        self.meta.apply(&turn.changes);
+        self.label = self.state.label();
+        self.turn = expected;
+        Ok(())
+    }
+
+    /// Takes a decision over at once, and gives the batch that makes it true.
+    pub(super) fn take(&mut self, decision: Decision<E>, occasion: Occasion, fence: Fence, kept: u64) -> Batch {
+        let turn = self.turn + 1;
+        let mut batch = Batch { fence, ..Batch::default() };
+        let mut changes = self.write_timers(&decision, &mut batch);
+        consume(&mut batch, &mut changes, &occasion);
+        for (nth, errand) in (0..).zip(&decision.errands) {
+            let body = record::encode(&Waiting::new(record::encode(errand)));
+            batch.puts.push((layout::errand(&self.id, occasion.at, turn, nth), body));
+            changes.errands.push(((turn, nth), occasion.at));
+        }
+        for (nth, message) in (0..).zip(&decision.messages) {
+            let body = record::encode(&Waiting::new(message.body.clone()));
+            batch.puts.push((layout::message(&message.to, &self.id, turn, nth), body));
+        }
+        for (key, value) in &decision.rows {
+            let key = layout::row(&self.id, key);
+            match value {
+                Some(value) => batch.puts.push((key, value.clone())),
+                None => batch.deletes.push(key),
+            }
+        }
+        batch.puts.extend(occasion.answer.clone());
+        decision.events.iter().for_each(|event| self.state.apply(event));
+        self.trim(turn, kept, &mut changes, &mut batch);
+        self.meta.apply(&changes);
+        self.turn = turn;
+        let messages = decision.messages.len() as u64;
+        let Occasion { at, cause, .. } = occasion;
+        let record = TurnRecord { at, cause, events: decision.events, changes, messages };
+        batch.puts.push((layout::event(&self.id, turn), record::encode(&record)));
+        self.snapshot(at, &mut batch);
+        self.flying.add(turn, &batch.puts, &batch.deletes);
+        batch
+    }
+
+    fn write_timers(&self, decision: &Decision<E>, batch: &mut Batch) -> Changes {
+        let mut changes = Changes::default();
+        for (name, set) in &decision.timers {
+            let before = self.meta.timers.get(name);
+            if set.is_none() && before.is_none() {
+                continue;
+            }
+            let now = set.as_ref().map(|(due, _)| *due);
+            if let Some(before) = before.filter(|before| now != Some(**before)) {
+                batch.deletes.push(layout::timer(&self.id, *before, name));
+            }
+            if let Some((due, body)) = set {
+                let body = record::encode(&Waiting::new(body.clone()));
+                batch.puts.push((layout::timer(&self.id, *due, name), body));
+            }
+            changes.timers.push((name.clone(), now));
+        }
+        changes
+    }
+
+    /// Marks event rows for deletion that are older than the snapshot and than the last ones that are kept.
+    fn trim(&self, turn: u64, kept: u64, changes: &mut Changes, batch: &mut Batch) {
+        if !turn.is_multiple_of(SNAPSHOT_EVERY) {
+            return;
+        }
+        let upto = turn.saturating_sub(kept);
+        batch.deletes.extend((self.meta.trimmed + 1..=upto).map(|old| layout::event(&self.id, old)));
+        changes.trimmed = upto.max(self.meta.trimmed);
+    }
+
+    fn snapshot(&mut self, at: Time, batch: &mut Batch) {
+        let label = self.state.label();
+        if self.turn == 1 || self.turn.is_multiple_of(SNAPSHOT_EVERY) || label != self.label {
+            let state = record::encode(&self.state);
+            let head = Head { turn: self.turn, at, label, state, meta: self.meta.clone() };
+            batch.puts.push((layout::head(&self.id), record::encode(&head)));
+        }
+        self.label = label;
+    }
+
+    pub(super) fn at_rest(&self) -> bool {
+        matches!(self.label, Label::Suspended | Label::Done | Label::Stuck)
+    }
+}
+
+/// Makes the turn's landing depend on the row it answers to, and removes that row.
+fn consume(batch: &mut Batch, changes: &mut Changes, occasion: &Occasion) {
+    let Some(source) = &occasion.source else { return };
+    batch.conditions.push(Condition::Version(source.key.clone(), source.version));
+    match &occasion.cause {
+        // A timer that was set again for the same moment in this very turn stays.
+        Cause::Timer(_) if batch.puts.iter().any(|(key, _)| *key == source.key) => return,
+        Cause::Timer(name) if !changes.timers.iter().any(|(set, _)| set == name) => {
+            changes.timers.push((name.clone(), None));
+        }
+        Cause::Errand(turn, nth) => changes.errands_done.push((*turn, *nth)),
+        Cause::Timer(_) | Cause::Message(_) | Cause::Asked => {}
+    }
+    if !batch.deletes.contains(&source.key) {
+        batch.deletes.push(source.key.clone());
+    }
+}

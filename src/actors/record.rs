@@ -1,0 +1,147 @@
+//! What is stored of an actor, to the byte: self-describing MessagePack with named fields, so that later versions can add.
+//!
+//! Fields and variants are added, never renamed or removed; golden files under `tests/golden/` hold each form.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::entity::{ActorId, Label};
+use crate::clock::Time;
+
+/// Writes a value as it is stored.
+pub fn encode(value: &(impl Serialize + ?Sized)) -> Bytes {
+    rmp_serde::to_vec_named(value).expect("our own records have string keys and known lengths").into()
+}
+
+/// Reads a stored value.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
+    rmp_serde::from_slice(bytes)
+}
+
+/// The last snapshot of an actor, and what the shell keeps of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Head {
+    /// The turn after which this was taken.
+    pub turn: u64,
+    pub at: Time,
+    #[serde(default)]
+    pub label: Label,
+    /// The state, encoded.
+    pub state: Bytes,
+    #[serde(default)]
+    pub meta: Meta,
+}
+
+/// What an actor has going besides its state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Name and due time of each timer.
+    #[serde(default)]
+    pub timers: BTreeMap<String, Time>,
+    /// Turn, place and due time of each errand that is not done.
+    #[serde(default)]
+    pub errands: BTreeMap<(u64, u64), Time>,
+    /// Event rows up to this turn have been trimmed.
+    #[serde(default)]
+    pub trimmed: u64,
+}
+
+impl Meta {
+    pub fn apply(&mut self, change: &Changes) {
+        for (name, due) in &change.timers {
+            match due {
+                Some(due) => drop(self.timers.insert(name.clone(), *due)),
+                None => drop(self.timers.remove(name)),
+            }
+        }
+        self.errands.extend(change.errands.iter().copied());
+        for done in &change.errands_done {
+            self.errands.remove(done);
+        }
+        self.trimmed = self.trimmed.max(change.trimmed);
+    }
+}
+
+/// How one turn changed [`Meta`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timers: Vec<(String, Option<Time>)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errands: Vec<((u64, u64), Time)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errands_done: Vec<(u64, u64)>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub trimmed: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// What one turn established.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TurnRecord<Event> {
+    pub at: Time,
+    pub cause: Cause,
+    pub events: Vec<Event>,
+    #[serde(default)]
+    pub changes: Changes,
+    /// How many messages left with this turn.
+    #[serde(default)]
+    pub messages: u64,
+}
+
+/// What a turn answered to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// Somebody outside asked.
+    Asked,
+    /// A message of this actor.
+    Message(ActorId),
+    /// Its own timer of this name.
+    Timer(String),
+    /// An errand of this turn and place came back.
+    Errand(u64, u64),
+}
+
+/// A message, timer or errand that waits, with the tries that ended in a panic.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Waiting {
+    #[serde(default)]
+    pub attempts: u32,
+    /// The encoded command; for an errand the errand itself.
+    pub body: Bytes,
+}
+
+impl Waiting {
+    pub fn new(body: Bytes) -> Self {
+        Self { attempts: 0, body }
+    }
+}
+
+/// The answer kept for a repeat of a request under the same idempotency key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Answer {
+    pub at: Time,
+    /// SHA-256 of the request, so that another request under the same key is told apart.
+    pub fingerprint: Bytes,
+    pub reply: Bytes,
+}
+
+/// A message that was given up, with all that is needed to try it again.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeadLetter {
+    pub at: Time,
+    pub to: ActorId,
+    #[serde(default)]
+    pub from: Option<ActorId>,
+    pub reason: String,
+    /// The row that it was, and what the row held.
+    pub key: Bytes,
+    pub waiting: Waiting,
+}

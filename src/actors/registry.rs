@@ -1,0 +1,406 @@
+//! Who is in memory: finds an actor or brings it in, counts its mailbox, and lets it go only when nothing is under way.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use actix_rt::ArbiterHandle;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use super::ask::{AskError, Once};
+use super::entity::{ActorId, Entity, Kind};
+use super::errands::Report;
+use super::host::{Door, Host, Tell};
+use super::record;
+use super::runtime::Runtime;
+use super::{flow, follower, following, inbox, outbox, stream};
+use crate::clock::Time;
+use crate::store::Key;
+
+/// The pause before an actor that was dropped is brought back, doubled each time it is dropped again.
+const RESTART_DELAY: Duration = Duration::from_millis(50);
+const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
+/// How long an actor must last before its earlier restarts no longer count.
+const RESTART_FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// One stay of an actor in memory.
+pub(super) struct Seat {
+    pub(super) id: ActorId,
+    pub(super) life: u64,
+    /// Messages handed in and not yet processed.
+    pub(super) depth: AtomicUsize,
+    /// Turns that are not on disk yet.
+    pub(super) flying: AtomicUsize,
+    /// Message rows wait that were not handed in, because the mailbox was full.
+    pub(super) more: AtomicBool,
+    /// When it last had something to do, in milliseconds since 1970.
+    pub(super) busy_at: std::sync::atomic::AtomicU64,
+    /// The life before this one ended with turns in flight.
+    pub(super) after_failure: bool,
+    /// How long to wait before rows are tried again.
+    pub(super) hold: Duration,
+    door: OnceLock<Box<dyn Door>>,
+}
+
+/// How often an actor was dropped lately.
+#[derive(Debug, Clone, Copy, Default)]
+struct Restarts {
+    count: u32,
+    last: Time,
+}
+
+/// An actor that cannot be rebuilt.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    pub reason: String,
+    pub at: Time,
+}
+
+/// An actor in memory, as admin shows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Presence {
+    pub depth: usize,
+    pub restarts: u32,
+}
+
+#[derive(Default)]
+struct Book {
+    seats: HashMap<ActorId, Arc<Seat>>,
+    restarts: BTreeMap<ActorId, Restarts>,
+    failed: BTreeMap<ActorId, Failed>,
+    lives: u64,
+}
+
+/// All actors in memory, by name.
+pub struct Registry {
+    runtime: Weak<Runtime>,
+    arbiters: Vec<ArbiterHandle>,
+    book: Mutex<Book>,
+    watchers: Mutex<HashMap<ActorId, Vec<oneshot::Sender<()>>>>,
+    watching: AtomicUsize,
+}
+
+impl Registry {
+    pub(super) fn new(runtime: Weak<Runtime>, arbiters: Vec<ArbiterHandle>) -> Self {
+        Self {
+            runtime,
+            arbiters,
+            book: Mutex::default(),
+            watchers: Mutex::default(),
+            watching: AtomicUsize::new(0),
+        }
+    }
+
+    /// Asks an actor, and answers when the turns that the answer rests on are on disk.
+    ///
+    /// # Errors
+    /// [`AskError`] says whether the caller, the moment or the node is to blame.
+    pub async fn ask<E: Entity>(
+        &self,
+        key: &str,
+        command: E::Command,
+        once: Option<Once>,
+    ) -> Result<E::Reply, AskError<E::Rejection>> {
+        let runtime = self.runtime();
+        if runtime.is_stopping() {
+            return Err(AskError::Unavailable("the node is stopping".into()));
+        }
+        let id = ActorId::of::<E>(key);
+        if let Some(failed) = self.failed(&id) {
+            return Err(AskError::Damaged(failed.reason));
+        }
+        let (reply, answer) = oneshot::channel();
+        let (seat, room) = self.seat_with(&id, |seat| seat.count(runtime.limits.mailbox));
+        if !room {
+            return Err(AskError::Full);
+        }
+        seat.tell::<E>(Tell::Ask { command, once, reply });
+        answer.await.unwrap_or_else(|_| Err(AskError::Unavailable("the actor is being rebuilt".into())))
+    }
+
+    /// Says that these message rows wait for an actor.
+    pub(super) fn wake(&self, id: &ActorId, keys: Vec<Key>) {
+        let runtime = self.runtime();
+        if runtime.is_stopping() || self.failed(id).is_some() {
+            return;
+        }
+        let seat = self.seat_with(id, |seat| {
+            let room = seat.depth.load(Ordering::Acquire) + keys.len() <= runtime.limits.mailbox;
+            if room {
+                seat.depth.fetch_add(keys.len(), Ordering::AcqRel);
+            } else {
+                seat.more.store(true, Ordering::Release);
+            }
+            room
+        });
+        match seat {
+            (seat, true) => seat.door().wake(keys),
+            // One that is busy sees the mark when it has room; this wakes one that has just run dry.
+            (seat, false) => seat.door().wake(Vec::new()),
+        }
+    }
+
+    /// Says that rows wait for an actor that it may not know of.
+    pub(super) fn wake_for_backlog(&self, id: &ActorId) {
+        if self.runtime().is_stopping() || self.failed(id).is_some() {
+            return;
+        }
+        let (seat, ()) = self.seat_with(id, |seat| seat.more.store(true, Ordering::Release));
+        seat.door().wake(Vec::new());
+    }
+
+    /// Hands in the row of a timer that is due; true once a turn has consumed it, or it is gone.
+    pub(super) async fn fire(&self, id: &ActorId, key: &Key) -> bool {
+        let (done, consumed) = oneshot::channel();
+        self.row(id, |door| door.fire(key.clone(), done));
+        consumed.await.unwrap_or(false)
+    }
+
+    /// Hands in what came of an errand; true once a turn has taken it, or the errand is gone.
+    pub(super) async fn report(&self, id: &ActorId, key: &Key, report: Report) -> bool {
+        let (done, consumed) = oneshot::channel();
+        self.row(id, |door| door.report(key.clone(), report, done));
+        consumed.await.unwrap_or(false)
+    }
+
+    fn row(&self, id: &ActorId, hand_in: impl FnOnce(&dyn Door)) {
+        let runtime = self.runtime();
+        if runtime.is_stopping() || self.failed(id).is_some() {
+            return;
+        }
+        let (seat, room) = self.seat_with(id, |seat| seat.count(runtime.limits.mailbox));
+        if room {
+            hand_in(seat.door());
+        }
+    }
+
+    /// Resolves after the next turn of this actor is on disk. Register first, then look, then wait.
+    pub fn watch(&self, id: &ActorId) -> oneshot::Receiver<()> {
+        let (seen, turn) = oneshot::channel();
+        let mut watchers = self.watchers.lock();
+        let waiting = watchers.entry(id.clone()).or_default();
+        let before = waiting.len();
+        waiting.retain(|watcher| !watcher.is_closed());
+        waiting.push(seen);
+        self.watching.fetch_add(1, Ordering::AcqRel);
+        self.watching.fetch_sub(before + 1 - waiting.len(), Ordering::AcqRel);
+        turn
+    }
+
+    pub(super) fn turn_settled(&self, id: &ActorId) {
+        if self.watching.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        if let Some(waiting) = self.watchers.lock().remove(id) {
+            self.watching.fetch_sub(waiting.len(), Ordering::AcqRel);
+            for watcher in waiting {
+                // Whoever stopped waiting needs no word.
+                let _ = watcher.send(());
+            }
+        }
+    }
+
+    pub fn presence(&self, id: &ActorId) -> Option<Presence> {
+        let book = self.book.lock();
+        let restarts = book.restarts.get(id).map_or(0, |restarts| restarts.count);
+        book.seats.get(id).map(|seat| Presence { depth: seat.depth.load(Ordering::Acquire), restarts })
+    }
+
+    pub fn failed(&self, id: &ActorId) -> Option<Failed> {
+        let book = self.book.lock();
+        if book.failed.is_empty() { None } else { book.failed.get(id).cloned() }
+    }
+
+    pub fn active(&self) -> usize {
+        self.book.lock().seats.len()
+    }
+
+    /// Lets a failed actor be tried again; true if it had failed.
+    pub fn retry_failed(&self, id: &ActorId) -> bool {
+        self.book.lock().failed.remove(id).is_some()
+    }
+
+    /// The actors that have had nothing to do since `before`.
+    pub(super) fn idle_since(&self, before: Time) -> Vec<Arc<Seat>> {
+        let book = self.book.lock();
+        let idle = |seat: &&Arc<Seat>| seat.busy_at.load(Ordering::Relaxed) < before.0;
+        book.seats.values().filter(idle).cloned().collect()
+    }
+
+    /// Takes an actor off the book if nothing has been handed in that it has not seen.
+    pub(super) fn retire(&self, seat: &Seat) -> bool {
+        let mut book = self.book.lock();
+        let idle = seat.depth.load(Ordering::Acquire) == 0 && !seat.more.load(Ordering::Acquire);
+        if idle {
+            remove(&mut book, seat);
+        }
+        idle
+    }
+
+    /// Takes an actor off the book after all its turns have settled, and brings it back later for the rows that wait.
+    pub(super) fn dropped(&self, seat: &Seat) {
+        let runtime = self.runtime();
+        let now = runtime.clock.now();
+        let mut book = self.book.lock();
+        if !remove(&mut book, seat) {
+            return;
+        }
+        let restarts = book.restarts.entry(seat.id.clone()).or_default();
+        if now.since(restarts.last) > RESTART_FORGOTTEN {
+            restarts.count = 0;
+        }
+        *restarts = Restarts { count: restarts.count + 1, last: now };
+        drop(book);
+        if !runtime.is_stopping() {
+            self.wake_for_backlog(&seat.id);
+        }
+    }
+
+    /// Takes an actor off the book for good: its stored state cannot be used.
+    pub(super) fn fail(&self, seat: &Seat, reason: String) {
+        let at = self.runtime().clock.now();
+        let mut book = self.book.lock();
+        remove(&mut book, seat);
+        book.failed.insert(seat.id.clone(), Failed { reason, at });
+    }
+
+    /// How many messages have been handed in and not yet answered.
+    pub(super) fn depth(&self) -> usize {
+        self.book.lock().seats.values().map(|seat| seat.depth.load(Ordering::Acquire)).sum()
+    }
+
+    /// True when no actor has anything to do or on its way to disk.
+    pub(super) fn is_quiet(&self) -> bool {
+        let idle = |seat: &Arc<Seat>| seat.depth.load(Ordering::Acquire) == 0 && seat.flying.load(Ordering::Acquire) == 0;
+        self.book.lock().seats.values().all(idle)
+    }
+
+    fn runtime(&self) -> Arc<Runtime> {
+        self.runtime.upgrade().expect("the registry is a part of the runtime")
+    }
+
+    /// Finds or makes the seat and does `count` to it before anybody can retire it.
+    fn seat_with<T>(&self, id: &ActorId, count: impl FnOnce(&Seat) -> T) -> (Arc<Seat>, T) {
+        let mut book = self.book.lock();
+        let seat = match book.seats.get(id) {
+            Some(seat) => seat.clone(),
+            None => self.bring_in(&mut book, id),
+        };
+        let counted = count(&seat);
+        (seat, counted)
+    }
+
+    fn bring_in(&self, book: &mut Book, id: &ActorId) -> Arc<Seat> {
+        let runtime = self.runtime();
+        book.lives += 1;
+        let restarts = book.restarts.get(id).copied().unwrap_or_default();
+        let arbiter = &self.arbiters[book.lives as usize % self.arbiters.len()];
+        let (life, now) = (book.lives, runtime.clock.now());
+        let seat = Arc::new(Seat {
+            id: id.clone(),
+            life,
+            depth: AtomicUsize::new(0),
+            flying: AtomicUsize::new(0),
+            more: AtomicBool::new(false),
+            busy_at: now.0.into(),
+            after_failure: restarts.count > 0,
+            hold: hold(restarts, now),
+            door: OnceLock::new(),
+        });
+        seat.door.get_or_init(|| open(runtime, arbiter, seat.clone()));
+        book.seats.insert(id.clone(), seat.clone());
+        seat
+    }
+}
+
+/// What is left of the pause after `restarts`.
+fn hold(restarts: Restarts, now: Time) -> Duration {
+    if restarts.count == 0 {
+        return Duration::ZERO;
+    }
+    let pause = RESTART_DELAY.saturating_mul(1 << (restarts.count - 1).min(16)).min(RESTART_DELAY_MAX);
+    pause.saturating_sub(now.since(restarts.last))
+}
+
+fn remove(book: &mut Book, seat: &Seat) -> bool {
+    let ours = book.seats.get(&seat.id).is_some_and(|held| held.life == seat.life);
+    if ours {
+        book.seats.remove(&seat.id);
+    }
+    ours
+}
+
+/// Starts the shell of an actor of this kind.
+fn open(runtime: Arc<Runtime>, arbiter: &ArbiterHandle, seat: Arc<Seat>) -> Box<dyn Door> {
+    match seat.id.kind {
+        Kind::Inbox => Host::<inbox::Inbox>::open(runtime, arbiter, seat),
+        Kind::Follower => Host::<follower::Follower>::open(runtime, arbiter, seat),
+        Kind::Following => Host::<following::Following>::open(runtime, arbiter, seat),
+        Kind::Outbox => Host::<outbox::Outbox>::open(runtime, arbiter, seat),
+        Kind::Flow => Host::<flow::Flow>::open(runtime, arbiter, seat),
+        Kind::Stream => Host::<stream::Stream>::open(runtime, arbiter, seat),
+    }
+}
+
+/// What tells a sender of this kind that its message was given up, encoded; `None` if it does not wait for any.
+pub(super) fn undeliverable(sender: Kind, to: &ActorId, reason: &str) -> Option<Bytes> {
+    fn notice<E: Entity>(to: &ActorId, reason: &str) -> Option<Bytes> {
+        E::undeliverable(to, reason).map(|command| record::encode(&command))
+    }
+    match sender {
+        Kind::Inbox => notice::<inbox::Inbox>(to, reason),
+        Kind::Follower => notice::<follower::Follower>(to, reason),
+        Kind::Following => notice::<following::Following>(to, reason),
+        Kind::Outbox => notice::<outbox::Outbox>(to, reason),
+        Kind::Flow => notice::<flow::Flow>(to, reason),
+        Kind::Stream => notice::<stream::Stream>(to, reason),
+    }
+}
+
+impl Seat {
+    /// Counts one more message if there is room.
+    fn count(&self, limit: usize) -> bool {
+        let taken = self.depth.fetch_update(Ordering::AcqRel, Ordering::Acquire, |depth| (depth < limit).then_some(depth + 1));
+        taken.is_ok()
+    }
+
+    fn tell<E: Entity>(&self, tell: Tell<E>) {
+        let door: &dyn Any = self.door().as_any();
+        let address = door.downcast_ref::<actix::Addr<Host<E>>>().expect("an id of this kind opens this kind of door");
+        address.do_send(tell);
+    }
+
+    pub(super) fn ask_to_retire(&self) {
+        self.door().retire();
+    }
+
+    fn door(&self) -> &dyn Door {
+        self.door.get().expect("a seat is in the book only with its door").as_ref()
+    }
+
+    /// These rows were handed in and will be read with the backlog instead.
+    pub(super) fn put_back(&self, messages: usize) {
+        self.more.store(true, Ordering::Release);
+        self.depth.fetch_sub(messages, Ordering::AcqRel);
+    }
+
+    /// These rows were found waiting and are in the mailbox now.
+    pub(super) fn found(&self, messages: usize) {
+        self.depth.fetch_add(messages, Ordering::AcqRel);
+    }
+
+    /// True once after rows were left waiting.
+    pub(super) fn take_more(&self) -> bool {
+        self.more.swap(false, Ordering::AcqRel)
+    }
+
+    /// One message has been processed.
+    pub(super) fn processed(&self, now: Time) {
+        self.depth.fetch_sub(1, Ordering::AcqRel);
+        self.busy_at.store(now.0, Ordering::Relaxed);
+    }
+}

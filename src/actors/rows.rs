@@ -1,0 +1,168 @@
+//! Rows of an actor: what a turn asks to read, and what it was given.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::entity::ActorId;
+use super::{layout, record};
+use crate::store::key::Builder;
+use crate::store::{Key, Span};
+
+/// Names a row that an actor may write: one of its own, or its entry in a list that all actors of a node share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowKey {
+    Own(Key),
+    /// The list, and where in it this actor's entry sorts. The actor's name is added, so that entries never collide.
+    Index(Index, Key),
+}
+
+/// The shared lists. Each is a range of rows, ordered by what is named here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Index {
+    /// Every activity made or accepted here, by its local ulid: what `/activities` and `/outbox` show.
+    Activities,
+    /// Accepted followers, by authority, inbox and actor.
+    Followers,
+    /// Whom this node follows, by actor.
+    Following,
+    /// Flow instances by state and start.
+    Flows,
+    /// Objects by their address below the base.
+    Objects,
+    /// Objects by type and creation.
+    ObjectsByType,
+    /// Peers with something to send, by authority.
+    Outboxes,
+}
+
+impl Index {
+    pub(super) fn number(self) -> u8 {
+        match self {
+            Self::Activities => 1,
+            Self::Followers => 2,
+            Self::Following => 3,
+            Self::Flows => 4,
+            Self::Objects => 5,
+            Self::ObjectsByType => 6,
+            Self::Outboxes => 7,
+        }
+    }
+}
+
+/// Builds one part of a row's key.
+pub fn part() -> Builder {
+    Key::build()
+}
+
+/// The key of text parts, the commonest kind.
+pub fn parts<const N: usize>(parts: [&str; N]) -> Key {
+    parts.into_iter().fold(Key::build(), Builder::text).done()
+}
+
+/// The rows a turn asks for, each under a name of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Reads(pub(super) Vec<(&'static str, Wanted)>);
+
+#[derive(Debug, Clone)]
+pub(super) enum Wanted {
+    One(RowKey),
+    /// Rows under a prefix, after a place in it.
+    Page { under: RowKey, after: Option<Key>, limit: usize },
+}
+
+impl Reads {
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// A row of the actor's own.
+    pub fn own(mut self, name: &'static str, key: Key) -> Self {
+        self.0.push((name, Wanted::One(RowKey::Own(key))));
+        self
+    }
+
+    /// The actor's own rows under `prefix`, after `after`, at most `limit`.
+    pub fn own_page(mut self, name: &'static str, prefix: Key, after: Option<Key>, limit: usize) -> Self {
+        self.0.push((name, Wanted::Page { under: RowKey::Own(prefix), after, limit }));
+        self
+    }
+
+    /// A page of a shared list under `prefix`, whoever wrote the entries.
+    pub fn list(mut self, name: &'static str, index: Index, prefix: Key, after: Option<Key>, limit: usize) -> Self {
+        self.0.push((name, Wanted::Page { under: RowKey::Index(index, prefix), after, limit }));
+        self
+    }
+
+    /// The first entry of a shared list at exactly `key`, whoever wrote it.
+    pub fn entry(self, name: &'static str, index: Index, key: Key) -> Self {
+        self.list(name, index, key, None, 1)
+    }
+}
+
+impl Wanted {
+    /// The range of the store that answers this; a single row is a range of one.
+    pub(super) fn span(&self, me: &ActorId) -> (Key, Span) {
+        match self {
+            Self::One(key) => {
+                let key = layout::row(me, key);
+                let span = Span { to: key.successor(), from: key.clone(), limit: 1, direction: Default::default() };
+                (key, span)
+            }
+            Self::Page { under, after, limit } => {
+                let prefix = layout::row_prefix(me, under);
+                let span = Span::prefix(&prefix, *limit);
+                let span = match after {
+                    Some(after) => span.after(&Key::build().raw(prefix.as_bytes()).raw(after.as_bytes()).done()),
+                    None => span,
+                };
+                (prefix, span)
+            }
+        }
+    }
+}
+
+/// One row as a decision sees it.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The key below the prefix that was asked for; a place to go on after.
+    pub key: Key,
+    /// Who wrote it, for entries of shared lists.
+    pub owner: Option<ActorId>,
+    pub value: Bytes,
+}
+
+impl Found {
+    /// The value, if it is of this form; rows are written by this program, so that another form is damage.
+    pub fn read<T: DeserializeOwned>(&self) -> Option<T> {
+        record::decode(&self.value).ok()
+    }
+}
+
+/// What was found for each name of a [`Reads`].
+#[derive(Debug, Clone, Default)]
+pub struct Rows(pub(super) BTreeMap<&'static str, Vec<Found>>);
+
+impl Rows {
+    /// All rows found under this name, in order.
+    pub fn page(&self, name: &str) -> &[Found] {
+        self.0.get(name).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The first row found under this name.
+    pub fn first(&self, name: &str) -> Option<&Found> {
+        self.page(name).first()
+    }
+
+    /// The first row found under this name, read as `T`.
+    pub fn one<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        self.first(name)?.read()
+    }
+
+    /// For tests of decisions: rows as they would have been found.
+    pub fn with(mut self, name: &'static str, owner: Option<ActorId>, key: Key, value: &impl serde::Serialize) -> Self {
+        self.0.entry(name).or_default().push(Found { key, owner, value: record::encode(value) });
+        self
+    }
+}

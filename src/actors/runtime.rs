@@ -1,0 +1,212 @@
+//! What all actors of a node share: the store, the clock, the world they decide about, and the node's health.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::registry::Registry;
+use super::world::World;
+use crate::clock::SharedClock;
+use crate::store::{Batch, Engine, Epoch, Failure, Fence, Outcome, Refusal, Shard};
+
+/// The first and the longest pause between two tries to raise the fence after the store failed.
+const RECOVERY_DELAY: Duration = Duration::from_millis(100);
+const RECOVERY_DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// How much is let in, and how long idle actors stay.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Messages that wait for one actor in memory; more wait as rows, or are refused.
+    pub mailbox: usize,
+    /// Turns of one actor that are decided and not yet on disk.
+    pub turns_in_flight: usize,
+    /// Errands under way at once in the whole node.
+    pub errands_in_flight: usize,
+    /// How long an actor with nothing to do stays in memory.
+    pub idle: Duration,
+    /// Event rows kept of each actor, at least.
+    pub events_kept: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            mailbox: 1_024,
+            turns_in_flight: 256,
+            errands_in_flight: 512,
+            idle: Duration::from_secs(30),
+            events_kept: 100,
+        }
+    }
+}
+
+/// Whether the store takes writes.
+#[derive(Debug, Clone)]
+pub enum Health {
+    Well,
+    Ill(Arc<Failure>),
+    /// Another process has taken over the shard: this one must end.
+    Fenced(Epoch),
+    /// A service that the node needs could not be kept running.
+    Lost(&'static str),
+}
+
+/// Shared by all actors and services of a node.
+pub struct Runtime {
+    pub engine: Arc<dyn Engine>,
+    pub clock: SharedClock,
+    pub world: Arc<World>,
+    pub limits: Limits,
+    registry: Registry,
+    epoch: AtomicU64,
+    health: watch::Sender<Health>,
+    stopping: AtomicBool,
+    pub counters: Counters,
+}
+
+/// Counted since the start, for admin and benchmarks.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub turns: AtomicU64,
+    pub messages: AtomicU64,
+    pub rejections: AtomicU64,
+    pub panics: AtomicU64,
+    pub activations: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn add(counter: &AtomicU64) {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Runtime {
+    /// Takes over the shard: everything that an earlier owner still has under way is refused from here on.
+    ///
+    /// # Errors
+    /// What the store says when it cannot take the first write.
+    pub async fn start(
+        engine: Arc<dyn Engine>,
+        clock: SharedClock,
+        world: Arc<World>,
+        limits: Limits,
+        arbiters: Vec<actix_rt::ArbiterHandle>,
+    ) -> Result<Arc<Self>, Arc<Failure>> {
+        let epoch = raise_fence(&engine, Epoch(0)).await?;
+        Ok(Arc::new_cyclic(|runtime| Self {
+            engine,
+            clock,
+            world,
+            limits,
+            registry: Registry::new(runtime.clone(), arbiters),
+            epoch: AtomicU64::new(epoch.0),
+            health: watch::Sender::new(Health::Well),
+            stopping: AtomicBool::new(false),
+            counters: Counters::default(),
+        }))
+    }
+
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(super) fn fence(&self) -> Fence {
+        Fence { shard: Shard(0), epoch: Epoch(self.epoch.load(Ordering::Acquire)) }
+    }
+
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    pub(super) fn stop_accepting(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// A batch of the epoch in force did not land for a reason that is the store's.
+    pub(super) fn store_failed(&self, failure: &Arc<Failure>) {
+        self.health.send_if_modified(|health| {
+            let first = matches!(health, Health::Well);
+            if first {
+                error!(%failure, "the store does not take writes; nothing is acknowledged until it does again");
+                *health = Health::Ill(failure.clone());
+            }
+            first
+        });
+    }
+
+    /// A batch was refused because a higher epoch exists that is not ours.
+    pub(super) fn fenced(&self, current: Epoch) {
+        if current.0 > self.epoch.load(Ordering::Acquire) {
+            self.health.send_if_modified(|health| {
+                let first = matches!(health, Health::Well);
+                if first {
+                    *health = Health::Fenced(current);
+                }
+                first
+            });
+        }
+    }
+
+    pub(super) fn give_up(&self, service: &'static str) {
+        self.health.send_replace(Health::Lost(service));
+    }
+
+    /// Resolves when the store takes writes.
+    pub(super) async fn well(&self) {
+        let mut health = self.health.subscribe();
+        // The sender lives in `self`, so that waiting cannot fail.
+        drop(health.wait_for(|health| matches!(health, Health::Well)).await);
+    }
+
+    /// Raises the fence whenever the store failed, until it takes writes again. Runs for the life of the node.
+    pub(super) async fn recover(self: Arc<Self>) {
+        let mut health = self.health.subscribe();
+        loop {
+            if health.wait_for(|health| matches!(health, Health::Ill(_))).await.is_err() {
+                return;
+            }
+            let mut delay = RECOVERY_DELAY;
+            loop {
+                let held = Epoch(self.epoch.load(Ordering::Acquire));
+                match raise_fence(&self.engine, held).await {
+                    Ok(epoch) => {
+                        self.epoch.store(epoch.0, Ordering::Release);
+                        break;
+                    }
+                    Err(failure) => warn!(%failure, "the store still does not take writes"),
+                }
+                self.clock.sleep(delay).await;
+                delay = (delay * 2).min(RECOVERY_DELAY_MAX);
+            }
+            info!("the store takes writes again");
+            self.health.send_if_modified(|health| {
+                let ill = matches!(health, Health::Ill(_));
+                if ill {
+                    *health = Health::Well;
+                }
+                ill
+            });
+        }
+    }
+}
+
+/// Commits an empty batch one epoch above all that the store has seen.
+async fn raise_fence(engine: &Arc<dyn Engine>, held: Epoch) -> Result<Epoch, Arc<Failure>> {
+    let mut epoch = Epoch(held.0 + 1);
+    loop {
+        let fence = Fence { shard: Shard(0), epoch };
+        match engine.commit(Batch { fence, ..Batch::default() }).await {
+            Outcome::Committed(_) => return Ok(epoch),
+            Outcome::Refused(Refusal::Fenced { current }) => epoch = Epoch(current.0 + 1),
+            Outcome::Refused(Refusal::Condition(_)) => unreachable!("an empty batch has no conditions"),
+            Outcome::Failed(failure) | Outcome::Unknown(failure) => return Err(failure),
+        }
+    }
+}

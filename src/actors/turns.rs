@@ -1,0 +1,273 @@
+//! One turn in the shell: decide, apply, commit, and tell when it has settled; and how a life ends.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use actix::{ActorContext, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
+use tokio::sync::oneshot;
+use tracing::{debug, error};
+
+use super::ask::{AskError, Once, Reply};
+use super::entity::{Decision, Entity, Turn};
+use super::host::Host;
+use super::layout;
+use super::life::{Life, Occasion, Source};
+use super::poison;
+use super::prepare::{Prepared, Ready, Waiter, Work};
+use super::record::{self, Answer, Cause};
+use super::runtime::Counters;
+use crate::clock::Time;
+use crate::store::{Batch, Failure, Key, Outcome, Refusal};
+
+/// A turn that is decided and not yet on disk, with all who are to hear of it.
+pub(super) struct Flight<E: Entity> {
+    turn: u64,
+    told: Vec<Told<E>>,
+}
+
+/// What is to be told once a turn has settled.
+enum Told<E: Entity> {
+    Answer(Reply<E::Reply, E::Rejection>, Result<E::Reply, AskError<E::Rejection>>),
+    Consumed(oneshot::Sender<bool>),
+    Nobody,
+}
+
+impl<E: Entity> Told<E> {
+    fn of(waiter: Waiter<E>, answer: Result<E::Reply, AskError<E::Rejection>>) -> Self {
+        match waiter {
+            Waiter::Caller(caller) => Self::Answer(caller, answer),
+            Waiter::Service(done) => Self::Consumed(done),
+            Waiter::Nobody => Self::Nobody,
+        }
+    }
+
+    /// Whoever stopped waiting needs no word, so that a closed channel is no error here.
+    fn now(self) {
+        match self {
+            Self::Answer(caller, answer) => drop(caller.send(answer)),
+            Self::Consumed(done) => drop(done.send(true)),
+            Self::Nobody => {}
+        }
+    }
+
+    fn failed(self, why: AskError<E::Rejection>) {
+        match self {
+            Self::Answer(caller, _) => drop(caller.send(Err(why))),
+            Self::Consumed(done) => drop(done.send(false)),
+            Self::Nobody => {}
+        }
+    }
+}
+
+/// Whether a request was made before under its idempotency key.
+enum Repeated<E: Entity> {
+    Before(Result<E::Reply, AskError<E::Rejection>>),
+    First { row: Key, fingerprint: [u8; 32] },
+}
+
+/// Looks at the stored answer, and at one that a turn in flight is about to store.
+fn repeated<E: Entity>(life: &Life<E>, once: &Once, stored: Option<Answer>) -> Repeated<E> {
+    let row = layout::answer(&life.id, &once.key);
+    let answer = match life.flying.put(&row) {
+        Some(flying) => record::decode(flying).ok(),
+        None => stored,
+    };
+    let Some(answer) = answer else { return Repeated::First { row, fingerprint: once.fingerprint } };
+    if answer.fingerprint != once.fingerprint[..] {
+        return Repeated::Before(Err(AskError::Conflict));
+    }
+    let unreadable = |error: rmp_serde::decode::Error| AskError::Damaged(error.to_string());
+    Repeated::Before(record::decode(&answer.reply).map_err(unreadable))
+}
+
+impl<E: Entity> Host<E> {
+    pub(super) fn turn(&mut self, prepared: Prepared<E>, ctx: &mut Context<Self>) {
+        match prepared {
+            Prepared::Ready(ready) => self.decide(*ready, ctx),
+            Prepared::Gone(waiter) => Told::<E>::of(waiter, Ok(E::Reply::default())).now(),
+            Prepared::Unreadable { source, reason, .. } => {
+                error!(actor = %self.seat.id, reason, "a stored message cannot be read");
+                self.commit(poison::give_up(&self.seat.id, &source, &reason, self.now(), self.fence), Told::Nobody, ctx);
+            }
+            Prepared::Failed { error, waiter } => {
+                Told::of(waiter, Ok(E::Reply::default())).failed(AskError::Store(error.clone()));
+                self.fall(AskError::Store(error));
+            }
+        }
+        self.seat.processed(self.now());
+        self.leave_when_settled(ctx);
+    }
+
+    fn decide(&mut self, ready: Ready<E>, ctx: &mut Context<Self>) {
+        let Ready { command, cause, source, once, fetched, waiter } = ready;
+        let (now, random) = (self.now(), self.runtime.clock.random());
+        let Some(life) = &self.life else { return };
+        if source.as_ref().is_some_and(|source| life.flying.deletes(&source.key)) {
+            return self.tell(waiter, Ok(E::Reply::default()));
+        }
+        let first = match once.map(|(once, stored)| repeated(life, &once, stored)) {
+            Some(Repeated::Before(answer)) => return self.tell(waiter, answer),
+            Some(Repeated::First { row, fingerprint }) => Some((row, fingerprint)),
+            None => None,
+        };
+        let rows = fetched.over(&life.flying);
+        let from = match &cause {
+            Cause::Message(from) => Some(from),
+            Cause::Asked | Cause::Timer(_) | Cause::Errand(..) => None,
+        };
+        let turn = Turn { me: &self.seat.id, from, now, random, world: &self.runtime.world };
+        let decided = catch_unwind(AssertUnwindSafe(|| life.state.decide(&turn, &rows, command)));
+        let occasion = Occasion { at: now, cause, source, answer: None };
+        match decided {
+            Ok(Ok(decision)) => self.take(decision, occasion, first, waiter, ctx),
+            Ok(Err(rejection)) if occasion.source.is_none() => self.tell(waiter, Err(AskError::Rejected(rejection))),
+            Ok(Err(rejection)) => {
+                Counters::add(&self.runtime.counters.rejections);
+                debug!(actor = %self.seat.id, %rejection, "a message was refused");
+                self.take(Decision::default(), occasion, None, waiter, ctx);
+            }
+            Err(_) => self.panicked(occasion.source, waiter, ctx),
+        }
+    }
+
+    fn take(
+        &mut self,
+        mut decision: Decision<E>,
+        mut occasion: Occasion,
+        first: Option<(Key, [u8; 32])>,
+        waiter: Waiter<E>,
+        ctx: &mut Context<Self>,
+    ) {
+        let reply = std::mem::take(&mut decision.reply);
+        if decision.is_empty() && occasion.source.is_none() && first.is_none() {
+            return self.tell(waiter, Ok(reply));
+        }
+        occasion.answer = first.map(|(row, fingerprint)| {
+            let answer = Answer { at: occasion.at, fingerprint: fingerprint.to_vec().into(), reply: record::encode(&reply) };
+            (row, record::encode(&answer))
+        });
+        if self.flights.is_empty() {
+            self.fence = self.runtime.fence();
+        }
+        let (source, fence, kept) = (occasion.source.clone(), self.fence, self.runtime.limits.events_kept);
+        let Some(life) = &mut self.life else { return };
+        let taken = catch_unwind(AssertUnwindSafe(|| life.take(decision, occasion, fence, kept)));
+        match taken {
+            Ok(batch) => {
+                Counters::add(&self.runtime.counters.turns);
+                self.commit(batch, Told::of(waiter, Ok(reply)), ctx);
+            }
+            Err(_) => self.panicked(source, waiter, ctx),
+        }
+    }
+
+    fn commit(&mut self, batch: Batch, told: Told<E>, ctx: &mut Context<Self>) {
+        let turn = self.life.as_ref().map_or(0, |life| life.turn);
+        self.flights.push_back(Flight { turn, told: vec![told] });
+        self.seat.flying.store(self.flights.len(), Ordering::Release);
+        let outcome = self.runtime.engine.commit(batch);
+        ctx.spawn(outcome.into_actor(self).map(Self::settled));
+    }
+
+    /// Outcomes come in the order of the commits.
+    fn settled(outcome: Outcome, host: &mut Self, ctx: &mut Context<Self>) {
+        let Some(Flight { turn, told }) = host.flights.pop_front() else { return };
+        host.seat.flying.store(host.flights.len(), Ordering::Release);
+        match host.failed(outcome) {
+            None => {
+                if let Some(life) = &mut host.life {
+                    life.flying.settle(turn);
+                }
+                told.into_iter().for_each(Told::now);
+                host.runtime.registry().turn_settled(&host.seat.id);
+            }
+            Some(why) => {
+                told.into_iter().for_each(|told| told.failed(why()));
+                host.fall(why());
+            }
+        }
+        host.pump(ctx);
+        host.leave_when_settled(ctx);
+    }
+
+    /// What to tell those who wait when the batch did not land.
+    fn failed(&self, outcome: Outcome) -> Option<Box<dyn Fn() -> AskError<E::Rejection>>> {
+        match outcome {
+            Outcome::Committed(_) => None,
+            Outcome::Refused(refusal) => {
+                if let Refusal::Fenced { current } = refusal {
+                    self.runtime.fenced(current);
+                }
+                Some(Box::new(move || AskError::Unavailable(refusal.to_string())))
+            }
+            Outcome::Failed(failure) => Some(self.store_failed(failure, AskError::Store)),
+            Outcome::Unknown(failure) => Some(self.store_failed(failure, AskError::Unknown)),
+        }
+    }
+
+    fn store_failed(
+        &self,
+        failure: Arc<Failure>,
+        say: fn(Arc<Failure>) -> AskError<E::Rejection>,
+    ) -> Box<dyn Fn() -> AskError<E::Rejection>> {
+        self.runtime.store_failed(&failure);
+        Box::new(move || say(failure.clone()))
+    }
+
+    /// Tells at once, or with the last turn in flight, since what is told may rest on it.
+    fn tell(&mut self, waiter: Waiter<E>, answer: Result<E::Reply, AskError<E::Rejection>>) {
+        let told = Told::of(waiter, answer);
+        match self.flights.back_mut() {
+            Some(flight) => flight.told.push(told),
+            None => told.now(),
+        }
+    }
+
+    /// A decision panicked: whoever asked hears it now, a row is tried again or given up, and this life ends.
+    fn panicked(&mut self, source: Option<Source>, waiter: Waiter<E>, ctx: &mut Context<Self>) {
+        Counters::add(&self.runtime.counters.panics);
+        error!(actor = %self.seat.id, row = ?source.as_ref().map(|source| &source.key), "a turn panicked");
+        Told::of(waiter, Ok(E::Reply::default())).failed(AskError::Panicked);
+        if let Some(source) = source {
+            let batch = poison::tried(&self.seat.id, &source, self.now(), self.fence);
+            self.commit(batch, Told::Nobody, ctx);
+        }
+        self.fall(AskError::Unavailable("the actor is being rebuilt".into()));
+    }
+
+    pub(super) fn fall(&mut self, why: AskError<E::Rejection>) {
+        self.falling.get_or_insert(why);
+    }
+
+    pub(super) fn leave_when_settled(&mut self, ctx: &mut Context<Self>) {
+        if self.falling.is_some() && self.flights.is_empty() && !self.reading && !self.left {
+            self.runtime.registry().dropped(&self.seat);
+            self.leave(ctx);
+        }
+    }
+
+    /// Ends this life; what still waits here is told to try again, rows wait for the next life.
+    pub(super) fn leave(&mut self, ctx: &mut Context<Self>) {
+        self.left = true;
+        for work in self.queue.drain(..) {
+            if let Work::Ask { reply, .. } = work {
+                Told::<E>::Answer(reply, Ok(E::Reply::default()))
+                    .failed(AskError::Unavailable("the actor is being rebuilt".into()));
+            }
+        }
+        ctx.stop();
+    }
+
+    /// Leaves memory if nothing at all is under way.
+    pub(super) fn retire(&mut self, ctx: &mut Context<Self>) {
+        let idle = self.queue.is_empty() && self.flights.is_empty() && !self.reading && self.falling.is_none();
+        if idle && self.backlog_is_clear() && !self.left && self.runtime.registry().retire(&self.seat) {
+            self.leave(ctx);
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.runtime.clock.now()
+    }
+}
