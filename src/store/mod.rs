@@ -9,9 +9,13 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+mod admit;
+mod changes;
 pub mod key;
+pub mod memory;
 
 pub use key::Key;
+pub use memory::MemoryEngine;
 
 /// The position of the batch that wrote a row, ordered within one shard; the row's version for conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
