@@ -1,0 +1,231 @@
+//! One that this node follows, or wants to.
+//!
+//! ```text
+//! idle ──follow──▶ asked ──Accept──▶ accepted ──unfollow──▶ idle (Undo sent)
+//!                   │ ▲ └──Reject──▶ rejected ──follow──▶ asked
+//!                   │ └── received, and no answer: a new id after 1 min, 1 h, then daily
+//!                   └──── 7 days ──▶ unanswered ──follow, or a tick──▶ asked
+//! ```
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::entity::{ActorId, Decision, Entity, Kind, Turn};
+use super::errands::Recipient;
+use super::log::Letter;
+use super::outbox::{self, Outbox};
+use super::rows::{Index, RowKey, Rows, parts};
+use crate::clock::Time;
+use crate::domains::activity::{Reference, Verb};
+use crate::domains::identity::Iri;
+
+/// How long an answer may take before the next Follow, by how many were received; then daily.
+const ASK_AGAIN: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(3_600)];
+const ASK_DAILY: Duration = Duration::from_secs(86_400);
+/// After this without an answer nobody asks any more until somebody says so.
+const ASK_MAX: Duration = Duration::from_secs(7 * 86_400);
+const ASK_TIMER: &str = "ask";
+
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Following {
+    pub status: Status,
+    /// The Follow that was sent last.
+    #[serde(default)]
+    pub asked: Option<Asked>,
+    #[serde(default)]
+    pub last_error: Option<String>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    #[default]
+    Idle,
+    Asked,
+    Accepted,
+    Rejected,
+    Unanswered,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    pub activity: Iri,
+    /// Since when somebody wants to follow.
+    pub since: Time,
+    /// Follows that were received and not answered.
+    #[serde(default)]
+    pub received: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Somebody wants it: asks, unless it is accepted or just asked.
+    Follow,
+    /// The configuration wants it: asks, unless it was refused or is under way.
+    Ensure,
+    Unfollow,
+    /// The peer's word on one of our Follows.
+    Answered { follow: Iri, accepted: bool },
+    Delivered { activity: String },
+    Undelivered { activity: String, reason: String },
+    /// No answer came in time.
+    AskAgain,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    Asked { activity: Iri, at: Time, since: Time },
+    Received,
+    Accepted,
+    Rejected,
+    Unanswered,
+    Unfollowed,
+    Failed { reason: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    #[error("this is the node itself; follow another one")]
+    Oneself,
+    #[error("{0} is not followed, so that there is nothing to undo")]
+    NotFollowing(String),
+}
+
+/// What a follow came to so far.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    pub status: Status,
+    #[serde(default)]
+    pub activity: Option<Iri>,
+}
+
+/// A row of the list of those followed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    pub actor: Iri,
+    pub status: Status,
+    pub since: Time,
+}
+
+impl Entity for Following {
+    const KIND: Kind = Kind::Following;
+    type Command = Command;
+    type Event = Event;
+    type Reply = Standing;
+    type Rejection = Rejection;
+
+    fn decide(&self, turn: &Turn<'_>, _rows: &Rows, command: Command) -> Result<Decision<Self>, Rejection> {
+        use Status::{Accepted, Asked, Idle, Rejected, Unanswered};
+        let they = they(turn.me);
+        if they == turn.world.actor {
+            return Err(Rejection::Oneself);
+        }
+        let same = || Ok(Decision::reply(self.standing()));
+        match (self.status, command) {
+            (Accepted | Asked, Command::Follow) | (Accepted | Asked | Rejected, Command::Ensure) => same(),
+            (_, Command::Follow | Command::Ensure) => Ok(ask(turn, &they, turn.now)),
+            (Idle, Command::Unfollow) => Err(Rejection::NotFollowing(they.as_str().to_owned())),
+            (_, Command::Unfollow) => Ok(self.unfollow(turn, &they)),
+            // A word on a Follow that was taken back, or a second word, changes nothing.
+            (Idle, Command::Answered { .. }) | (Accepted, Command::Answered { accepted: true, .. }) => same(),
+            (_, Command::Answered { accepted: true, .. }) => {
+                let listed = Listed { actor: they.clone(), status: Accepted, since: turn.now };
+                Ok(Decision::default().cancel(ASK_TIMER).put(row(&they), &listed).event(Event::Accepted))
+            }
+            (_, Command::Answered { accepted: false, .. }) => {
+                Ok(Decision::default().cancel(ASK_TIMER).delete(row(&they)).event(Event::Rejected))
+            }
+            (Asked, Command::Delivered { activity }) if self.is_current(turn, &activity) => {
+                let received = self.asked.as_ref().map_or(0, |asked| asked.received);
+                let pause = ASK_AGAIN.get(received as usize).copied().unwrap_or(ASK_DAILY);
+                let due = turn.now.plus(pause);
+                Ok(Decision::default().timer(ASK_TIMER, due, &Command::AskAgain).event(Event::Received))
+            }
+            (Asked, Command::Undelivered { activity, reason }) if self.is_current(turn, &activity) => {
+                Ok(Decision::default().event(Event::Failed { reason }).event(Event::Unanswered))
+            }
+            (Asked, Command::AskAgain) => Ok(self.ask_again(turn, &they)),
+            (Idle | Accepted | Rejected | Unanswered | Asked, _) => same(),
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Asked { activity, since, .. } => {
+                let received = self.asked.as_ref().filter(|asked| asked.since == *since).map_or(0, |asked| asked.received);
+                self.asked = Some(Asked { activity: activity.clone(), since: *since, received });
+                self.status = Status::Asked;
+                self.last_error = None;
+            }
+            Event::Received => {
+                if let Some(asked) = &mut self.asked {
+                    asked.received += 1;
+                }
+            }
+            Event::Accepted => self.status = Status::Accepted,
+            Event::Rejected => self.status = Status::Rejected,
+            Event::Unanswered => self.status = Status::Unanswered,
+            Event::Unfollowed => *self = Self::default(),
+            Event::Failed { reason } => self.last_error = Some(reason.clone()),
+        }
+    }
+}
+
+impl Following {
+    fn standing(&self) -> Standing {
+        Standing { status: self.status, activity: self.asked.as_ref().map(|asked| asked.activity.clone()) }
+    }
+
+    fn is_current(&self, turn: &Turn<'_>, ulid: &str) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.activity == turn.world.activity(ulid))
+    }
+
+    fn ask_again(&self, turn: &Turn<'_>, they: &Iri) -> Decision<Self> {
+        let since = self.asked.as_ref().map_or(turn.now, |asked| asked.since);
+        if turn.now.since(since) >= ASK_MAX {
+            return Decision::default().event(Event::Unanswered);
+        }
+        ask(turn, they, since)
+    }
+
+    fn unfollow(&self, turn: &Turn<'_>, they: &Iri) -> Decision<Self> {
+        let decision = Decision::default().cancel(ASK_TIMER).delete(row(they)).event(Event::Unfollowed);
+        let Some(asked) = &self.asked else { return decision };
+        let follow = Reference::Embedded(serde_json::json!({
+            "id": asked.activity.as_str(), "type": "Follow",
+            "actor": turn.world.actor.as_str(), "object": they.as_str(),
+        }));
+        send(decision, they, &Letter::to(turn, 0, they, |draft| draft, Verb::Undo, follow), false)
+    }
+}
+
+fn they(me: &ActorId) -> Iri {
+    Iri::parse(&me.key).expect("a following actor is named by the id of whom it follows")
+}
+
+fn row(they: &Iri) -> RowKey {
+    RowKey::Index(Index::Following, parts([they.as_str()]))
+}
+
+fn ask(turn: &Turn<'_>, they: &Iri, since: Time) -> Decision<Following> {
+    let letter = Letter::to(turn, 0, they, |draft| draft, Verb::Follow, Reference::Id(they.clone()));
+    let activity = letter.activity.id.clone();
+    let decision = Decision::reply(Standing { status: Status::Asked, activity: Some(activity.clone()) });
+    let listed = Listed { actor: they.clone(), status: Status::Asked, since: turn.now };
+    let decision = decision.put(row(they), &listed).event(Event::Asked { activity, at: turn.now, since });
+    send(decision, they, &letter, true)
+}
+
+fn send(decision: Decision<Following>, turn: &Turn<'_>, they: &Iri, letter: &Letter, tell: bool) -> Decision<Following> {
+    letter.log(decision).tell::<Outbox>(they.authority().as_str(), &outbox::Command::Send {
+        activity: letter.ulid.clone(),
+        to: Recipient::Actor(they.as_str().to_owned()),
+        // A Follow and its Undo are about the same thing, and keep their order.
+        object: they.as_str().to_owned(),
+        first: false,
+        tell,
+    })
+}

@@ -1,0 +1,463 @@
+//! The outbox of one peer: what is to go there, in order per object, retried until it arrives or is given up.
+//!
+//! ```text
+//! open ──no answer, 5xx, 429──▶ waiting ──timer, or a hand──▶ open
+//!   └──────── pause ────────▶ paused ──────── continue ────────┘
+//! entry: queued ─▶ in flight ─▶ delivered │ queued again │ dead letter
+//! ```
+//! Entries are rows; the state holds only what is under way. A breaker only ever delays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::entity::{ActorId, Decision, Entity, Kind, Turn};
+use super::errands::{Errand, Recipient, Report};
+use super::following;
+use super::rows::{Index, Reads, RowKey, Rows, part, parts};
+use crate::clock::Time;
+use crate::store::Key;
+
+/// Queue entries looked at in one turn: enough to fill the places of a peer past a few that wait for their order.
+const PAGE: usize = 128;
+/// A refusal is tried this often before it counts: keys may have been changed on the other side a moment ago.
+const REFUSALS_MAX: u32 = 2;
+const RETRY_TIMER: &str = "retry";
+
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outbox {
+    /// Entries that ever came; the next one gets this number.
+    pub entries: u64,
+    /// Entries that are still here, in flight included.
+    pub queued: u64,
+    #[serde(default)]
+    pub in_flight: BTreeMap<u64, Underway>,
+    pub delivered: u64,
+    pub dead: u64,
+    /// Failures of the peer in a row.
+    pub failures: u32,
+    #[serde(default)]
+    pub retry_at: Option<Time>,
+    #[serde(default)]
+    pub paused: bool,
+    #[serde(default)]
+    pub last_error: Option<LastError>,
+}
+
+/// What an entry in flight keeps others from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Underway {
+    pub to: Recipient,
+    pub object: String,
+    #[serde(default)]
+    pub first: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastError {
+    pub at: Time,
+    pub what: String,
+}
+
+/// A queued activity: a row of the outbox.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The local ulid of the activity.
+    pub activity: String,
+    pub to: Recipient,
+    /// Activities about the same object to the same recipient keep their order.
+    pub object: String,
+    /// Goes before everything that came after it: the Accept of a Follow.
+    #[serde(default)]
+    pub first: bool,
+    pub since: Time,
+    #[serde(default)]
+    pub attempts: u32,
+    #[serde(default)]
+    pub refusals: u32,
+    /// Who wants to hear that it arrived.
+    #[serde(default)]
+    pub tell: Option<ActorId>,
+}
+
+/// An entry that was given up, kept where a person sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Undelivered {
+    pub at: Time,
+    pub reason: String,
+    pub entry: Entry,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    Send { activity: String, to: Recipient, object: String, #[serde(default)] first: bool, #[serde(default)] tell: bool },
+    Reported { entry: u64, report: Report },
+    /// Tries again what waits: the retry timer, or a tick.
+    Flush,
+    /// Tries again at once, whatever the back-off says.
+    Retry,
+    Pause,
+    Continue,
+    /// Gives up everything that waits.
+    Forget,
+    /// Queues a dead letter anew.
+    Revive { undelivered: u64 },
+    /// Removes a dead letter.
+    Discard { undelivered: u64 },
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    Queued { entry: u64 },
+    Started { entry: u64, underway: Underway },
+    Delivered { entry: u64 },
+    /// Goes back to the queue; the peer is left alone until then.
+    PutOff { entry: u64, at: Time, until: Time, what: String },
+    /// Goes back to the queue for one more try at once.
+    Refused { entry: u64, what: String },
+    GivenUp { entry: u64, at: Time, what: String },
+    /// The back-off is over.
+    Reopened,
+    Paused,
+    Continued,
+    Forgotten { entries: u64 },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    #[error("there is no dead letter {0} here; `quickbeam peers` lists them")]
+    NoSuchLetter(u64),
+    #[error("dead letter {0} is older than receivers remember, so that it might be taken twice; discard it")]
+    TooOld(u64),
+}
+
+fn queue_row(entry: u64) -> RowKey {
+    RowKey::Own(part().text("queue").number(entry).done())
+}
+
+fn undelivered_row(entry: u64) -> RowKey {
+    RowKey::Own(undelivered_key(entry))
+}
+
+fn undelivered_key(entry: u64) -> Key {
+    part().text("undelivered").number(entry).done()
+}
+
+/// All dead letters of an outbox, for lists.
+pub fn undelivered_rows() -> RowKey {
+    RowKey::Own(parts(["undelivered"]))
+}
+
+/// All queued entries of an outbox, for lists.
+pub fn queue_rows() -> RowKey {
+    RowKey::Own(parts(["queue"]))
+}
+
+impl Entity for Outbox {
+    const KIND: Kind = Kind::Outbox;
+    type Command = Command;
+    type Event = Event;
+    type Reply = ();
+    type Rejection = Rejection;
+
+    fn reads(_me: &ActorId, command: &Command) -> Reads {
+        let queue = |reads: Reads| reads.own_page("queue", parts(["queue"]), None, PAGE);
+        match command {
+            Command::Send { .. } | Command::Pause => Reads::none(),
+            Command::Reported { entry, .. } => queue(Reads::none().own("entry", part().text("queue").number(*entry).done())),
+            Command::Flush | Command::Retry | Command::Continue | Command::Forget => queue(Reads::none()),
+            Command::Revive { undelivered } | Command::Discard { undelivered } => {
+                Reads::none().own("letter", undelivered_key(*undelivered))
+            }
+        }
+    }
+
+    fn decide(&self, turn: &Turn<'_>, rows: &Rows, command: Command) -> Result<Decision<Self>, Rejection> {
+        match command {
+            Command::Send { activity, to, object, first, tell } => {
+                let tell = if tell { turn.from.cloned() } else { None };
+                let entry = Entry { activity, to, object, first, since: turn.now, attempts: 0, refusals: 0, tell };
+                Ok(self.send(turn, entry))
+            }
+            Command::Reported { entry, report } => Ok(self.reported(turn, rows, entry, report)),
+            Command::Flush if self.paused || self.retry_at.is_some_and(|at| at > turn.now) => Ok(Decision::default()),
+            Command::Flush | Command::Retry => Ok(self.reopen(turn, rows, Event::Reopened)),
+            Command::Continue => Ok(self.reopen(turn, rows, Event::Continued)),
+            Command::Pause => Ok(Decision::default().event(Event::Paused)),
+            Command::Forget => Ok(self.forget(turn, rows)),
+            Command::Revive { undelivered } => self.revive(turn, rows, undelivered),
+            Command::Discard { undelivered } => {
+                letter(rows, undelivered)?;
+                Ok(Decision::default().delete(undelivered_row(undelivered)))
+            }
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Queued { entry } => {
+                self.entries = entry + 1;
+                self.queued += 1;
+            }
+            Event::Started { entry, underway } => drop(self.in_flight.insert(*entry, underway.clone())),
+            Event::Delivered { entry } => {
+                self.done(*entry);
+                self.delivered += 1;
+                self.failures = 0;
+                self.last_error = None;
+            }
+            Event::PutOff { entry, at, until, what } => {
+                self.in_flight.remove(entry);
+                self.failures = self.failures.saturating_add(1);
+                self.retry_at = Some(self.retry_at.map_or(*until, |before| before.max(*until)));
+                self.last_error = Some(LastError { at: *at, what: what.clone() });
+            }
+            Event::Refused { entry, .. } => drop(self.in_flight.remove(entry)),
+            Event::GivenUp { entry, at, what } => {
+                self.done(*entry);
+                self.dead += 1;
+                self.last_error = Some(LastError { at: *at, what: what.clone() });
+            }
+            Event::Reopened => self.retry_at = None,
+            Event::Paused => self.paused = true,
+            Event::Continued => {
+                self.paused = false;
+                self.retry_at = None;
+            }
+            Event::Forgotten { entries } => {
+                self.queued = self.queued.saturating_sub(*entries);
+                self.dead += entries;
+            }
+        }
+    }
+
+    fn reported(errand: Errand, report: Report) -> Option<Command> {
+        match errand {
+            Errand::Deliver { entry, .. } => Some(Command::Reported { entry, report }),
+            Errand::Webhook { .. } => None,
+        }
+    }
+}
+
+/// What an answer means for an entry.
+enum Verdict {
+    Delivered,
+    /// The peer cannot take it now.
+    Later { what: String, after: Option<Duration> },
+    /// The peer says no to us, or that nobody is there.
+    Refused { what: String },
+    /// The peer says no to this activity.
+    Never { what: String },
+}
+
+fn verdict(report: Report) -> Verdict {
+    match report {
+        Report::Answered { status: 200..=299, .. } => Verdict::Delivered,
+        Report::Answered { status: status @ (401 | 403 | 404 | 410), detail, .. } => {
+            Verdict::Refused { what: answered(status, &detail) }
+        }
+        Report::Answered { status: status @ (408 | 421 | 425 | 429 | 500..=599), detail, retry_after } => {
+            Verdict::Later { what: answered(status, &detail), after: retry_after }
+        }
+        Report::Answered { status, detail, .. } => Verdict::Never { what: answered(status, &detail) },
+        Report::Unreachable { reason } => Verdict::Later { what: reason, after: None },
+        Report::Impossible { reason } => Verdict::Never { what: reason },
+    }
+}
+
+fn answered(status: u16, detail: &str) -> String {
+    if detail.is_empty() { format!("answered {status}") } else { format!("answered {status}: {detail}") }
+}
+
+fn letter(rows: &Rows, number: u64) -> Result<Undelivered, Rejection> {
+    rows.one("letter").ok_or(Rejection::NoSuchLetter(number))
+}
+
+/// The queue as a turn sees it: the page that was read, with the numbers of its entries.
+fn queue(rows: &Rows) -> impl Iterator<Item = (u64, Entry)> {
+    rows.page("queue").iter().filter_map(|row| Some((row.key.parts().number()?, row.read()?)))
+}
+
+impl Outbox {
+    fn done(&mut self, entry: u64) {
+        self.in_flight.remove(&entry);
+        self.queued = self.queued.saturating_sub(1);
+    }
+
+    fn is_open(&self, now: Time) -> bool {
+        !self.paused && self.retry_at.is_none_or(|at| at <= now)
+    }
+
+    /// Queues an entry, and starts it at once if nothing stands before it.
+    fn send(&self, turn: &Turn<'_>, entry: Entry) -> Decision<Self> {
+        let number = self.entries;
+        let decision = Decision::default().put(queue_row(number), &entry).event(Event::Queued { entry: number });
+        let nothing_waits = self.queued == self.in_flight.len() as u64;
+        if nothing_waits && self.is_open(turn.now) && self.failures == 0 {
+            let room = turn.world.delivery.in_flight_max.saturating_sub(self.in_flight.len());
+            return start(decision, &self.in_flight, [(number, entry)].into_iter(), room);
+        }
+        decision
+    }
+
+    fn reported(&self, turn: &Turn<'_>, rows: &Rows, number: u64, report: Report) -> Decision<Self> {
+        // Forgotten while it was under way: nothing is left to be done about it.
+        let Some(mut entry) = rows.one::<Entry>("entry") else { return Decision::default() };
+        let mut in_flight = self.in_flight.clone();
+        in_flight.remove(&number);
+        let rest = queue(rows).filter(|(other, _)| *other != number);
+        let room = |failures| self.room(turn, &in_flight, failures);
+        entry.attempts += 1;
+        match verdict(report) {
+            Verdict::Delivered => {
+                let decision = tell(Decision::default().delete(queue_row(number)), &entry, following::Command::Delivered {
+                    activity: entry.activity.clone(),
+                });
+                let decision = decision.event(Event::Delivered { entry: number });
+                let decision = decision.when(self.failures > 0, |decision| decision.delete(troubled(turn.me)));
+                start(decision, &in_flight, rest, room(0))
+            }
+            Verdict::Refused { what } if entry.refusals + 1 < REFUSALS_MAX => {
+                entry.refusals += 1;
+                let decision = Decision::default().put(queue_row(number), &entry);
+                let decision = decision.event(Event::Refused { entry: number, what });
+                let again = [(number, entry)].into_iter().chain(rest);
+                start(decision, &in_flight, again, room(self.failures))
+            }
+            Verdict::Refused { what } | Verdict::Never { what } => {
+                let decision = give_up(Decision::default(), turn, number, entry, what);
+                start(decision, &in_flight, rest, room(self.failures))
+            }
+            Verdict::Later { what, .. } if turn.now.since(entry.since) >= turn.world.delivery.give_up => {
+                let what = format!("{what}, for {} days", turn.world.delivery.give_up.as_secs() / 86_400);
+                let decision = give_up(Decision::default(), turn, number, entry, what);
+                start(decision, &in_flight, rest, room(self.failures))
+            }
+            Verdict::Later { what, after } => {
+                let until = turn.now.plus(self.pause(turn, after));
+                let until = self.retry_at.map_or(until, |before| before.max(until));
+                Decision::default()
+                    .put(queue_row(number), &entry)
+                    .put(troubled(turn.me), &what)
+                    .timer(RETRY_TIMER, until, &Command::Flush)
+                    .event(Event::PutOff { entry: number, at: turn.now, until, what })
+            }
+        }
+    }
+
+    /// How many entries may start: one to try a peer that failed, else what fits.
+    fn room(&self, turn: &Turn<'_>, in_flight: &BTreeMap<u64, Underway>, failures: u32) -> usize {
+        if !self.is_open(turn.now) {
+            return 0;
+        }
+        let places = if failures > 0 { 1 } else { turn.world.delivery.in_flight_max };
+        places.saturating_sub(in_flight.len())
+    }
+
+    /// The back-off: doubled with each failure, shortened by up to a quarter so that peers do not wake in step, and
+    /// never shorter than what the peer asked for.
+    fn pause(&self, turn: &Turn<'_>, asked: Option<Duration>) -> Duration {
+        let limits = &turn.world.delivery;
+        let doubled = limits.retry_delay.saturating_mul(1 << self.failures.min(24)).min(limits.retry_delay_max);
+        let jitter = doubled.mul_f64(f64::from(turn.random[0]) / 255.0 / 4.0);
+        (doubled - jitter).max(asked.unwrap_or_default().min(limits.retry_delay_max))
+    }
+
+    fn reopen(&self, turn: &Turn<'_>, rows: &Rows, event: Event) -> Decision<Self> {
+        let places = if self.failures > 0 { 1 } else { turn.world.delivery.in_flight_max };
+        let room = if self.paused && event != Event::Continued { 0 } else { places.saturating_sub(self.in_flight.len()) };
+        start(Decision::default().cancel(RETRY_TIMER).event(event), &self.in_flight, queue(rows), room)
+    }
+
+    fn forget(&self, turn: &Turn<'_>, rows: &Rows) -> Decision<Self> {
+        let waiting: Vec<_> = queue(rows).filter(|(number, _)| !self.in_flight.contains_key(number)).collect();
+        if waiting.is_empty() {
+            return Decision::default();
+        }
+        let entries = waiting.len() as u64;
+        let mut decision = Decision::default().event(Event::Forgotten { entries });
+        for (number, entry) in waiting {
+            let reason = "given up by the operator".to_owned();
+            let letter = Undelivered { at: turn.now, reason, entry };
+            decision = decision.delete(queue_row(number)).put(undelivered_row(number), &letter);
+        }
+        decision.tell::<Self>(turn.me.key.clone(), &Command::Forget)
+    }
+
+    fn revive(&self, turn: &Turn<'_>, rows: &Rows, number: u64) -> Result<Decision<Self>, Rejection> {
+        let letter = letter(rows, number)?;
+        if turn.now.since(letter.entry.since) > turn.world.dedupe {
+            return Err(Rejection::TooOld(number));
+        }
+        let mut decision = self.send(turn, Entry { attempts: 0, refusals: 0, ..letter.entry });
+        decision = decision.delete(undelivered_row(number));
+        Ok(decision)
+    }
+}
+
+/// The mark of a peer that has something waiting after a failure, so that ticks find it.
+fn troubled(me: &ActorId) -> RowKey {
+    RowKey::Index(Index::Outboxes, parts([&me.key]))
+}
+
+fn tell(decision: Decision<Outbox>, entry: &Entry, command: following::Command) -> Decision<Outbox> {
+    match &entry.tell {
+        Some(owner) if owner.kind == Kind::Following => {
+            decision.tell::<following::Following>(owner.key.clone(), &command)
+        }
+        _ => decision,
+    }
+}
+
+fn give_up(decision: Decision<Outbox>, turn: &Turn<'_>, number: u64, entry: Entry, what: String) -> Decision<Outbox> {
+    let decision = tell(decision, &entry, following::Command::Undelivered {
+        activity: entry.activity.clone(),
+        reason: what.clone(),
+    });
+    let letter = Undelivered { at: turn.now, reason: what.clone(), entry };
+    decision
+        .delete(queue_row(number))
+        .put(undelivered_row(number), &letter)
+        .event(Event::GivenUp { entry: number, at: turn.now, what })
+}
+
+/// Starts what may start, in order: nothing overtakes an earlier one about the same object to the same recipient, and
+/// nothing at all overtakes one that goes first.
+fn start(
+    mut decision: Decision<Outbox>,
+    in_flight: &BTreeMap<u64, Underway>,
+    queue: impl Iterator<Item = (u64, Entry)>,
+    room: usize,
+) -> Decision<Outbox> {
+    let mut taken: BTreeSet<(Recipient, String)> =
+        in_flight.values().map(|under| (under.to.clone(), under.object.clone())).collect();
+    let barrier = in_flight.iter().filter(|(_, under)| under.first).map(|(number, _)| *number).min();
+    let mut started = 0;
+    for (number, entry) in queue {
+        if started >= room || barrier.is_some_and(|barrier| number > barrier) {
+            break;
+        }
+        if in_flight.contains_key(&number) {
+            continue;
+        }
+        let first = entry.first;
+        if taken.insert((entry.to.clone(), entry.object.clone())) {
+            let errand = Errand::Deliver {
+                activity: entry.activity,
+                to: entry.to.clone(),
+                entry: number,
+                attempt: entry.attempts,
+            };
+            let underway = Underway { to: entry.to, object: entry.object, first };
+            decision = decision.event(Event::Started { entry: number, underway }).errand(errand);
+            started += 1;
+        }
+        if first {
+            break;
+        }
+    }
+    decision
+}
