@@ -3,4 +3,5 @@
 //! `ARCHITECTURE.md` is the map. Imports run one way: `web, wire → actors → domains`, `actors → store`.
 
 pub mod clock;
+pub mod domains;
 pub mod store;

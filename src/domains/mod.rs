@@ -1,0 +1,5 @@
+//! What a node's configuration declares and how it behaves: pure data and pure functions, no IO, no clock, no randomness.
+
+pub mod flow;
+pub mod nearest;
+pub mod types;
