@@ -1,0 +1,267 @@
+//! Makes a definition ready to run, and names everything that is wrong with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::definition::{Argument, Definition, DefinitionHash, Kind, Otherwise, Step};
+use super::expr::{Expression, Refused};
+use super::graph::{self, By, Way, Ways};
+use super::names::{Names, variables};
+use super::with::Template;
+use crate::domains::nearest::nearest;
+
+/// A definition with its order worked out and its expressions parsed.
+#[derive(Debug)]
+pub struct Compiled {
+    pub definition: Definition,
+    pub hash: DefinitionHash,
+    pub bounds: Bounds,
+    /// Each step behind all that have a way into it.
+    pub order: Vec<String>,
+    pub steps: BTreeMap<String, CompiledStep>,
+    pub result: Option<Expression>,
+}
+
+/// How much one instance may do and keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Steps, elements and tries.
+    pub steps: u64,
+    /// Bytes of JSON in all results together.
+    pub results: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { steps: 10_000, results: 1 << 20 }
+    }
+}
+
+/// A step with its expressions parsed.
+#[derive(Debug)]
+pub struct CompiledStep {
+    pub ways: Vec<Way>,
+    pub condition: Option<Expression>,
+    /// What a branch asks, or the list of an `each`.
+    pub subject: Option<Expression>,
+    pub with: BTreeMap<String, Template>,
+    /// The one nearest `suspend` before it, whose payload is `payload` here.
+    pub payload: Option<String>,
+}
+
+/// Something wrong with a definition, at a path like `steps.send.after`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {what}; {remedy}")]
+pub struct Fault {
+    pub path: String,
+    pub what: String,
+    pub remedy: String,
+    /// Characters into the expression that stands there.
+    pub offset: Option<usize>,
+}
+
+/// Checks and prepares a definition. Which effects exist is not asked: a stored one may outlive them.
+pub fn compile(definition: Definition, bounds: Bounds) -> Result<Compiled, Vec<Fault>> {
+    let mut faults = Vec::new();
+    if definition.steps.is_empty() {
+        faults.push(Fault::new("steps", "the flow has no steps", "add steps.NAME = { effect = \"…\" }"));
+    }
+    mentioned_steps_exist(&definition, &mut faults);
+    let ways = graph::ways(&definition);
+    let order = graph::order(&ways).unwrap_or_else(|cycle| {
+        faults.push(going_round(&cycle));
+        Vec::new()
+    });
+    let mut steps = BTreeMap::new();
+    let ancestors = graph::ancestors(&ways, &order);
+    for (name, step) in &definition.steps {
+        // In a cycle nothing comes before anything, so every result may be named: one mistake is enough.
+        let all = || definition.steps.keys().map(String::as_str).collect();
+        let above = ancestors.get(name.as_str()).cloned().unwrap_or_else(all);
+        let mut compiler = Compiler { definition: &definition, faults: &mut faults };
+        steps.insert(name.clone(), compiler.step(name, step, ways[name].clone(), &above, &ancestors));
+    }
+    let mut compiler = Compiler { definition: &definition, faults: &mut faults };
+    let all = definition.steps.keys().map(String::as_str).collect();
+    let result = definition.result.as_ref().and_then(|source| compiler.expression("result", source, &[], &all));
+    if faults.is_empty() {
+        unreachable_steps(&definition, &steps, &order, &ways, &mut faults);
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    Ok(Compiled { hash: definition.hash(), definition, bounds, order, steps, result })
+}
+
+impl Fault {
+    pub fn new(path: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { path: path.into(), what: what.into(), remedy: remedy.into(), offset: None }
+    }
+}
+
+struct Compiler<'a> {
+    definition: &'a Definition,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Compiler<'_> {
+    fn step(
+        &mut self,
+        name: &str,
+        step: &Step,
+        ways: Vec<Way>,
+        above: &BTreeSet<&str>,
+        ancestors: &BTreeMap<&str, BTreeSet<&str>>,
+    ) -> CompiledStep {
+        let payload = nearest_suspend(self.definition, above, ancestors);
+        let plain: &[&str] = if payload.is_some() { &["payload"] } else { &[] };
+        let path = |key: &str| format!("steps.{name}.{key}");
+        let condition = step.condition.as_ref().and_then(|it| self.expression(&path("if"), it, plain, above));
+        let mut subject = None;
+        let mut with = BTreeMap::new();
+        match &step.kind {
+            Kind::Effect(call) => with = self.with(&path("with"), &call.with, plain, above),
+            Kind::Branch { on, .. } => subject = self.expression(&path("branch"), on, plain, above),
+            Kind::Each { list, call, .. } => {
+                subject = self.expression(&path("each"), list, plain, above);
+                let inside: Vec<&str> = plain.iter().copied().chain(["item", "index"]).collect();
+                with = self.with(&path("with"), &call.with, &inside, above);
+            }
+            Kind::Suspend { timeout, otherwise, .. } => {
+                if timeout.is_none() && *otherwise != Otherwise::Fail {
+                    let what = format!("`{name}` has an `otherwise` and no `timeout`, so it would never come to it");
+                    self.faults.push(Fault::new(path("otherwise"), what, "add timeout = \"7d\""));
+                }
+            }
+        }
+        CompiledStep { ways, condition, subject, with, payload }
+    }
+
+    fn with(
+        &mut self,
+        path: &str,
+        with: &BTreeMap<String, Argument>,
+        extra: &[&str],
+        above: &BTreeSet<&str>,
+    ) -> BTreeMap<String, Template> {
+        let template = |(name, argument): (&String, &Argument)| {
+            Some((name.clone(), self.template(&format!("{path}.{name}"), argument, extra, above)?))
+        };
+        with.iter().filter_map(template).collect()
+    }
+
+    fn template(
+        &mut self,
+        path: &str,
+        argument: &Argument,
+        extra: &[&str],
+        above: &BTreeSet<&str>,
+    ) -> Option<Template> {
+        Some(match argument {
+            Argument::Cel(source) => Template::Cel(self.expression(path, source, extra, above)?),
+            Argument::Value(value) => Template::Value(value.clone()),
+            Argument::Table(table) => Template::Table(self.with(path, table, extra, above)),
+            Argument::List(list) => {
+                let each = |(index, it)| self.template(&format!("{path}.{index}"), it, extra, above);
+                Template::List(list.iter().enumerate().filter_map(each).collect())
+            }
+        })
+    }
+
+    fn expression(&mut self, path: &str, source: &str, extra: &[&str], above: &BTreeSet<&str>) -> Option<Expression> {
+        let later = self.definition.steps.keys().map(String::as_str).filter(|step| !above.contains(step)).collect();
+        let names = Names { variables: variables(extra), results: above.clone(), later };
+        let fault = |refused: Refused| Fault {
+            path: path.to_owned(),
+            what: refused.what,
+            remedy: refused.remedy,
+            offset: Some(refused.offset),
+        };
+        match Expression::compile(source, &names) {
+            Ok(expression) => Some(expression),
+            Err(refused) => {
+                self.faults.extend(refused.into_iter().map(fault));
+                None
+            }
+        }
+    }
+}
+
+/// The suspends before a step that are before no other suspend before it, if there is exactly one.
+fn nearest_suspend(
+    definition: &Definition,
+    above: &BTreeSet<&str>,
+    ancestors: &BTreeMap<&str, BTreeSet<&str>>,
+) -> Option<String> {
+    let is_suspend = |step: &&&str| matches!(definition.steps[**step].kind, Kind::Suspend { .. });
+    let suspends: Vec<&&str> = above.iter().filter(is_suspend).collect();
+    let is_nearest = |step: &&&&str| {
+        !suspends.iter().any(|other| ancestors.get(**other).is_some_and(|before| before.contains(**step)))
+    };
+    let nearest: Vec<_> = suspends.iter().filter(is_nearest).collect();
+    match nearest.as_slice() {
+        [one] => Some((**one).to_string()),
+        _ => None,
+    }
+}
+
+fn mentioned_steps_exist(definition: &Definition, faults: &mut Vec<Fault>) {
+    for (at, by, named) in graph::mentions(definition) {
+        if definition.steps.contains_key(named) {
+            continue;
+        }
+        let key = match by {
+            By::After => "after",
+            By::Then => "then",
+            By::Else => "else",
+            By::TimeOut => "otherwise",
+        };
+        let known = definition.steps.keys().map(String::as_str);
+        let remedy = nearest(named, known.clone()).map_or_else(
+            || format!("steps are {}", known.collect::<Vec<_>>().join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        let what = format!("`{at}` names the step `{named}`, which does not exist");
+        faults.push(Fault::new(format!("steps.{at}.{key}"), what, remedy));
+    }
+}
+
+fn going_round(cycle: &[String]) -> Fault {
+    let round = cycle.iter().chain(cycle.first()).map(|step| format!("`{step}`")).collect::<Vec<_>>().join(" → ");
+    Fault::new(
+        format!("steps.{}", cycle[0]),
+        format!("the steps go round in a cycle: {round}"),
+        "a flow only goes forward; take one of these ways away",
+    )
+}
+
+/// Steps that only ways lead to which a constant keeps shut.
+fn unreachable_steps(
+    definition: &Definition,
+    steps: &BTreeMap<String, CompiledStep>,
+    order: &[String],
+    ways: &Ways,
+    faults: &mut Vec<Fault>,
+) {
+    let constant = |expression: &Option<Expression>| expression.as_ref().and_then(Expression::constant);
+    let mut reached: BTreeSet<&str> = BTreeSet::new();
+    for name in order {
+        let open = |way: &Way| {
+            let from = &steps[&way.from];
+            let passed_over = constant(&from.condition) == Some(false);
+            reached.contains(way.from.as_str())
+                && match way.by {
+                    By::After => true,
+                    By::Then => !passed_over && constant(&from.subject) != Some(false),
+                    By::Else => !passed_over && constant(&from.subject) != Some(true),
+                    By::TimeOut => !passed_over,
+                }
+        };
+        if ways[name].is_empty() || ways[name].iter().any(open) {
+            reached.insert(name);
+        } else if definition.steps.contains_key(name) {
+            let from: Vec<_> = ways[name].iter().map(|way| format!("`{}`", way.from)).collect();
+            let what = format!("the step `{name}` can never be reached: {} never goes there", from.join(", "));
+            faults.push(Fault::new(format!("steps.{name}"), what, "change the condition, or take the step away"));
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The ways between the steps of a flow: their order, and what is wrong with them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::definition::{Definition, Kind, Otherwise};
+
+/// One way into a step.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Way {
+    pub from: String,
+    pub by: By,
+}
+
+/// When a way is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum By {
+    After,
+    Then,
+    Else,
+    TimeOut,
+}
+
+/// The ways into each step, only between steps that exist.
+pub type Ways = BTreeMap<String, Vec<Way>>;
+
+/// All names of steps that a definition mentions: where, who, and how.
+pub fn mentions(definition: &Definition) -> Vec<(&str, By, &str)> {
+    let mut found = Vec::new();
+    for (name, step) in &definition.steps {
+        found.extend(step.after.iter().map(|from| (name.as_str(), By::After, from.as_str())));
+        match &step.kind {
+            Kind::Branch { then, otherwise, .. } => {
+                found.extend(then.iter().map(|to| (name.as_str(), By::Then, to.as_str())));
+                found.extend(otherwise.iter().map(|to| (name.as_str(), By::Else, to.as_str())));
+            }
+            Kind::Suspend { otherwise: Otherwise::Steps(steps), .. } => {
+                found.extend(steps.iter().map(|to| (name.as_str(), By::TimeOut, to.as_str())));
+            }
+            Kind::Effect(_) | Kind::Each { .. } | Kind::Suspend { .. } => {}
+        }
+    }
+    found
+}
+
+/// The ways into every step.
+pub fn ways(definition: &Definition) -> Ways {
+    let mut sets: BTreeMap<&str, BTreeSet<Way>> =
+        definition.steps.keys().map(|name| (name.as_str(), BTreeSet::new())).collect();
+    for (at, by, named) in mentions(definition) {
+        let (from, to) = if by == By::After { (named, at) } else { (at, named) };
+        if definition.steps.contains_key(from)
+            && let Some(set) = sets.get_mut(to)
+        {
+            set.insert(Way { from: from.to_owned(), by });
+        }
+    }
+    sets.into_iter().map(|(to, set)| (to.to_owned(), decided_by_targets(set))).collect()
+}
+
+/// The steps so that each comes behind all with a way into it, or a cycle by name.
+pub fn order(ways: &Ways) -> Result<Vec<String>, Vec<String>> {
+    let mut open: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut behind: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (to, ways) in ways {
+        open.insert(to, ways.len());
+        ways.iter().for_each(|way| behind.entry(&way.from).or_default().push(to));
+    }
+    let mut ready: BTreeSet<&str> = open.iter().filter(|(_, count)| **count == 0).map(|(step, _)| *step).collect();
+    let mut order = Vec::with_capacity(ways.len());
+    while let Some(step) = ready.pop_first() {
+        order.push(step.to_owned());
+        for to in behind.get(step).into_iter().flatten() {
+            let count = open.get_mut(to).expect("a way leads to a step");
+            *count -= 1;
+            if *count == 0 {
+                ready.insert(to);
+            }
+        }
+    }
+    if order.len() == ways.len() { Ok(order) } else { Err(cycle(ways, &order)) }
+}
+
+/// Everything from which a way leads to each step, at any distance. `order` is that of [`order`].
+pub fn ancestors<'a>(ways: &'a Ways, order: &'a [String]) -> BTreeMap<&'a str, BTreeSet<&'a str>> {
+    let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for step in order {
+        let mut above = BTreeSet::new();
+        for way in &ways[step] {
+            above.insert(way.from.as_str());
+            above.extend(&found[way.from.as_str()]);
+        }
+        found.insert(step, above);
+    }
+    found
+}
+
+fn decided_by_targets(set: BTreeSet<Way>) -> Vec<Way> {
+    let targets: BTreeSet<String> = set.iter().filter(|way| way.by != By::After).map(|way| way.from.clone()).collect();
+    set.into_iter().filter(|way| way.by != By::After || !targets.contains(&way.from)).collect()
+}
+
+/// Goes back from a step that never got ready until one comes up again.
+fn cycle(ways: &Ways, order: &[String]) -> Vec<String> {
+    let settled: BTreeSet<&String> = order.iter().collect();
+    let stuck = |step: &&String| !settled.contains(step);
+    let mut path: Vec<String> = Vec::new();
+    let mut at = ways.keys().find(stuck).expect("some step is not in the order");
+    loop {
+        if let Some(start) = path.iter().position(|step| step == at) {
+            let mut cycle = path.split_off(start);
+            cycle.reverse();
+            return cycle;
+        }
+        path.push(at.clone());
+        at = ways[at].iter().map(|way| &way.from).find(stuck).expect("a step is stuck because one before it is");
+    }
+}

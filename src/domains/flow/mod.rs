@@ -1,0 +1,34 @@
+//! Flows: a DAG as data, and what to do next as a pure function of it.
+//!
+//! [`definition`] is what is stored, [`compile`] makes a [`Compiled`] of it, [`step`] decides facts, [`progress`] is the
+//! state that the facts make. What a step asks of the outside is in its fact; the flow actor carries it out.
+//!
+//! ## Which step runs
+//! A step has **ways** into it: from each step of its `after`, from a `branch` that names it as `then` or `else`, from a
+//! `suspend` that names it as `otherwise`. An `after` of a step that also names this one as a target adds nothing: the
+//! target decides. A step's turn comes when everything at the other end of its ways is settled. It runs if it has no
+//! ways at all, or **at least one is open** (so it joins); it is skipped as *not reached* if all are shut. Open are:
+//! - after a step that is done, a branch that chose, or a step passed over because its `if` was false: its `after`s;
+//! - from a branch besides: the targets it chose; from a suspend that was resumed: its `after`s, not its `otherwise`;
+//! - from a suspend whose time was over: its `otherwise`, not its `after`s; from a step not reached: nothing.
+//!
+//! The flow is done when every step is settled. A step that fails for good fails it; one whose tries are used up holds
+//! it, paused, while its other paths go on.
+
+pub mod check;
+pub mod definition;
+pub mod expr;
+pub mod fact;
+pub mod graph;
+pub mod json;
+pub mod names;
+pub mod progress;
+pub mod step;
+mod stepper;
+pub mod with;
+
+pub use check::{Compiled, compile};
+pub use definition::{Definition, DefinitionHash};
+pub use expr::Input;
+pub use fact::Fact;
+pub use progress::Progress;

@@ -1,0 +1,278 @@
+//! What an expression may name: our variables, our whitelist of functions, and steps that come before it.
+
+use std::collections::BTreeSet;
+
+use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators};
+
+use super::expr::{NESTING_MAX, Refused};
+use crate::domains::nearest::nearest;
+
+/// What a place in a flow may name.
+#[derive(Debug, Clone, Default)]
+pub struct Names<'a> {
+    pub variables: Vec<&'a str>,
+    /// The steps whose `results` are there when the expression runs.
+    pub results: BTreeSet<&'a str>,
+    /// The other steps, which the text of a mistake tells apart from unknown ones.
+    pub later: BTreeSet<&'a str>,
+}
+
+/// What an expression does name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Uses {
+    pub variables: BTreeSet<String>,
+    pub results: BTreeSet<String>,
+}
+
+/// Operators in one source. Each makes the tree one deeper at most, and parser and interpreter recurse.
+const OPERATORS_MAX: usize = 200;
+
+/// Functions by name: how many arguments as `f(x)`, how many as `x.f(y)`.
+const FUNCTIONS: &[(&str, &[usize], &[usize])] = &[
+    ("size", &[1], &[0]),
+    ("string", &[1], &[]),
+    ("int", &[1], &[]),
+    ("uint", &[1], &[]),
+    ("double", &[1], &[]),
+    ("bool", &[1], &[]),
+    ("type", &[1], &[]),
+    ("contains", &[], &[1]),
+    ("startsWith", &[], &[1]),
+    ("endsWith", &[], &[1]),
+    ("lowerAscii", &[], &[0]),
+    ("upperAscii", &[], &[0]),
+    ("trim", &[], &[0]),
+    ("replace", &[], &[2, 3]),
+    ("split", &[], &[1, 2]),
+    ("join", &[], &[0, 1]),
+    ("substring", &[], &[1, 2]),
+    ("indexOf", &[], &[1, 2]),
+    ("lastIndexOf", &[], &[1, 2]),
+    ("charAt", &[], &[1]),
+    ("reverse", &[], &[0]),
+];
+
+/// The macros, for the nearest known name; a right call of one is no longer a call when it comes here.
+const MACROS: &[(&str, &str)] = &[
+    ("has", "has(object.field)"),
+    ("all", "list.all(x, condition)"),
+    ("exists", "list.exists(x, condition)"),
+    ("exists_one", "list.exists_one(x, condition)"),
+    ("map", "list.map(x, value)"),
+    ("filter", "list.filter(x, condition)"),
+];
+
+/// Names of CEL's own types, for `type(x) == string`.
+const TYPES: &[&str] = &["int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type"];
+
+/// Refuses a source whose tree could be too deep to parse, without parsing it.
+pub(super) fn shallow(source: &str) -> Result<(), Vec<Refused>> {
+    let (mut quote, mut escaped, mut operators) = (None, false, 0);
+    for letter in source.chars() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if letter == '\\' => escaped = true,
+            Some(open) if letter == open => quote = None,
+            Some(_) => {}
+            None if letter == '\'' || letter == '"' => quote = Some(letter),
+            None if "+-*/%<>=!&|?:.([{".contains(letter) => operators += 1,
+            None => {}
+        }
+    }
+    if operators <= OPERATORS_MAX {
+        return Ok(());
+    }
+    Err(vec![Refused {
+        offset: 0,
+        what: format!("the expression has {operators} operators, at most {OPERATORS_MAX} are allowed"),
+        remedy: "split it into several steps".into(),
+    }])
+}
+
+/// Looks up every name and function, and measures how macros nest.
+pub(super) fn check(root: &IdedExpr, positions: &SourceInfo, names: &Names<'_>) -> Result<Uses, Vec<Refused>> {
+    let mut check = Check { names, positions, uses: Uses::default(), refused: Vec::new(), bound: Vec::new() };
+    check.visit(root, 0);
+    if check.refused.is_empty() { Ok(check.uses) } else { Err(check.refused) }
+}
+
+/// Calls `each` with every expression directly below.
+pub(super) fn for_each_child(expression: &mut IdedExpr, each: &mut dyn FnMut(&mut IdedExpr)) {
+    match &mut expression.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => {}
+        Expr::Call(call) => call.target.iter_mut().map(|target| &mut **target).chain(&mut call.args).for_each(each),
+        Expr::Comprehension(it) => {
+            [&mut it.iter_range, &mut it.accu_init, &mut it.loop_cond, &mut it.loop_step, &mut it.result]
+                .into_iter()
+                .for_each(each);
+        }
+        Expr::List(list) => list.elements.iter_mut().for_each(each),
+        Expr::Map(map) => map.entries.iter_mut().for_each(|entry| entry_children(&mut entry.expr, each)),
+        Expr::Select(select) => each(&mut select.operand),
+        Expr::Struct(it) => it.entries.iter_mut().for_each(|entry| entry_children(&mut entry.expr, each)),
+    }
+}
+
+fn entry_children(entry: &mut EntryExpr, each: &mut dyn FnMut(&mut IdedExpr)) {
+    match entry {
+        EntryExpr::StructField(field) => each(&mut field.value),
+        EntryExpr::MapEntry(entry) => {
+            each(&mut entry.key);
+            each(&mut entry.value);
+        }
+    }
+}
+
+struct Check<'a> {
+    names: &'a Names<'a>,
+    positions: &'a SourceInfo,
+    uses: Uses,
+    refused: Vec<Refused>,
+    /// The variables of the macros around.
+    bound: Vec<&'a str>,
+}
+
+impl<'a> Check<'a> {
+    fn visit(&mut self, at: &'a IdedExpr, nesting: usize) {
+        match &at.expr {
+            Expr::Literal(_) | Expr::Unspecified => {}
+            Expr::Ident(name) => self.ident(at, name),
+            Expr::Select(select) => {
+                if is_results(&select.operand) {
+                    self.result(at, &select.field);
+                } else {
+                    self.visit(&select.operand, nesting);
+                }
+            }
+            Expr::Call(call) => {
+                if call.func_name == operators::INDEX && call.args.first().is_some_and(is_results) {
+                    return self.result_by_index(at, &call.args[1]);
+                }
+                self.function(at, &call.func_name, call.target.is_some(), call.args.len());
+                call.target.iter().map(|target| &**target).chain(&call.args).for_each(|it| self.visit(it, nesting));
+            }
+            Expr::List(list) => list.elements.iter().for_each(|it| self.visit(it, nesting)),
+            Expr::Map(map) => {
+                for entry in &map.entries {
+                    if let EntryExpr::MapEntry(entry) = &entry.expr {
+                        self.visit(&entry.key, nesting);
+                        self.visit(&entry.value, nesting);
+                    }
+                }
+            }
+            Expr::Struct(it) => {
+                let what = format!("`{} {{…}}` makes a value of a type, and there are none", it.type_name);
+                self.refuse(at, what, "write a table as {'key': value}");
+            }
+            Expr::Comprehension(it) => {
+                if nesting == NESTING_MAX {
+                    let what = format!("macros stand in one another more than {NESTING_MAX} deep");
+                    self.refuse(at, what, "do a part of it in a step before");
+                    return;
+                }
+                self.visit(&it.iter_range, nesting);
+                self.bound.push(&it.iter_var);
+                [&it.accu_init, &it.loop_cond, &it.loop_step, &it.result]
+                    .into_iter()
+                    .for_each(|part| self.visit(part, nesting + 1));
+                self.bound.pop();
+            }
+        }
+    }
+
+    fn ident(&mut self, at: &IdedExpr, name: &str) {
+        if name.starts_with('@') || self.bound.contains(&name) || TYPES.contains(&name) {
+            return;
+        }
+        if name == "results" && self.names.variables.contains(&name) {
+            return self.refuse(at, "`results` alone is everything there is", "name one: results.STEP");
+        }
+        if self.names.variables.contains(&name) {
+            self.uses.variables.insert(name.to_owned());
+            return;
+        }
+        let remedy = match name {
+            "item" | "index" => "`item` and `index` exist in the `with` of an `each` only".to_owned(),
+            "payload" => {
+                "`payload` exists after exactly one nearest `suspend`; name another one's as results.STEP".to_owned()
+            }
+            _ => {
+                let known = self.names.variables.join(", ");
+                let quoted = format!("known are {known}; text stands in 'single quotes'");
+                nearest(name, self.names.variables.iter().copied())
+                    .map_or(quoted, |near| format!("did you mean `{near}`?"))
+            }
+        };
+        self.refuse(at, format!("unknown name `{name}`"), remedy);
+    }
+
+    fn result(&mut self, at: &IdedExpr, step: &str) {
+        if self.names.results.contains(step) {
+            self.uses.variables.insert("results".into());
+            self.uses.results.insert(step.to_owned());
+        } else if !self.names.variables.contains(&"results") {
+            self.refuse(at, "`results` are not known here", "name it in a step instead");
+        } else if self.names.later.contains(step) {
+            let what = format!("`results.{step}` is not known yet: no path leads from `{step}` to here");
+            self.refuse(at, what, format!("add after = \"{step}\""));
+        } else {
+            let remedy = nearest(step, self.names.results.iter().copied()).map_or_else(
+                || "name a step of this flow".to_owned(),
+                |near| format!("did you mean `results.{near}`?"),
+            );
+            self.refuse(at, format!("`results.{step}`: there is no step `{step}`"), remedy);
+        }
+    }
+
+    fn result_by_index(&mut self, at: &IdedExpr, index: &IdedExpr) {
+        match &index.expr {
+            Expr::Literal(LiteralValue::String(step)) => self.result(at, step.inner()),
+            _ => self.refuse(at, "`results[…]` with a computed name", "name the step: results.STEP"),
+        }
+    }
+
+    fn function(&mut self, at: &IdedExpr, name: &str, method: bool, arguments: usize) {
+        let is_operator = name.starts_with(['_', '!', '@', '-']);
+        if is_operator && !matches!(name, operators::OPT_INDEX | operators::OPT_SELECT) {
+            return;
+        }
+        let Some((_, plain, methods)) = FUNCTIONS.iter().find(|(known, ..)| *known == name) else {
+            return self.unknown_function(at, name);
+        };
+        let (counts, form) = if method { (methods, "x.") } else { (plain, "") };
+        if counts.contains(&arguments) {
+            return;
+        }
+        let shape = |form: &str, count: &usize| format!("{form}{name}({})", vec!["…"; *count].join(", "));
+        let known: Vec<String> =
+            plain.iter().map(|count| shape("", count)).chain(methods.iter().map(|count| shape("x.", count))).collect();
+        let what = format!("`{}` is no form of `{name}`", shape(form, &arguments));
+        self.refuse(at, what, format!("write {}", known.join(" or ")));
+    }
+
+    fn unknown_function(&mut self, at: &IdedExpr, name: &str) {
+        if let Some((_, form)) = MACROS.iter().find(|(known, _)| *known == name) {
+            return self.refuse(at, format!("`{name}` is not called like this"), format!("write {form}"));
+        }
+        let known = FUNCTIONS.iter().map(|(known, ..)| *known).chain(MACROS.iter().map(|(known, _)| *known));
+        let remedy = nearest(name, known.clone()).map_or_else(
+            || format!("known are {}", known.collect::<Vec<_>>().join(", ")),
+            |near| format!("did you mean `{near}`?"),
+        );
+        self.refuse(at, format!("unknown function `{name}`"), remedy);
+    }
+
+    fn refuse(&mut self, at: &IdedExpr, what: impl Into<String>, remedy: impl Into<String>) {
+        let offset = self.positions.offset_for(at.id).map_or(0, |(start, _)| start.saturating_sub(1) as usize);
+        self.refused.push(Refused { offset, what: what.into(), remedy: remedy.into() });
+    }
+}
+
+fn is_results(expression: &IdedExpr) -> bool {
+    matches!(&expression.expr, Expr::Ident(name) if name == "results")
+}
+
+/// How the steps before may be named from here, by the variables that a place has.
+pub fn variables<'a>(extra: &[&'a str]) -> Vec<&'a str> {
+    ["input", "activity", "object", "actor", "results"].into_iter().chain(extra.iter().copied()).collect()
+}
