@@ -118,8 +118,9 @@ pub trait Entity: Default + Serialize + DeserializeOwned + Send + Unpin + 'stati
         None
     }
 
-    /// The command that tells a kind that a message it sent ended as a dead letter. `None` if it does not wait for any.
-    fn undeliverable(_to: &ActorId, _reason: &str) -> Option<Self::Command> {
+    /// The command that tells a kind that a message it sent, with this body, ended as a dead letter. `None` if it does
+    /// not wait for any.
+    fn undeliverable(_to: &ActorId, _body: &[u8], _reason: &str) -> Option<Self::Command> {
         None
     }
 

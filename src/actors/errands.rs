@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
+use super::flow::Place;
 use super::layout;
 use super::record::{self, Waiting};
 use super::runtime::Runtime;
@@ -29,8 +30,8 @@ const OFFER_AGAIN: Duration = Duration::from_millis(500);
 pub enum Errand {
     /// Sends an activity of ours, named by its local ulid, as queue entry `entry` of an outbox.
     Deliver { activity: String, to: Recipient, entry: u64, #[serde(default)] attempt: u32 },
-    /// Posts JSON to a URL of the operator's choosing, with `key` as its idempotency key.
-    Webhook { url: String, body: serde_json::Value, key: String },
+    /// Posts JSON to a URL of the operator's choosing, for a step of a flow, whose key is the idempotency key.
+    Webhook { url: String, body: serde_json::Value, place: Place },
 }
 
 /// Where an activity goes.

@@ -42,7 +42,7 @@ pub(super) fn give_up(me: &ActorId, source: &Source, reason: &str, now: Time, fe
     };
     let mut puts = vec![(layout::dead_letter(&ulid(now, name)), record::encode(&letter))];
     if let Some(from) = from
-        && let Some(notice) = registry::undeliverable(from.kind, me, reason)
+        && let Some(notice) = registry::undeliverable(from.kind, me, &source.waiting.body, reason)
     {
         let nth = u64::from_be_bytes([name[0], name[1], name[2], name[3], name[4], name[5], name[6], name[7]]);
         puts.push((layout::message(&from, me, now.0, nth), record::encode(&Waiting::new(notice))));

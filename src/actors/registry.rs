@@ -347,17 +347,17 @@ fn open(runtime: Arc<Runtime>, arbiter: &ArbiterHandle, seat: Arc<Seat>) -> Box<
 }
 
 /// What tells a sender of this kind that its message was given up, encoded; `None` if it does not wait for any.
-pub(super) fn undeliverable(sender: Kind, to: &ActorId, reason: &str) -> Option<Bytes> {
-    fn notice<E: Entity>(to: &ActorId, reason: &str) -> Option<Bytes> {
-        E::undeliverable(to, reason).map(|command| record::encode(&command))
+pub(super) fn undeliverable(sender: Kind, to: &ActorId, body: &[u8], reason: &str) -> Option<Bytes> {
+    fn notice<E: Entity>(to: &ActorId, body: &[u8], reason: &str) -> Option<Bytes> {
+        E::undeliverable(to, body, reason).map(|command| record::encode(&command))
     }
     match sender {
-        Kind::Inbox => notice::<inbox::Inbox>(to, reason),
-        Kind::Follower => notice::<follower::Follower>(to, reason),
-        Kind::Following => notice::<following::Following>(to, reason),
-        Kind::Outbox => notice::<outbox::Outbox>(to, reason),
-        Kind::Flow => notice::<flow::Flow>(to, reason),
-        Kind::Stream => notice::<stream::Stream>(to, reason),
+        Kind::Inbox => notice::<inbox::Inbox>(to, body, reason),
+        Kind::Follower => notice::<follower::Follower>(to, body, reason),
+        Kind::Following => notice::<following::Following>(to, body, reason),
+        Kind::Outbox => notice::<outbox::Outbox>(to, body, reason),
+        Kind::Flow => notice::<flow::Flow>(to, body, reason),
+        Kind::Stream => notice::<stream::Stream>(to, body, reason),
     }
 }
 

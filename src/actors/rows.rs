@@ -25,6 +25,8 @@ pub enum Index {
     Activities,
     /// Accepted followers, by authority, inbox and actor.
     Followers,
+    /// Followers and those who asked, by actor.
+    FollowersByActor,
     /// Whom this node follows, by actor.
     Following,
     /// Flow instances by state and start.
@@ -33,7 +35,9 @@ pub enum Index {
     Objects,
     /// Objects by type and creation.
     ObjectsByType,
-    /// Peers with something to send, by authority.
+    /// What is in collections of ours, by collection and time.
+    Linked,
+    /// Peers that failed and have something waiting, by authority.
     Outboxes,
 }
 
@@ -47,6 +51,8 @@ impl Index {
             Self::Objects => 5,
             Self::ObjectsByType => 6,
             Self::Outboxes => 7,
+            Self::FollowersByActor => 8,
+            Self::Linked => 9,
         }
     }
 }

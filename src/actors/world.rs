@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stream;
 use crate::domains::catalog::Catalog;
+use crate::domains::effects::{Effects, StreamOp};
 use crate::domains::identity::{Authority, Iri};
+use crate::domains::slug;
 
 /// Facts that stay the same while the node runs.
 pub struct World {
@@ -15,6 +18,7 @@ pub struct World {
     pub authority: Authority,
     pub actor: Iri,
     pub catalog: Arc<Catalog>,
+    pub effects: Effects,
     pub accept: Accept,
     pub delivery: Delivery,
     /// How long an activity is known by its id, and how old a new one may be.
@@ -61,6 +65,31 @@ impl World {
 
     pub fn activity(&self, ulid: &str) -> Iri {
         self.iri(&format!("activities/{ulid}"))
+    }
+
+    /// The address below the base of an object of ours, named by its id, as TYPE/SLUG, or by the address itself.
+    pub fn object_path(&self, name: &str) -> String {
+        if let Ok(iri) = Iri::parse(name) {
+            return self.local(&iri).unwrap_or(name).to_owned();
+        }
+        match name.split_once('/').and_then(|(kind, slug)| Some((self.catalog.type_named(kind)?, slug))) {
+            Some((declared, slug)) => declared.address(slug),
+            None => name.to_owned(),
+        }
+    }
+
+    /// The stream that does what an effect asks for. `fresh` names a new object that has no title.
+    pub(super) fn stream(&self, name: &str, op: &StreamOp, fresh: String) -> String {
+        match op {
+            StreamOp::Append { .. } | StreamOp::Validate { .. } => stream::local_stream(name),
+            StreamOp::UpdateObject { .. } | StreamOp::Link { .. } => stream::object_stream(&self.object_path(name)),
+            StreamOp::CreateObject { object_type, slug_hint, fields, .. } => {
+                let declared = self.catalog.type_named(object_type);
+                let title = slug_hint.as_deref().or_else(|| declared?.title_of(fields));
+                let slug = title.and_then(slug::of).unwrap_or_else(|| fresh.to_lowercase());
+                stream::object_stream(&declared.map_or(slug.clone(), |declared| declared.address(&slug)))
+            }
+        }
     }
 
     /// The path below the base, if the id is one of ours.

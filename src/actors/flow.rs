@@ -1,0 +1,446 @@
+//! One instance of a flow: what its steps do is told to others, what they wait for is rows, and it outlives everything.
+//!
+//! ```text
+//! running ⇄ suspended (waits for a signal)      ──▶ done │ failed │ cancelled
+//!    └────▶ paused (tries used up) ──retry──▶ running
+//! ```
+//! The stepping itself is pure and lives in `domains/flow/`; here its facts become messages, errands and timers.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::entity::{ActorId, Decision, Entity, Kind, Label, Turn};
+use super::errands::{Errand, Recipient, Report};
+use super::log::Letter;
+use super::outbox::{self, Outbox};
+use super::rows::{Index, RowKey, Rows, part};
+use super::stream::{self, Stream};
+use crate::clock::Time;
+use crate::domains::activity::{Reference, Verb};
+use crate::domains::effects::{EffectError, Plan};
+use crate::domains::flow::expr::Input;
+use crate::domains::flow::fact::{AfterFailure, Fact};
+use crate::domains::flow::progress::{Phase, Progress};
+use crate::domains::flow::step::{self, Cure};
+use crate::domains::identity::{Authority, Iri};
+
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Flow {
+    /// What it began with; `None` before the start.
+    #[serde(default)]
+    pub start: Option<Start>,
+    #[serde(default)]
+    pub at: Time,
+    #[serde(default)]
+    pub updated: Time,
+    #[serde(default)]
+    pub progress: Option<Progress>,
+}
+
+/// How an instance begins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Start {
+    pub name: String,
+    /// The hash of the definition that it runs to its end on.
+    pub definition: String,
+    pub input: Input,
+    pub origin: Origin,
+}
+
+/// Who or what started an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A program or a person, by the name of the token.
+    Api { by: String },
+    /// A write through our own API.
+    Local { activity: Iri, object: Iri },
+    /// An activity of a peer; `answer` when its sender waits for an Accept or Reject.
+    Remote { activity: Iri, actor: Iri, #[serde(default)] inbox: Option<Iri>, #[serde(default)] answer: bool },
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    Start(Box<Start>),
+    Done(Done),
+    Failed(Failed),
+    RetryDue { step: String, #[serde(default)] item: Option<u32>, attempt: u32 },
+    TimedOut { step: String },
+    Resume { #[serde(default)] signal: Option<String>, payload: Value, #[serde(default)] by: Option<String> },
+    Retry { #[serde(default)] step: Option<String>, #[serde(default)] by: Option<String> },
+    Cancel { #[serde(default)] by: Option<String>, reason: String },
+}
+
+/// An effect was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    pub step: String,
+    #[serde(default)]
+    pub item: Option<u32>,
+    pub result: Value,
+}
+
+/// A try of an effect failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failed {
+    pub step: String,
+    #[serde(default)]
+    pub item: Option<u32>,
+    pub attempt: u32,
+    pub reason: String,
+    /// Trying again may help.
+    pub again: bool,
+    /// Nothing is wrong with the request itself, so that a person may want to try again.
+    #[serde(default)]
+    pub person: bool,
+}
+
+/// Which try of which step an effect belongs to; travels with it and comes back with its outcome.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    pub step: String,
+    #[serde(default)]
+    pub item: Option<u32>,
+    pub attempt: u32,
+    /// The same for every try, so that a receiver can drop repeats.
+    pub key: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    Started { id: String, start: Box<Start>, at: Time },
+    Happened { fact: Fact, at: Time },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    #[error("there is no flow {0}; `quickbeam flows` lists them")]
+    Unknown(String),
+    #[error("flow {id} waits for several signals, {signals}: say which")]
+    WhichSignal { id: String, signals: String },
+    #[error("flow {id} waits for no signal; it is {phase}")]
+    NotWaiting { id: String, phase: String },
+    #[error("the definition {0} is not stored here any more")]
+    NoDefinition(String),
+    #[error(transparent)]
+    Step(#[from] step::Rejection),
+}
+
+/// Where an instance stands.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    #[serde(default)]
+    pub phase: Option<Phase>,
+    /// It had been started before by the same request.
+    #[serde(default)]
+    pub existed: bool,
+}
+
+/// A row of the lists of flows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    pub name: String,
+    pub phase: Phase,
+    pub started: Time,
+    pub updated: Time,
+    /// Signals that it waits for.
+    #[serde(default)]
+    pub waits_for: Vec<String>,
+    #[serde(default)]
+    pub object: Option<String>,
+}
+
+/// The id of the instance that a behaviour starts on an activity: the same again for a repeat.
+pub fn id(authority: &Authority, activity: &Iri, behaviour: &str) -> String {
+    use sha2::{Digest, Sha256};
+    let digest = Sha256::digest(format!("{authority}\n{activity}\n{behaviour}").as_bytes());
+    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Entries of the list of flows in this phase, or of all.
+pub fn list_prefix(phase: Option<Phase>) -> crate::store::Key {
+    part().text(phase.map_or("all", Phase::word)).done()
+}
+
+fn list_row(phase: Option<Phase>, started: Time) -> RowKey {
+    RowKey::Index(Index::Flows, part().raw(list_prefix(phase).as_bytes()).number(started.0).done())
+}
+
+impl Entity for Flow {
+    const KIND: Kind = Kind::Flow;
+    type Command = Command;
+    type Event = Event;
+    type Reply = Standing;
+    type Rejection = Rejection;
+
+    fn decide(&self, turn: &Turn<'_>, _rows: &Rows, command: Command) -> Result<Decision<Self>, Rejection> {
+        if let Command::Start(start) = command {
+            return match &self.progress {
+                Some(progress) => Ok(Decision::reply(Standing { phase: Some(progress.phase()), existed: true })),
+                None => Moves::of(turn, *start, Progress::new(turn.me.key.as_ref()), None)?.decide(step::Event::Start, true),
+            };
+        }
+        let unknown = || Rejection::Unknown(turn.me.key.to_string());
+        let (start, progress) = self.start.clone().zip(self.progress.clone()).ok_or_else(unknown)?;
+        let event = event_of(turn.me, &progress, command)?;
+        Moves::of(turn, start, progress, Some(self.at))?.decide(event, false)
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Started { id, start, at } => {
+                self.progress = Some(Progress::new(id.as_str()));
+                self.start = Some((**start).clone());
+                (self.at, self.updated) = (*at, *at);
+            }
+            Event::Happened { fact, at } => {
+                self.updated = *at;
+                if let Some(progress) = &mut self.progress {
+                    progress.apply(fact);
+                }
+            }
+        }
+    }
+
+    fn reported(errand: Errand, report: Report) -> Option<Command> {
+        let Errand::Webhook { place, .. } = errand else { return None };
+        Some(match report {
+            Report::Answered { status: status @ 200..=299, detail, .. } => Command::Done(Done {
+                step: place.step,
+                item: place.item,
+                result: serde_json::json!({ "status": status, "body": detail }),
+            }),
+            Report::Answered { status, detail, .. } => {
+                let again = matches!(status, 408 | 421 | 425 | 429 | 500..=599);
+                failed(place, format!("the webhook answered {status}: {detail}"), again)
+            }
+            Report::Unreachable { reason } => failed(place, reason, true),
+            Report::Impossible { reason } => failed(place, reason, false),
+        })
+    }
+
+    fn undeliverable(_to: &ActorId, body: &[u8], reason: &str) -> Option<Command> {
+        let command: stream::Command = super::record::decode(body).ok()?;
+        let stream::Command::Effect { place, .. } = command else { return None };
+        let Place { step, item, attempt, .. } = place;
+        Some(Command::Failed(Failed { step, item, attempt, reason: reason.to_owned(), again: false, person: true }))
+    }
+
+    fn label(&self) -> Label {
+        match self.progress.as_ref().map(Progress::phase) {
+            None | Some(Phase::Running) => Label::Idle,
+            Some(Phase::Suspended) => Label::Suspended,
+            Some(Phase::Paused) => Label::Stuck,
+            Some(Phase::Done | Phase::Failed | Phase::Cancelled) => Label::Done,
+        }
+    }
+}
+
+fn failed(place: Place, reason: String, again: bool) -> Command {
+    Command::Failed(Failed { step: place.step, item: place.item, attempt: place.attempt, reason, again, person: false })
+}
+
+fn event_of(me: &ActorId, progress: &Progress, command: Command) -> Result<step::Event, Rejection> {
+    Ok(match command {
+        Command::Start(_) => step::Event::Start,
+        Command::Done(Done { step, item, result }) => step::Event::Done { step, item, result },
+        Command::Failed(Failed { step, item, attempt, reason, again, person }) => {
+            let cure = match (again, person) {
+                (true, _) => Cure::Time,
+                (false, true) => Cure::Person,
+                (false, false) => Cure::Nothing,
+            };
+            step::Event::Failed { step, item, attempt, reason, cure }
+        }
+        Command::RetryDue { step, item, attempt } => step::Event::RetryDue { step, item, attempt },
+        Command::TimedOut { step } => step::Event::TimedOut { step },
+        Command::Resume { signal, payload, by } => {
+            let signal = match signal {
+                Some(signal) => signal,
+                None => only_signal(me, progress)?,
+            };
+            step::Event::Resume { signal, payload, by }
+        }
+        Command::Retry { step, by } => step::Event::Retry { step, by },
+        Command::Cancel { by, reason } => step::Event::Cancel { by, reason },
+    })
+}
+
+/// The signal meant by somebody who names none.
+fn only_signal(me: &ActorId, progress: &Progress) -> Result<String, Rejection> {
+    let mut signals: Vec<&str> = progress.waiting().map(|(_, signal, _)| signal).collect();
+    signals.dedup();
+    match signals[..] {
+        [signal] => Ok(signal.to_owned()),
+        [] if progress.end.is_some() => Err(step::Rejection::Finished(progress.phase()).into()),
+        [] => Err(Rejection::NotWaiting { id: me.key.to_string(), phase: progress.phase().word().to_owned() }),
+        _ => Err(Rejection::WhichSignal { id: me.key.to_string(), signals: signals.join(", ") }),
+    }
+}
+
+/// One turn of an instance in the making: the facts so far, and what follows from each.
+struct Moves<'a> {
+    turn: &'a Turn<'a>,
+    start: Start,
+    /// When it began, if before this turn.
+    began: Option<Time>,
+    compiled: std::sync::Arc<crate::domains::flow::check::Compiled>,
+    progress: Progress,
+    before: Option<Phase>,
+    decision: Decision<Flow>,
+}
+
+impl<'a> Moves<'a> {
+    fn of(turn: &'a Turn<'a>, start: Start, progress: Progress, began: Option<Time>) -> Result<Self, Rejection> {
+        let compiled = turn.world.catalog.definition(&start.definition);
+        let compiled = compiled.ok_or_else(|| Rejection::NoDefinition(start.definition.clone()))?;
+        let before = began.map(|_| progress.phase());
+        Ok(Self { turn, start, began, compiled, progress, before, decision: Decision::default() })
+    }
+
+    fn decide(mut self, event: step::Event, begins: bool) -> Result<Decision<Flow>, Rejection> {
+        if begins {
+            let start = Box::new(self.start.clone());
+            self.record(Event::Started { id: self.turn.me.key.to_string(), start, at: self.turn.now });
+        }
+        let mut waiting = VecDeque::from([event]);
+        while let Some(event) = waiting.pop_front() {
+            let facts = step::decide(&self.compiled, &self.progress, &self.start.input, event, self.turn.now)?;
+            for fact in facts {
+                self.progress.apply(&fact);
+                waiting.extend(self.follow(&fact));
+                self.record(Event::Happened { fact, at: self.turn.now });
+            }
+        }
+        Ok(self.list().answer())
+    }
+
+    fn record(&mut self, event: Event) {
+        self.change(|decision| decision.event(event));
+    }
+
+    fn change(&mut self, change: impl FnOnce(Decision<Flow>) -> Decision<Flow>) {
+        self.decision = change(std::mem::take(&mut self.decision));
+    }
+
+    /// Does what a fact asks for; gives what happens at once because of it.
+    fn follow(&mut self, fact: &Fact) -> Option<step::Event> {
+        match fact {
+            Fact::StepStarted { step, item, attempt, key, effect, input } => {
+                let place = Place { step: step.clone(), item: *item, attempt: *attempt, key: key.clone() };
+                return self.set_out(place, effect, input);
+            }
+            Fact::StepFailed { step, item, attempt, next: AfterFailure::RetryAt(due), .. } => {
+                let command = Command::RetryDue { step: step.clone(), item: *item, attempt: *attempt };
+                let name = retry_timer(step, *item);
+                self.change(|decision| decision.timer(&name, *due, &command));
+            }
+            Fact::Suspended { step, until: Some(until), .. } => {
+                let command = Command::TimedOut { step: step.clone() };
+                self.change(|decision| decision.timer(&timeout_timer(step), *until, &command));
+            }
+            Fact::Resumed { step, .. } => self.change(|decision| decision.cancel(&timeout_timer(step))),
+            _ => {}
+        }
+        None
+    }
+
+    fn set_out(&mut self, place: Place, effect: &str, input: &Value) -> Option<step::Event> {
+        match self.turn.world.effects.plan(effect, input, &self.start.input) {
+            Ok(Plan::Stream { stream, op }) => {
+                let to = self.turn.world.stream(&stream, &op, self.turn.ulid(1));
+                let flow = self.turn.me.key.to_string();
+                let command = stream::Command::Effect { flow, place, op, tries: 0 };
+                self.change(|decision| decision.tell::<Stream>(to, &command));
+                None
+            }
+            Ok(Plan::Webhook { url, body }) => {
+                self.change(|decision| decision.errand(Errand::Webhook { url, body, place }));
+                None
+            }
+            Err(refused) => {
+                let Place { step, item, attempt, .. } = place;
+                // An effect that this binary does not have may be in the next one.
+                let unknown = matches!(refused, EffectError::Unknown(_));
+                let cure = if unknown { Cure::Person } else { Cure::Nothing };
+                Some(step::Event::Failed { step, item, attempt, reason: refused.to_string(), cure })
+            }
+        }
+    }
+
+    /// Moves the instance in the lists when its phase changed.
+    fn list(mut self) -> Self {
+        let phase = self.progress.phase();
+        if self.before == Some(phase) {
+            return self;
+        }
+        let started = self.began.unwrap_or(self.turn.now);
+        let mut waits_for: Vec<String> = self.progress.waiting().map(|(_, signal, _)| signal.to_owned()).collect();
+        waits_for.dedup();
+        let object = self.start.input.object.get("id").and_then(Value::as_str).map(str::to_owned);
+        let name = self.start.name.clone();
+        let listed = Listed { name, phase, started, updated: self.turn.now, waits_for, object };
+        if let Some(before) = self.before {
+            self.change(|decision| decision.delete(list_row(Some(before), started)));
+        }
+        self.change(|decision| decision.put(list_row(None, started), &listed).put(list_row(Some(phase), started), &listed));
+        self
+    }
+
+    /// Sends the one answer that an Allocate gets, when the instance ends in this turn.
+    fn answer(self) -> Decision<Flow> {
+        let phase = self.progress.phase();
+        let ended = self.progress.end.is_some() && !self.before.is_some_and(|before| before.is_end());
+        let mut decision = self.decision;
+        decision.reply = Standing { phase: Some(phase), existed: false };
+        let Origin::Remote { activity, actor, inbox, answer: true } = &self.start.origin else { return decision };
+        if !ended {
+            return decision;
+        }
+        let verb = if phase == Phase::Done { Verb::Accept } else { Verb::Reject };
+        let result = self.progress.end.as_ref().and_then(|end| end.result()).and_then(|result| result_of(self.turn, result));
+        let about = Reference::Id(activity.clone());
+        let draft = |draft: crate::domains::draft::Draft| match result {
+            Some(result) => draft.result(result),
+            None => draft,
+        };
+        let letter = Letter::to(self.turn, 0, actor, draft, verb, about);
+        send(letter.log(decision), actor, inbox.as_ref(), &letter, activity)
+    }
+}
+
+/// What goes into `result` of an Accept: the id of something of ours.
+fn result_of(turn: &Turn<'_>, result: &Value) -> Option<Reference> {
+    let id = result.as_str().or_else(|| result.get("id")?.as_str())?;
+    let id = Iri::parse(id).ok()?;
+    turn.world.local(&id).is_some().then_some(Reference::Id(id))
+}
+
+fn send(decision: Decision<Flow>, actor: &Iri, inbox: Option<&Iri>, letter: &Letter, about: &Iri) -> Decision<Flow> {
+    let to = match inbox {
+        Some(inbox) => Recipient::Inbox(inbox.as_str().to_owned()),
+        None => Recipient::Actor(actor.as_str().to_owned()),
+    };
+    decision.tell::<Outbox>(inbox.unwrap_or(actor).authority().as_str(), &outbox::Command::Send {
+        activity: letter.ulid.clone(),
+        to,
+        object: about.as_str().to_owned(),
+        first: false,
+        tell: false,
+    })
+}
+
+fn retry_timer(step: &str, item: Option<u32>) -> String {
+    match item {
+        Some(item) => format!("retry/{step}/{item}"),
+        None => format!("retry/{step}"),
+    }
+}
+
+fn timeout_timer(step: &str) -> String {
+    format!("timeout/{step}")
+}

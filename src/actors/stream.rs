@@ -1,0 +1,421 @@
+//! A stream: an object with its history, or a local list of records that effects append to.
+//!
+//! ```text
+//! object:  none ──create──▶ live ──update──▶ live ──delete──▶ gone (for ever: the address is never used again)
+//! ```
+//! Whatever changes an object is published in the same turn: the activity is logged, and a walk over the followers, one
+//! page a turn, puts it into the outbox of each peer.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::entity::{ActorId, Decision, Entity, Kind, Turn};
+use super::flow::{self, Flow, Origin, Place, Start};
+use super::publish::{self, FanOut, Published};
+use super::rows::{Index, Reads, RowKey, Rows, part, parts};
+use super::world::World;
+use crate::clock::Time;
+use crate::domains::activity::{Activity, Verb};
+use crate::domains::effects::StreamOp;
+use crate::domains::flow::expr::Input;
+use crate::domains::identity::Iri;
+use crate::domains::object::Object;
+use crate::domains::types::{FieldMistake, Type, Visibility};
+use crate::store::Key;
+
+/// How often a slug that is taken gets another number.
+const SLUG_TRIES_MAX: u32 = 1_000;
+
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stream {
+    /// The declared type, for an object.
+    #[serde(default)]
+    pub kind: Option<String>,
+    #[serde(default)]
+    pub deleted: bool,
+    /// Changes of the object so far.
+    #[serde(default)]
+    pub version: u64,
+    /// The number of the last record.
+    #[serde(default)]
+    pub last: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    Create(Create),
+    Update { changes: Value },
+    Delete,
+    /// Offers the object to a collection of another node.
+    Allocate { target: Iri, to: Iri },
+    /// The word of the one that was asked.
+    Answered { activity: String, accepted: bool, #[serde(default)] result: Option<Iri> },
+    /// One page of the walk over the followers.
+    FanOut(FanOut),
+    /// A step of a flow.
+    Effect { flow: String, place: Place, op: StreamOp, #[serde(default)] tries: u32 },
+}
+
+/// A new object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Create {
+    pub kind: String,
+    pub fields: Value,
+    /// More recipients than the followers.
+    #[serde(default)]
+    pub to: Vec<Iri>,
+    #[serde(default)]
+    pub visibility: Option<Visibility>,
+    #[serde(default)]
+    pub attributed_to: Option<Iri>,
+    /// The address of a collection of ours that it goes into.
+    #[serde(default)]
+    pub into: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    Created { kind: String, activity: String },
+    Updated { activity: String },
+    Deleted { activity: String },
+    Allocated { activity: String, target: Iri, to: Iri },
+    Answered { activity: String, accepted: bool, #[serde(default)] result: Option<Iri> },
+    Appended { seq: u64 },
+    Linked { what: String },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    #[error("the address {0} is taken; choose another slug")]
+    Taken(String),
+    #[error("{0} was deleted, and its address is not used again")]
+    Gone(String),
+    #[error("there is nothing at {0}")]
+    NotFound(String),
+    #[error("there is no type {0}; [type.{0}] in the configuration would declare one")]
+    UnknownType(String),
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<FieldMistake>),
+}
+
+/// What a write came to.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Written {
+    #[serde(default)]
+    pub id: Option<Iri>,
+    /// The activity that tells others.
+    #[serde(default)]
+    pub activity: Option<Iri>,
+}
+
+/// An allocation of the object, and what became of it: a row of its stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Allocation {
+    pub activity: Iri,
+    pub target: Iri,
+    pub to: Iri,
+    pub at: Time,
+    /// `None` while nobody has answered.
+    #[serde(default)]
+    pub accepted: Option<bool>,
+    /// What was made of it there.
+    #[serde(default)]
+    pub result: Option<Iri>,
+}
+
+/// A record of a local list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub seq: u64,
+    pub at: Time,
+    pub value: Value,
+}
+
+/// Something that is in a collection of ours.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Linked {
+    pub what: String,
+    #[serde(default)]
+    pub title: Option<String>,
+    pub at: Time,
+}
+
+/// The name of the stream of the object at this address.
+pub fn object_stream(path: &str) -> String {
+    format!("object/{path}")
+}
+
+/// The name of a local list.
+pub fn local_stream(name: &str) -> String {
+    format!("local/{name}")
+}
+
+pub fn object_row(path: &str) -> RowKey {
+    RowKey::Index(Index::Objects, parts([path]))
+}
+
+pub fn allocation_rows() -> Key {
+    parts(["allocation"])
+}
+
+pub fn record_rows() -> Key {
+    parts(["record"])
+}
+
+/// Where the entries of a collection of ours stand.
+pub fn linked_rows(path: &str) -> Key {
+    parts([path])
+}
+
+fn allocation_key(ulid: &str) -> Key {
+    parts(["allocation", ulid])
+}
+
+fn done_key(effect_key: &str) -> Key {
+    parts(["done", effect_key])
+}
+
+fn path_of(me: &ActorId) -> &str {
+    me.key.split_once('/').map_or(&*me.key, |(_, path)| path)
+}
+
+impl Entity for Stream {
+    const KIND: Kind = Kind::Stream;
+    type Command = Command;
+    type Event = Event;
+    type Reply = Written;
+    type Rejection = Rejection;
+
+    fn reads(me: &ActorId, command: &Command) -> Reads {
+        let object = |reads: Reads| reads.entry("object", Index::Objects, parts([path_of(me)]));
+        match command {
+            Command::Create(_) => Reads::none(),
+            Command::Update { .. } | Command::Delete | Command::Allocate { .. } => object(Reads::none()),
+            Command::Answered { activity, .. } => Reads::none().own("allocation", allocation_key(activity)),
+            Command::FanOut(walk) => publish::reads(walk),
+            Command::Effect { place, .. } => object(Reads::none().own("done", done_key(&place.key))),
+        }
+    }
+
+    fn decide(&self, turn: &Turn<'_>, rows: &Rows, command: Command) -> Result<Decision<Self>, Rejection> {
+        match command {
+            Command::Create(create) => self.create(turn, create).map(|(decision, _)| decision),
+            Command::Update { changes } => self.update(turn, rows, &changes).map(|(decision, _)| decision),
+            Command::Delete => self.delete(turn, rows),
+            Command::Allocate { target, to } => self.allocate(turn, rows, target, to),
+            Command::Answered { activity, accepted, result } => Ok(answered(rows, activity, accepted, result)),
+            Command::FanOut(walk) => Ok(publish::fan_out(turn, rows, walk)),
+            Command::Effect { flow, place, op, tries } => Ok(self.effect(turn, rows, flow, place, op, tries)),
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Created { kind, .. } => {
+                self.kind = Some(kind.clone());
+                self.version = 1;
+            }
+            Event::Updated { .. } => self.version += 1,
+            Event::Deleted { .. } => self.deleted = true,
+            Event::Appended { seq } => self.last = *seq,
+            Event::Allocated { .. } | Event::Answered { .. } | Event::Linked { .. } => {}
+        }
+    }
+}
+
+impl Stream {
+    fn create(&self, turn: &Turn<'_>, create: Create) -> Result<(Decision<Self>, Value), Rejection> {
+        let path = path_of(turn.me);
+        match (&self.kind, self.deleted) {
+            (_, true) => return Err(Rejection::Gone(path.to_owned())),
+            (Some(_), false) => return Err(Rejection::Taken(path.to_owned())),
+            (None, false) => {}
+        }
+        let declared = declared(turn.world, &create.kind)?;
+        let fields = declared.check(&create.fields).map_err(Rejection::Invalid)?;
+        let by = create.attributed_to.unwrap_or_else(|| turn.world.actor.clone());
+        let mut object = Object::new(declared, path.to_owned(), fields, by, turn.now);
+        object.visibility = create.visibility.unwrap_or(object.visibility);
+        let Published { mut decision, id, ulid } = publish::object(turn, Verb::Create, &object, create.to);
+        if let Some(into) = create.into {
+            let linked = Linked { what: id.as_str().to_owned(), title: object.title.clone(), at: turn.now };
+            decision = decision.put(linked_row(&into, turn.now), &linked);
+        }
+        let by_type = RowKey::Index(Index::ObjectsByType, part().text(&object.kind).number(turn.now.0).done());
+        let decision = decision.put(by_type, &path).event(Event::Created { kind: object.kind.clone(), activity: ulid });
+        Ok((decision, written(&id, &object)))
+    }
+
+    fn update(&self, turn: &Turn<'_>, rows: &Rows, changes: &Value) -> Result<(Decision<Self>, Value), Rejection> {
+        let object = self.object(turn, rows)?;
+        let declared = declared(turn.world, &object.kind)?;
+        let fields = declared.change(&object.fields, changes).map_err(Rejection::Invalid)?;
+        let object = object.changed(declared, fields, turn.now);
+        let published = publish::object(turn, Verb::Update, &object, Vec::new());
+        let result = written(&published.id, &object);
+        Ok((published.decision.event(Event::Updated { activity: published.ulid }), result))
+    }
+
+    fn delete(&self, turn: &Turn<'_>, rows: &Rows) -> Result<Decision<Self>, Rejection> {
+        let object = self.object(turn, rows)?;
+        let object = Object { deleted: Some(turn.now), fields: Map::new(), title: None, ..object };
+        let published = publish::object(turn, Verb::Delete, &object, Vec::new());
+        Ok(published.decision.event(Event::Deleted { activity: published.ulid }))
+    }
+
+    fn allocate(&self, turn: &Turn<'_>, rows: &Rows, target: Iri, to: Iri) -> Result<Decision<Self>, Rejection> {
+        let object = self.object(turn, rows)?;
+        let id = turn.world.iri(&object.path);
+        let (decision, letter) = publish::directed(turn, Verb::Allocate, &object, &to, |draft| draft.target(target.clone()));
+        let activity = letter.activity.id.clone();
+        let allocation = Allocation {
+            activity: activity.clone(),
+            target: target.clone(),
+            to: to.clone(),
+            at: turn.now,
+            accepted: None,
+            result: None,
+        };
+        let mut decision = decision
+            .put(RowKey::Own(allocation_key(&letter.ulid)), &allocation)
+            .event(Event::Allocated { activity: letter.ulid, target, to });
+        decision.reply = Written { id: Some(id), activity: Some(activity) };
+        Ok(decision)
+    }
+
+    /// The object of this stream, if it is live.
+    fn object(&self, turn: &Turn<'_>, rows: &Rows) -> Result<Object, Rejection> {
+        let path = path_of(turn.me);
+        match rows.one::<Object>("object") {
+            Some(object) if object.deleted.is_none() => Ok(object),
+            Some(_) => Err(Rejection::Gone(path.to_owned())),
+            None => Err(Rejection::NotFound(path.to_owned())),
+        }
+    }
+
+    /// Does what a step of a flow asks for, and tells the flow; a repeat gets the first result again.
+    fn effect(&self, turn: &Turn<'_>, rows: &Rows, flow: String, place: Place, op: StreamOp, tries: u32) -> Decision<Self> {
+        if let Some(result) = rows.one::<Value>("done") {
+            return tell_done(Decision::default(), flow, place, result);
+        }
+        let done = match op {
+            StreamOp::CreateObject { object_type, slug_hint, fields, attributed_to, link_into } => {
+                let create = Create {
+                    kind: object_type.clone(),
+                    fields: Value::Object(fields.clone()),
+                    to: Vec::new(),
+                    visibility: None,
+                    attributed_to: attributed_to.as_deref().and_then(|by| Iri::parse(by).ok()),
+                    into: link_into.as_deref().map(|into| turn.world.object_path(into)),
+                };
+                match self.create(turn, create) {
+                    Err(Rejection::Taken(path) | Rejection::Gone(path)) if tries < SLUG_TRIES_MAX => {
+                        let op = StreamOp::CreateObject { object_type, slug_hint, fields, attributed_to, link_into };
+                        return next_slug(&path, flow, place, op, tries);
+                    }
+                    other => other,
+                }
+            }
+            StreamOp::UpdateObject { changes } => self.update(turn, rows, &Value::Object(changes)),
+            StreamOp::Append { record } => Ok(self.append(turn, record)),
+            StreamOp::Link { what, title } => self.object(turn, rows).map(|object| link(turn, &object, what, title)),
+            StreamOp::Validate { object_type, object } => declared(turn.world, &object_type)
+                .and_then(|declared| declared.check(&object).map_err(Rejection::Invalid))
+                .map(|object| (Decision::default(), Value::Object(object))),
+        };
+        match done {
+            Ok((decision, result)) => {
+                let decision = decision.put(RowKey::Own(done_key(&place.key)), &result);
+                tell_done(decision, flow, place, result)
+            }
+            Err(rejection) => tell_refused(flow, place, &rejection),
+        }
+    }
+
+    fn append(&self, turn: &Turn<'_>, value: Value) -> (Decision<Self>, Value) {
+        let seq = self.last + 1;
+        let record = Record { seq, at: turn.now, value };
+        let row = RowKey::Own(part().raw(record_rows().as_bytes()).number(seq).done());
+        let decision = Decision::default().put(row, &record).event(Event::Appended { seq });
+        (decision, serde_json::json!({ "seq": seq }))
+    }
+}
+
+/// What a flow gets as the result of a write.
+fn written(id: &Iri, object: &Object) -> Value {
+    serde_json::json!({ "id": id.as_str(), "slug": object.path, "type": object.kind })
+}
+
+fn declared<'a>(world: &'a World, kind: &str) -> Result<&'a Type, Rejection> {
+    world.catalog.type_named(kind).ok_or_else(|| Rejection::UnknownType(kind.to_owned()))
+}
+
+fn linked_row(into: &str, at: Time) -> RowKey {
+    RowKey::Index(Index::Linked, part().raw(linked_rows(into).as_bytes()).number(at.0).done())
+}
+
+fn link(turn: &Turn<'_>, object: &Object, what: String, title: Option<String>) -> (Decision<Stream>, Value) {
+    let id = turn.world.iri(&object.path);
+    let result = serde_json::json!({ "id": id.as_str(), "what": what });
+    let linked = Linked { what: what.clone(), title, at: turn.now };
+    let row = RowKey::Index(Index::Linked, part().raw(linked_rows(&object.path).as_bytes()).number(turn.now.0).text(&what).done());
+    (Decision::default().put(row, &linked).event(Event::Linked { what }), result)
+}
+
+/// Hands a new object on to the next address that may be free: `gig`, `gig-2`, `gig-3`.
+fn next_slug(path: &str, flow: String, place: Place, op: StreamOp, tries: u32) -> Decision<Stream> {
+    let stem = match tries {
+        0 => path,
+        _ => path.rsplit_once('-').map_or(path, |(stem, _)| stem),
+    };
+    let tries = tries + 1;
+    let next = object_stream(&format!("{stem}-{}", tries + 1));
+    Decision::default().tell::<Stream>(next, &Command::Effect { flow, place, op, tries })
+}
+
+fn tell_done(decision: Decision<Stream>, flow: String, place: Place, result: Value) -> Decision<Stream> {
+    let Place { step, item, .. } = place;
+    decision.tell::<Flow>(flow, &flow::Command::Done(flow::Done { step, item, result }))
+}
+
+fn tell_refused(flow: String, place: Place, rejection: &Rejection) -> Decision<Stream> {
+    let Place { step, item, attempt, .. } = place;
+    let failed = flow::Failed { step, item, attempt, reason: rejection.to_string(), again: false, person: false };
+    Decision::default().tell::<Flow>(flow, &flow::Command::Failed(failed))
+}
+
+/// The first answer counts; a later one changes nothing.
+fn answered(rows: &Rows, activity: String, accepted: bool, result: Option<Iri>) -> Decision<Stream> {
+    match rows.one::<Allocation>("allocation") {
+        Some(allocation) if allocation.accepted.is_none() => {
+            let allocation = Allocation { accepted: Some(accepted), result: result.clone(), ..allocation };
+            Decision::default()
+                .put(RowKey::Own(allocation_key(&activity)), &allocation)
+                .event(Event::Answered { activity, accepted, result })
+        }
+        _ => Decision::default(),
+    }
+}
+
+/// Starts the flow that a behaviour of ours runs on a write through our own API.
+pub(super) fn start_local(decision: Decision<Stream>, turn: &Turn<'_>, verb: &Verb, activity: &Activity, object: &Object) -> Decision<Stream> {
+    let catalog = &turn.world.catalog;
+    let Some(behaviour) = catalog.on(&object.kind, verb) else { return decision };
+    let Some(definition) = catalog.current(&behaviour.run) else { return decision };
+    let id = turn.world.iri(&object.path);
+    let start = Start {
+        name: behaviour.run.clone(),
+        definition: definition.hash.0.clone(),
+        input: Input {
+            input: Value::Null,
+            activity: activity.raw.clone(),
+            object: object.json(&id),
+            actor: turn.world.actor.as_str().into(),
+        },
+        origin: Origin::Local { activity: activity.id.clone(), object: id },
+    };
+    let key = flow::id(&turn.world.authority, &activity.id, &format!("on {} {}", verb.as_str(), behaviour.run));
+    decision.tell::<Flow>(key, &flow::Command::Start(Box::new(start)))
+}
