@@ -6,8 +6,6 @@
 //! ```
 //! The stepping itself is pure and lives in `domains/flow/`; here its facts become messages, errands and timers.
 
-use std::collections::VecDeque;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -19,11 +17,12 @@ use super::rows::{Index, RowKey, Rows, part};
 use super::stream::{self, Stream};
 use crate::clock::Time;
 use crate::domains::activity::{Reference, Verb};
-use crate::domains::effects::{EffectError, Plan};
+use crate::domains::effects::Plan;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::fact::{AfterFailure, Fact};
 use crate::domains::flow::progress::{Phase, Progress};
 use crate::domains::flow::step::{self, Cure};
+use crate::domains::flow::turn::{self, PlannedCall};
 use crate::domains::identity::{Authority, Iri};
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -307,14 +306,15 @@ impl<'a> Moves<'a> {
             let start = Box::new(self.start.clone());
             self.record(Event::Started { id: self.turn.me.key.to_string(), start, at: self.turn.now });
         }
-        let mut waiting = VecDeque::from([event]);
-        while let Some(event) = waiting.pop_front() {
-            let facts = step::decide(&self.compiled, &self.progress, &self.start.input, event, self.turn.now)?;
-            for fact in facts {
-                self.progress.apply(&fact);
-                waiting.extend(self.follow(&fact));
-                self.record(Event::Happened { fact, at: self.turn.now });
-            }
+        let (world, now) = (self.turn.world, self.turn.now);
+        let taken = turn::turn(&self.compiled, &world.effects, &self.progress, &self.start.input, event, now)?;
+        for fact in taken.facts {
+            self.progress.apply(&fact);
+            self.set_timers(&fact);
+            self.record(Event::Happened { fact, at: now });
+        }
+        for call in taken.calls {
+            self.set_out(call);
         }
         Ok(self.list().answer())
     }
@@ -327,13 +327,8 @@ impl<'a> Moves<'a> {
         self.decision = change(std::mem::take(&mut self.decision));
     }
 
-    /// Does what a fact asks for; gives what happens at once because of it.
-    fn follow(&mut self, fact: &Fact) -> Option<step::Event> {
+    fn set_timers(&mut self, fact: &Fact) {
         match fact {
-            Fact::StepStarted { step, item, attempt, key, effect, input } => {
-                let place = Place { step: step.clone(), item: *item, attempt: *attempt, key: key.clone() };
-                return self.set_out(place, effect, input);
-            }
             Fact::StepFailed { step, item, attempt, next: AfterFailure::RetryAt(due), .. } => {
                 let command = Command::RetryDue { step: step.clone(), item: *item, attempt: *attempt };
                 let name = retry_timer(step, *item);
@@ -346,28 +341,19 @@ impl<'a> Moves<'a> {
             Fact::Resumed { step, .. } => self.change(|decision| decision.cancel(&timeout_timer(step))),
             _ => {}
         }
-        None
     }
 
-    fn set_out(&mut self, place: Place, effect: &str, input: &Value) -> Option<step::Event> {
-        match self.turn.world.effects.plan(effect, input, &self.start.input) {
-            Ok(Plan::Stream { stream, op }) => {
+    fn set_out(&mut self, call: PlannedCall) {
+        let PlannedCall { step, item, attempt, key, plan } = call;
+        let place = Place { step, item, attempt, key };
+        match plan {
+            Plan::Stream { stream, op } => {
                 let to = self.turn.world.stream(&stream, &op, self.turn.ulid(1));
-                let flow = self.turn.me.key.to_string();
-                let command = stream::Command::Effect { flow, place, op, tries: 0 };
+                let command = stream::Command::Effect { flow: self.turn.me.key.to_string(), place, op, tries: 0 };
                 self.change(|decision| decision.tell::<Stream>(to, &command));
-                None
             }
-            Ok(Plan::Webhook { url, body }) => {
+            Plan::Webhook { url, body } => {
                 self.change(|decision| decision.errand(Errand::Webhook { url, body, place }));
-                None
-            }
-            Err(refused) => {
-                let Place { step, item, attempt, .. } = place;
-                // An effect that this binary does not have may be in the next one.
-                let unknown = matches!(refused, EffectError::Unknown(_));
-                let cure = if unknown { Cure::Person } else { Cure::Nothing };
-                Some(step::Event::Failed { step, item, attempt, reason: refused.to_string(), cure })
             }
         }
     }

@@ -1,0 +1,418 @@
+//! The inbox of one sending authority: what comes from there is taken once, logged, and handed to those concerned.
+//!
+//! Every activity is new, seen before (the same answer, no effect), or refused (nothing is kept of it). What is verified
+//! and unwanted is counted by whoever calls, and leaves no trace here.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::entity::{ActorId, Decision, Entity, Kind, Turn};
+use super::errands::Recipient;
+use super::flow::{self, Flow, Origin, Start};
+use super::follower::{self, Follow, Follower};
+use super::following::{self, Following};
+use super::log::{self, Letter, Way};
+use super::outbox::{self, Outbox};
+use super::rows::{Index, Reads, RowKey, Rows, parts};
+use super::stream::{self, Stream};
+use crate::clock::Time;
+use crate::domains::activity::{Activity, Reference, Verb};
+use crate::domains::behaviours::{Behaviour, From};
+use crate::domains::flow::expr::Input;
+use crate::domains::identity::Iri;
+use crate::domains::object::Object;
+use crate::store::Key;
+
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Inbox {
+    /// Activities taken so far.
+    pub taken: u64,
+    #[serde(default)]
+    pub last: Option<Time>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Only `wire/inbox.rs` sends this, and only with what it has verified.
+    Receive(Box<Received>),
+}
+
+/// A verified activity as it arrived.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Received {
+    pub activity: Activity,
+    /// The bytes that were signed.
+    pub body: Bytes,
+    pub inbox: Iri,
+    #[serde(default)]
+    pub shared_inbox: Option<Iri>,
+    /// The address below our base of what it is about, if that is ours.
+    #[serde(default)]
+    pub about: Option<String>,
+    /// The address below our base of its target, if that is ours.
+    #[serde(default)]
+    pub target: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    Taken { at: Time },
+}
+
+/// What was done with an activity.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Receipt {
+    Taken,
+    /// It had been taken before.
+    Repeated,
+    /// Nothing here wants it.
+    #[default]
+    Ignored,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    #[error("the id {0} was used for another activity before; use a new id for a new activity")]
+    OtherBody(Iri),
+    #[error("{id} was published {published}, longer ago than repeats are told apart; send it under a new id")]
+    TooOld { id: Iri, published: Time },
+    #[error("{0} was addressed to somebody else, so that your answer does not count")]
+    NotAsked(Iri),
+    #[error("result {0} is not on your own authority")]
+    ResultElsewhere(Iri),
+    #[error("{0} is not yours: only who did it can undo it")]
+    NotYours(Iri),
+    #[error("{object} belongs to {owner}: only its owner can change it")]
+    NotYourObject { object: Iri, owner: String },
+    #[error("this node does not take {verb} for {target} from {actor}: it has to be {wanted}")]
+    NotAllowed { verb: String, target: String, actor: Iri, wanted: String },
+}
+
+/// What is remembered of an activity: a row per id.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Seen {
+    at: Time,
+    hash: Bytes,
+    verb: Verb,
+    actor: Iri,
+    /// Undone, perhaps before it came.
+    #[serde(default)]
+    undone: bool,
+    /// The flow that it started.
+    #[serde(default)]
+    flow: Option<String>,
+}
+
+/// What is remembered of an object of this authority.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Remote {
+    kind: String,
+    attributed_to: String,
+    at: Time,
+    #[serde(default)]
+    deleted: bool,
+}
+
+fn hashed(area: &str, id: &Iri) -> Key {
+    parts([area]).with_bytes(&Sha256::digest(id.as_str().as_bytes())[..16])
+}
+
+fn seen_key(id: &Iri) -> Key {
+    hashed("seen", id)
+}
+
+fn object_key(id: &Iri) -> Key {
+    hashed("object", id)
+}
+
+impl Entity for Inbox {
+    const KIND: Kind = Kind::Inbox;
+    type Command = Command;
+    type Event = Event;
+    type Reply = Receipt;
+    type Rejection = Rejection;
+
+    fn reads(_me: &ActorId, command: &Command) -> Reads {
+        let Command::Receive(received) = command;
+        let activity = &received.activity;
+        let reads = Reads::none().own("seen", seen_key(&activity.id));
+        let local = |reads: Reads, name, path: &Option<String>| match path {
+            Some(path) => reads.entry(name, Index::Objects, parts([path])),
+            None => reads,
+        };
+        match activity.verb {
+            Verb::Follow | Verb::Other(_) => reads,
+            Verb::Accept | Verb::Reject => match received.about.as_deref().and_then(|path| path.strip_prefix("activities/")) {
+                Some(ulid) => reads.entry("asked", Index::Activities, parts([ulid])),
+                None => reads,
+            },
+            Verb::Undo => reads.own("undone", seen_key(&activity.object.id)),
+            Verb::Create | Verb::Update | Verb::Delete | Verb::Allocate => {
+                let actor = || parts([activity.actor.as_str()]);
+                let reads = reads
+                    .own("object", object_key(&activity.object.id))
+                    .entry("following", Index::Following, actor())
+                    .entry("follower", Index::FollowersByActor, actor());
+                local(reads, "target", &received.target)
+            }
+        }
+    }
+
+    fn decide(&self, turn: &Turn<'_>, rows: &Rows, command: Command) -> Result<Decision<Self>, Rejection> {
+        let Command::Receive(received) = command;
+        let activity = &received.activity;
+        let seen: Option<Seen> = rows.one("seen");
+        let hash = Sha256::digest(&received.body);
+        match &seen {
+            // An Undo that came first has only the id; what it undoes is taken as seen and has no effect.
+            Some(seen) if seen.undone && seen.hash.is_empty() => return Ok(undone_before(turn, &received)),
+            Some(seen) if seen.hash != hash[..] => return Err(Rejection::OtherBody(activity.id.clone())),
+            Some(_) => return Ok(Decision::reply(Receipt::Repeated)),
+            None => {}
+        }
+        if let Some(published) = activity.published.filter(|at| turn.now.since(*at) > turn.world.dedupe) {
+            return Err(Rejection::TooOld { id: activity.id.clone(), published });
+        }
+        let verb = activity.verb.clone();
+        match verb {
+            Verb::Follow => Ok(followed(turn, &received)),
+            Verb::Accept | Verb::Reject => answered(turn, rows, &received),
+            Verb::Undo => undone(turn, rows, &received),
+            Verb::Allocate => allocated(turn, rows, &received),
+            Verb::Create | Verb::Update | Verb::Delete => changed(turn, rows, &received),
+            Verb::Other(_) => Ok(Decision::reply(Receipt::Ignored)),
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        match event {
+            Event::Taken { at } => {
+                self.taken += 1;
+                self.last = Some(*at);
+            }
+        }
+    }
+}
+
+/// Remembers and logs an activity: the part of every turn that takes one.
+fn taken(turn: &Turn<'_>, received: &Received, flow: Option<String>) -> Decision<Inbox> {
+    let activity = &received.activity;
+    let hash = Bytes::copy_from_slice(&Sha256::digest(&received.body));
+    let seen = Seen { at: turn.now, hash, verb: activity.verb.clone(), actor: activity.actor.clone(), undone: false, flow };
+    Decision::reply(Receipt::Taken)
+        .put(RowKey::Own(seen_key(&activity.id)), &seen)
+        .put(log::Entry::row(&turn.ulid(0)), &log::Entry::received(activity, turn.now, received.body.clone()))
+        .event(Event::Taken { at: turn.now })
+}
+
+fn followed(turn: &Turn<'_>, received: &Received) -> Decision<Inbox> {
+    let activity = &received.activity;
+    if activity.object.id != turn.world.actor {
+        return Decision::reply(Receipt::Ignored);
+    }
+    let follow = Follow {
+        id: activity.id.clone(),
+        at: turn.now,
+        inbox: received.inbox.clone(),
+        shared_inbox: received.shared_inbox.clone(),
+    };
+    taken(turn, received, None).tell::<Follower>(activity.actor.as_str(), &follower::Command::Follow(follow))
+}
+
+/// An Accept or Reject counts only from the one actor that its original was addressed to.
+fn answered(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<Inbox>, Rejection> {
+    let activity = &received.activity;
+    if received.about.is_none() {
+        return Ok(Decision::reply(Receipt::Ignored));
+    }
+    let not_asked = || Rejection::NotAsked(activity.object.id.clone());
+    let original = rows.first("asked").ok_or_else(not_asked)?;
+    let (entry, owner) = (original.read::<log::Entry>(), original.owner.as_ref());
+    let (entry, owner) = entry.zip(owner).ok_or_else(not_asked)?;
+    if entry.way != Way::Made || entry.asked.as_ref() != Some(&activity.actor) {
+        return Err(not_asked());
+    }
+    let result = activity.result.as_ref().and_then(Reference::id);
+    if let Some(elsewhere) = result.as_ref().filter(|result| !result.same_authority(&activity.actor)) {
+        return Err(Rejection::ResultElsewhere(elsewhere.clone()));
+    }
+    let accepted = activity.verb == Verb::Accept;
+    let decision = taken(turn, received, None);
+    Ok(match owner.kind {
+        Kind::Following => {
+            let follow = entry.id;
+            decision.tell::<Following>(owner.key.clone(), &following::Command::Answered { follow, accepted })
+        }
+        Kind::Stream => {
+            let activity = turn.world.local(&entry.id).and_then(|path| path.strip_prefix("activities/")).unwrap_or_default();
+            let command = stream::Command::Answered { activity: activity.to_owned(), accepted, result };
+            decision.tell::<Stream>(owner.key.clone(), &command)
+        }
+        Kind::Inbox | Kind::Follower | Kind::Outbox | Kind::Flow => decision,
+    })
+}
+
+/// Takes back what the same actor did. Of an id that has not come a mark stays, so that it has no effect when it comes.
+fn undone(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<Inbox>, Rejection> {
+    let activity = &received.activity;
+    let original = &activity.object.id;
+    if !original.same_authority(&activity.actor) {
+        return Err(Rejection::NotYours(original.clone()));
+    }
+    let Some(seen) = rows.one::<Seen>("undone") else {
+        let mark = Seen {
+            at: turn.now,
+            hash: Bytes::new(),
+            verb: Verb::Undo,
+            actor: activity.actor.clone(),
+            undone: true,
+            flow: None,
+        };
+        return Ok(taken(turn, received, None).put(RowKey::Own(seen_key(original)), &mark));
+    };
+    if seen.actor != activity.actor {
+        return Err(Rejection::NotYours(original.clone()));
+    }
+    let decision = taken(turn, received, None);
+    let decision = decision.put(RowKey::Own(seen_key(original)), &Seen { undone: true, ..seen.clone() });
+    Ok(match (seen.verb, seen.flow) {
+        (Verb::Follow, _) => {
+            let follow = original.clone();
+            decision.tell::<Follower>(activity.actor.as_str(), &follower::Command::Undo { follow })
+        }
+        (Verb::Allocate, Some(flow)) => {
+            let reason = format!("{} took its request back", activity.actor);
+            let by = Some(activity.actor.as_str().to_owned());
+            decision.tell::<Flow>(flow, &flow::Command::Cancel { by, reason })
+        }
+        _ => decision,
+    })
+}
+
+/// Something whose Undo came first: remembered, without effect; an Allocate still gets its one answer.
+fn undone_before(turn: &Turn<'_>, received: &Received) -> Decision<Inbox> {
+    let decision = taken(turn, received, None);
+    match received.activity.verb {
+        Verb::Allocate => refuse(decision, turn, received),
+        _ => decision,
+    }
+}
+
+/// Starts the flow that our type of the target runs, whose end is the answer; what nobody here takes is answered no.
+fn allocated(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<Inbox>, Rejection> {
+    let activity = &received.activity;
+    let Some(path) = &received.target else { return Ok(Decision::reply(Receipt::Ignored)) };
+    let target = rows.one::<Object>("target").filter(|object| object.deleted.is_none());
+    let behaviour = target.and_then(|object| turn.world.catalog.remote(&object.kind, &Verb::Allocate));
+    let Some(behaviour) = behaviour else { return Ok(refuse(taken(turn, received, None), turn, received)) };
+    if !allows(behaviour, rows, &activity.actor) {
+        return Err(Rejection::NotAllowed {
+            verb: activity.verb.as_str().to_owned(),
+            target: path.clone(),
+            actor: activity.actor.clone(),
+            wanted: behaviour.from.to_string(),
+        });
+    }
+    Ok(start(turn, received, behaviour, true))
+}
+
+fn refuse(decision: Decision<Inbox>, turn: &Turn<'_>, received: &Received) -> Decision<Inbox> {
+    let activity = &received.activity;
+    let about = Reference::Id(activity.id.clone());
+    let letter = Letter::to(turn, 1, &activity.actor, |draft| draft, Verb::Reject, about);
+    letter.log(decision).tell::<Outbox>(received.inbox.authority().as_str(), &outbox::Command::Send {
+        activity: letter.ulid.clone(),
+        to: Recipient::Inbox(received.inbox.as_str().to_owned()),
+        object: activity.id.as_str().to_owned(),
+        first: false,
+        tell: false,
+    })
+}
+
+/// A Create, Update or Delete of something of the sender's own.
+fn changed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<Inbox>, Rejection> {
+    let activity = &received.activity;
+    let (object, held) = (&activity.object, rows.one::<Remote>("object"));
+    let stranger = || Rejection::NotYourObject { object: object.id.clone(), owner: object.id.authority().to_string() };
+    if !object.id.same_authority(&activity.actor) {
+        return Err(stranger());
+    }
+    let owner = held.as_ref().map(|held| held.attributed_to.as_str()).or_else(|| attributed_to(object.embedded.as_ref()));
+    if let Some(owner) = owner.filter(|owner| *owner != activity.actor.as_str()) {
+        return Err(Rejection::NotYourObject { object: object.id.clone(), owner: owner.to_owned() });
+    }
+    let creates = activity.verb == Verb::Create;
+    let kind = match &held {
+        Some(held) if !held.deleted => Some(held.kind.clone()),
+        Some(_) => None,
+        None if creates => Some(object.kind().and_then(|kind| turn.world.catalog.type_shown_as(kind)).unwrap_or_default().to_owned()),
+        None => None,
+    };
+    let Some(kind) = kind else { return Ok(Decision::reply(Receipt::Ignored)) };
+    let behaviour = turn.world.catalog.remote(&kind, &activity.verb).filter(|behaviour| allows(behaviour, rows, &activity.actor));
+    // What those we follow make is kept also when nothing runs on it.
+    if behaviour.is_none() && !follows(rows) {
+        return Ok(Decision::reply(Receipt::Ignored));
+    }
+    let decision = match behaviour {
+        Some(behaviour) => start(turn, received, behaviour, false),
+        None => taken(turn, received, None),
+    };
+    let (attributed_to, deleted) = (activity.actor.as_str().to_owned(), activity.verb == Verb::Delete);
+    let remote = Remote { kind, attributed_to, at: turn.now, deleted };
+    Ok(decision.put(RowKey::Own(object_key(&object.id)), &remote))
+}
+
+fn attributed_to(object: Option<&Value>) -> Option<&str> {
+    let by = object?.get("attributedTo")?;
+    by.as_str().or_else(|| by.get("id")?.as_str())
+}
+
+fn start(turn: &Turn<'_>, received: &Received, behaviour: &Behaviour, answer: bool) -> Decision<Inbox> {
+    let activity = &received.activity;
+    let Some(definition) = turn.world.catalog.current(&behaviour.run) else { return taken(turn, received, None) };
+    let object = &activity.object;
+    let start = Start {
+        name: behaviour.run.clone(),
+        definition: definition.hash.0.clone(),
+        input: Input {
+            input: Value::Null,
+            activity: activity.raw.clone(),
+            object: object.embedded.clone().unwrap_or_else(|| serde_json::json!({ "id": object.id.as_str() })),
+            actor: activity.actor.as_str().into(),
+        },
+        origin: Origin::Remote {
+            activity: activity.id.clone(),
+            actor: activity.actor.clone(),
+            inbox: Some(received.inbox.clone()),
+            answer,
+        },
+    };
+    let name = format!("remote {} {}", activity.verb.as_str(), behaviour.run);
+    let id = flow::id(&activity.actor.authority(), &activity.id, &name);
+    taken(turn, received, Some(id.clone())).tell::<Flow>(id, &flow::Command::Start(Box::new(start)))
+}
+
+fn follows(rows: &Rows) -> bool {
+    rows.one::<following::Listed>("following").is_some_and(|listed| listed.status == following::Status::Accepted)
+}
+
+/// Whether a behaviour lets this actor fire it.
+fn allows(behaviour: &Behaviour, rows: &Rows, actor: &Iri) -> bool {
+    match &behaviour.from {
+        From::Anyone => true,
+        From::Following => follows(rows),
+        From::Followers => {
+            rows.one::<follower::Listed>("follower").is_some_and(|listed| listed.status == follower::Status::Accepted)
+        }
+        From::Listed(listed) => {
+            let authority = actor.authority();
+            listed.iter().any(|one| one == actor.as_str() || one == authority.as_str())
+        }
+    }
+}
