@@ -16,8 +16,8 @@ const ABOVE: [(&str, &[&str]); 6] = [
 /// What does IO, waits or starts threads; `domains` decides and leaves the doing to errands.
 const IO: [&[&str]; 13] = [
     &["std", "fs"],
-    &["std", "io"],
     &["std", "net"],
+    &["std", "io"],
     &["std", "os"],
     &["std", "env"],
     &["std", "process"],
@@ -30,6 +30,12 @@ const IO: [&[&str]; 13] = [
     &["actix_web"],
 ];
 
+/// Names of the modules above that are data, or write only to what they are handed.
+const PURE: [(&str, &[&str]); 2] = [
+    ("net", &["IpAddr", "Ipv4Addr", "Ipv6Addr", "SocketAddr", "SocketAddrV4", "SocketAddrV6", "AddrParseError"]),
+    ("io", &["Read", "BufRead", "Write", "Cursor", "Error", "ErrorKind", "Result"]),
+];
+
 const PRINTING: [&str; 5] = ["print", "println", "eprint", "eprintln", "dbg"];
 
 /// A library, the files that may name it, and why nobody else needs to.
@@ -37,6 +43,12 @@ const DOORS: [(&str, &[&str], &str); 2] = [
     ("redb", &["src/store/redb.rs", "src/store/redb/"], "go through the `Engine` trait of src/store/mod.rs"),
     ("reqwest", &["src/wire/"], "go through the `Transport` port, which checks the address actually connected to"),
 ];
+
+/// The files of `actors/` that run actors and hold no state of theirs.
+const MACHINERY: [&str; 5] = ["host", "registry", "root", "timers", "errands"];
+
+/// A file that may name hash maps although it decides, because a library asks for them.
+const HASHED: [&str; 1] = ["src/domains/flow/json.rs"]; // A CEL map is one; read back, its keys are sorted.
 
 /// Names that read a clock or draw a random number when a path ends in them.
 const CLOCK_READS: [&[&str]; 12] = [
@@ -87,7 +99,7 @@ pub(crate) fn purity(source: &Source) -> Vec<Finding> {
     let does_io = |named: &Named| {
         let macros = named.behind == "!" && PRINTING.contains(&named.segments[0].as_str());
         let path = named.imported || named.segments.len() > 1;
-        macros || (path && IO.iter().any(|io| starts_with(named, io)))
+        macros || (path && !is_pure(named) && IO.iter().any(|io| starts_with(named, io)))
     };
     let io = named(&source.code).into_iter().filter(does_io).map(|named| (named.line, named.segments.join("::")));
     let waits = tokens(&source.code).into_iter().filter(|token| matches!(token.text, "async" | "await"));
@@ -100,6 +112,11 @@ pub(crate) fn purity(source: &Source) -> Vec<Finding> {
         remedy: "return a message or an errand as data; actors and wire do it",
     };
     io.chain(waits).map(finding).collect()
+}
+
+fn is_pure(named: &Named) -> bool {
+    let [first, module, name, ..] = &named.segments[..] else { return false };
+    first == "std" && PURE.iter().any(|(pure, names)| pure == module && names.contains(&name.as_str()))
 }
 
 /// Only the files of its door name a library.
@@ -149,6 +166,24 @@ pub(crate) fn clock(source: &Source) -> Vec<Finding> {
         remedy: "take it from the `Clock` that node.rs hands in, or let it arrive in the command",
     };
     reads.map(finding).collect()
+}
+
+/// No hash map or set where states and decisions are: its order differs from run to run.
+pub(crate) fn order(source: &Source) -> Vec<Finding> {
+    let decides = match source.module().as_slice() {
+        [layer, ..] if layer == "domains" => !HASHED.contains(&source.path.as_str()),
+        [layer, file, ..] if layer == "actors" => !MACHINERY.contains(&file.as_str()),
+        _ => false,
+    };
+    let hashed = tokens(&source.code).into_iter().filter(|token| matches!(token.text, "HashMap" | "HashSet"));
+    let finding = |line| Finding {
+        file: source.path.clone(),
+        line,
+        rule: "order",
+        what: "a hash map or set where states and decisions are".into(),
+        remedy: "use BTreeMap or BTreeSet, so that replay and a second machine see one order",
+    };
+    hashed.filter(|_| decides).map(|token| finding(token.line)).collect()
 }
 
 /// `fn verify`, the one that gives `Verified`, is called from exactly one place outside its file and tests.
@@ -254,12 +289,20 @@ mod tests {
         let mut found_lines = found(purity, "src/domains/blog.rs", bad);
         found_lines.sort_unstable();
         assert_eq!(found_lines, [1, 2, 3, 4, 5]);
+        assert_eq!(
+            found(
+                purity,
+                "src/domains/blog.rs",
+                "use std::net::{IpAddr, TcpStream};\nstd::io::stdin();\nuse std::io;\n"
+            ),
+            [1, 2, 3]
+        );
         assert_eq!(found(purity, "src/actors/host.rs", bad), [0; 0]);
     }
 
     #[test]
     fn a_pure_domain_is_fine() {
-        let good = "use std::collections::BTreeMap;\nlet io = 1; let tokio = io;\nformat!(\"std::fs\");\n";
+        let good = "use std::collections::BTreeMap;\nlet io = 1; let tokio = io;\nuse std::net::{IpAddr, Ipv4Addr}; fn a(b: std::io::Error) {}\nformat!(\"std::fs\");\n";
         assert_eq!(found(purity, "src/domains/blog.rs", good), [0; 0]);
     }
 
@@ -284,6 +327,15 @@ mod tests {
             found(clock, "src/actors/timers.rs", "self.clock.now(); clock.sleep(a); // Instant::now()\n"),
             [0; 0]
         );
+    }
+
+    #[test]
+    fn a_map_without_order_is_found() {
+        let bad = "use std::collections::{BTreeMap, HashMap};\nfn a() -> HashSet<u8> {}\n";
+        assert_eq!(found(order, "src/domains/flow/step.rs", bad), [1, 2]);
+        assert_eq!(found(order, "src/actors/follower.rs", bad), [1, 2]);
+        assert_eq!(found(order, "src/actors/registry.rs", bad), [0; 0]);
+        assert_eq!(found(order, "src/wire/fetch.rs", bad), [0; 0]);
     }
 
     const HOME: &str = "//! x\npub fn verify(a: Raw) -> Result<Verified<Activity>, E> { b.verify(c) }\n";
