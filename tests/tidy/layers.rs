@@ -205,7 +205,7 @@ pub(crate) fn one_verification(sources: &[Source]) -> Vec<Finding> {
             return vec![finding(&second.path, line, "a second `fn verify` gives `Verified`".into())];
         }
     };
-    let module = home.module().pop().unwrap_or_default();
+    let module = home.module();
     let others = sources.iter().filter(|source| source.path != home.path);
     let calls: Vec<(&str, usize)> = others.flat_map(|source| calls_of_verify(source, &module)).collect();
     match calls[..] {
@@ -228,14 +228,17 @@ fn makes_verified(source: &Source) -> Option<usize> {
     made.map(|rest| rest[0].line)
 }
 
-/// Where a file calls `verify` by its bare name or through `module`, or hands it on as a value. A method `.verify(`
-/// belongs to a key of some library and does not count.
-fn calls_of_verify<'a>(source: &'a Source, module: &str) -> Vec<(&'a str, usize)> {
+/// Where a file calls `verify` by its bare name, through its `module` or one that passes it on, or hands it on as a
+/// value. A method `.verify(` belongs to a key of some library and does not count, nor does a function of the file's own.
+fn calls_of_verify<'a>(source: &'a Source, module: &[String]) -> Vec<(&'a str, usize)> {
+    let own = tokens(&source.code).windows(2).any(|pair| pair[0].text == "fn" && pair[1].text == "verify");
     let uses = named(&source.code).into_iter().filter(|named| {
         let (last, rest) = named.segments.split_last().expect("a path has a segment");
-        let ours = rest.last().is_none_or(|parent| parent == module);
-        let called = !rest.is_empty() || named.behind == "(";
-        last == "verify" && ours && called && !named.imported && !matches!(named.before.as_str(), "." | "fn" | "mod")
+        let ours = match rest.last() {
+            None => named.behind == "(" && !own,
+            Some(parent) => module.contains(parent) || matches!(parent.as_str(), "super" | "self" | "crate"),
+        };
+        last == "verify" && ours && !named.imported && !matches!(named.before.as_str(), "." | "fn" | "mod")
     });
     uses.map(|named| (source.path.as_str(), named.line)).collect()
 }
@@ -354,6 +357,10 @@ mod tests {
         assert_eq!(verification(&[home, caller, twice]), [("src/web/mod.rs".into(), 2)]);
         let value = ("src/web/mod.rs", "a.map(signature::verify)\n");
         assert_eq!(verification(&[home, caller, value]), [("src/web/mod.rs".into(), 1)]);
+        let passed_on = ("src/web/mod.rs", "use crate::wire;\nfn a() { wire::verify(b); }\n");
+        assert_eq!(verification(&[home, caller, passed_on]), [("src/web/mod.rs".into(), 2)]);
+        let other = ("src/web/mod.rs", "fn verify() {}\nfn a() { verify(); digest::verify(b); }\n");
+        assert_eq!(verification(&[home, caller, other]), []);
         let test = ("src/web/mod.rs", "#[cfg(test)]\nmod tests { fn a() { signature::verify(b); } }\n");
         assert_eq!(verification(&[home, caller, test]), []);
     }
