@@ -16,8 +16,8 @@ const ABOVE: [(&str, &[&str]); 6] = [
 /// What does IO, waits or starts threads; `domains` decides and leaves the doing to errands.
 const IO: [&[&str]; 13] = [
     &["std", "fs"],
-    &["std", "io"],
     &["std", "net"],
+    &["std", "io"],
     &["std", "os"],
     &["std", "env"],
     &["std", "process"],
@@ -30,6 +30,12 @@ const IO: [&[&str]; 13] = [
     &["actix_web"],
 ];
 
+/// Names of the modules above that are data, or write only to what they are handed.
+const PURE: [(&str, &[&str]); 2] = [
+    ("net", &["IpAddr", "Ipv4Addr", "Ipv6Addr", "SocketAddr", "SocketAddrV4", "SocketAddrV6", "AddrParseError"]),
+    ("io", &["Read", "BufRead", "Write", "Cursor", "Error", "ErrorKind", "Result"]),
+];
+
 const PRINTING: [&str; 5] = ["print", "println", "eprint", "eprintln", "dbg"];
 
 /// A library, the files that may name it, and why nobody else needs to.
@@ -37,6 +43,12 @@ const DOORS: [(&str, &[&str], &str); 2] = [
     ("redb", &["src/store/redb.rs", "src/store/redb/"], "go through the `Engine` trait of src/store/mod.rs"),
     ("reqwest", &["src/wire/"], "go through the `Transport` port, which checks the address actually connected to"),
 ];
+
+/// The files of `actors/` that run actors and hold no state of theirs.
+const MACHINERY: [&str; 5] = ["host", "registry", "root", "timers", "errands"];
+
+/// A file that may name hash maps although it decides, because a library asks for them.
+const HASHED: [&str; 1] = ["src/domains/flow/json.rs"]; // A CEL map is one; read back, its keys are sorted.
 
 /// Names that read a clock or draw a random number when a path ends in them.
 const CLOCK_READS: [&[&str]; 12] = [
@@ -87,7 +99,7 @@ pub(crate) fn purity(source: &Source) -> Vec<Finding> {
     let does_io = |named: &Named| {
         let macros = named.behind == "!" && PRINTING.contains(&named.segments[0].as_str());
         let path = named.imported || named.segments.len() > 1;
-        macros || (path && IO.iter().any(|io| starts_with(named, io)))
+        macros || (path && !is_pure(named) && IO.iter().any(|io| starts_with(named, io)))
     };
     let io = named(&source.code).into_iter().filter(does_io).map(|named| (named.line, named.segments.join("::")));
     let waits = tokens(&source.code).into_iter().filter(|token| matches!(token.text, "async" | "await"));
@@ -100,6 +112,11 @@ pub(crate) fn purity(source: &Source) -> Vec<Finding> {
         remedy: "return a message or an errand as data; actors and wire do it",
     };
     io.chain(waits).map(finding).collect()
+}
+
+fn is_pure(named: &Named) -> bool {
+    let [first, module, name, ..] = &named.segments[..] else { return false };
+    first == "std" && PURE.iter().any(|(pure, names)| pure == module && names.contains(&name.as_str()))
 }
 
 /// Only the files of its door name a library.
@@ -151,6 +168,24 @@ pub(crate) fn clock(source: &Source) -> Vec<Finding> {
     reads.map(finding).collect()
 }
 
+/// No hash map or set where states and decisions are: its order differs from run to run.
+pub(crate) fn order(source: &Source) -> Vec<Finding> {
+    let decides = match source.module().as_slice() {
+        [layer, ..] if layer == "domains" => !HASHED.contains(&source.path.as_str()),
+        [layer, file, ..] if layer == "actors" => !MACHINERY.contains(&file.as_str()),
+        _ => false,
+    };
+    let hashed = tokens(&source.code).into_iter().filter(|token| matches!(token.text, "HashMap" | "HashSet"));
+    let finding = |line| Finding {
+        file: source.path.clone(),
+        line,
+        rule: "order",
+        what: "a hash map or set where states and decisions are".into(),
+        remedy: "use BTreeMap or BTreeSet, so that replay and a second machine see one order",
+    };
+    hashed.filter(|_| decides).map(|token| finding(token.line)).collect()
+}
+
 /// `fn verify`, the one that gives `Verified`, is called from exactly one place outside its file and tests.
 pub(crate) fn one_verification(sources: &[Source]) -> Vec<Finding> {
     let finding = |file: &str, line: usize, what: String| Finding {
@@ -170,7 +205,7 @@ pub(crate) fn one_verification(sources: &[Source]) -> Vec<Finding> {
             return vec![finding(&second.path, line, "a second `fn verify` gives `Verified`".into())];
         }
     };
-    let module = home.module().pop().unwrap_or_default();
+    let module = home.module();
     let others = sources.iter().filter(|source| source.path != home.path);
     let calls: Vec<(&str, usize)> = others.flat_map(|source| calls_of_verify(source, &module)).collect();
     match calls[..] {
@@ -193,14 +228,17 @@ fn makes_verified(source: &Source) -> Option<usize> {
     made.map(|rest| rest[0].line)
 }
 
-/// Where a file calls `verify` by its bare name or through `module`, or hands it on as a value. A method `.verify(`
-/// belongs to a key of some library and does not count.
-fn calls_of_verify<'a>(source: &'a Source, module: &str) -> Vec<(&'a str, usize)> {
+/// Where a file calls `verify` by its bare name, through its `module` or one that passes it on, or hands it on as a
+/// value. A method `.verify(` belongs to a key of some library and does not count, nor does a function of the file's own.
+fn calls_of_verify<'a>(source: &'a Source, module: &[String]) -> Vec<(&'a str, usize)> {
+    let own = tokens(&source.code).windows(2).any(|pair| pair[0].text == "fn" && pair[1].text == "verify");
     let uses = named(&source.code).into_iter().filter(|named| {
         let (last, rest) = named.segments.split_last().expect("a path has a segment");
-        let ours = rest.last().is_none_or(|parent| parent == module);
-        let called = !rest.is_empty() || named.behind == "(";
-        last == "verify" && ours && called && !named.imported && !matches!(named.before.as_str(), "." | "fn" | "mod")
+        let ours = match rest.last() {
+            None => named.behind == "(" && !own,
+            Some(parent) => module.contains(parent) || matches!(parent.as_str(), "super" | "self" | "crate"),
+        };
+        last == "verify" && ours && !named.imported && !matches!(named.before.as_str(), "." | "fn" | "mod")
     });
     uses.map(|named| (source.path.as_str(), named.line)).collect()
 }
@@ -254,12 +292,20 @@ mod tests {
         let mut found_lines = found(purity, "src/domains/blog.rs", bad);
         found_lines.sort_unstable();
         assert_eq!(found_lines, [1, 2, 3, 4, 5]);
+        assert_eq!(
+            found(
+                purity,
+                "src/domains/blog.rs",
+                "use std::net::{IpAddr, TcpStream};\nstd::io::stdin();\nuse std::io;\n"
+            ),
+            [1, 2, 3]
+        );
         assert_eq!(found(purity, "src/actors/host.rs", bad), [0; 0]);
     }
 
     #[test]
     fn a_pure_domain_is_fine() {
-        let good = "use std::collections::BTreeMap;\nlet io = 1; let tokio = io;\nformat!(\"std::fs\");\n";
+        let good = "use std::collections::BTreeMap;\nlet io = 1; let tokio = io;\nuse std::net::{IpAddr, Ipv4Addr}; fn a(b: std::io::Error) {}\nformat!(\"std::fs\");\n";
         assert_eq!(found(purity, "src/domains/blog.rs", good), [0; 0]);
     }
 
@@ -286,6 +332,15 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_map_without_order_is_found() {
+        let bad = "use std::collections::{BTreeMap, HashMap};\nfn a() -> HashSet<u8> {}\n";
+        assert_eq!(found(order, "src/domains/flow/step.rs", bad), [1, 2]);
+        assert_eq!(found(order, "src/actors/follower.rs", bad), [1, 2]);
+        assert_eq!(found(order, "src/actors/registry.rs", bad), [0; 0]);
+        assert_eq!(found(order, "src/wire/fetch.rs", bad), [0; 0]);
+    }
+
     const HOME: &str = "//! x\npub fn verify(a: Raw) -> Result<Verified<Activity>, E> { b.verify(c) }\n";
     const CALLER: &str = "use super::signature::verify;\nfn a() { verify(b); key.verify(c); }\n";
 
@@ -302,6 +357,10 @@ mod tests {
         assert_eq!(verification(&[home, caller, twice]), [("src/web/mod.rs".into(), 2)]);
         let value = ("src/web/mod.rs", "a.map(signature::verify)\n");
         assert_eq!(verification(&[home, caller, value]), [("src/web/mod.rs".into(), 1)]);
+        let passed_on = ("src/web/mod.rs", "use crate::wire;\nfn a() { wire::verify(b); }\n");
+        assert_eq!(verification(&[home, caller, passed_on]), [("src/web/mod.rs".into(), 2)]);
+        let other = ("src/web/mod.rs", "fn verify() {}\nfn a() { verify(); digest::verify(b); }\n");
+        assert_eq!(verification(&[home, caller, other]), []);
         let test = ("src/web/mod.rs", "#[cfg(test)]\nmod tests { fn a() { signature::verify(b); } }\n");
         assert_eq!(verification(&[home, caller, test]), []);
     }

@@ -1,9 +1,12 @@
-//! The code map of `ARCHITECTURE.md`: a tree, one file a line, that names every source file and nothing that is gone.
+//! The code map of `ARCHITECTURE.md`: a tree, one file a line, that names every source file and nothing that is gone;
+//! and the paths that documents name in passing.
 
 use crate::finding::Finding;
 
 /// The heading under which the map stands, in a fenced block.
 const HEADING: &str = "## Code map";
+
+const FOLDERS: [&str; 5] = ["src/", "tests/", "benches/", "docs/", "config/"];
 
 /// Findings for sources that the map does not name, and for lines of the map that name nothing.
 pub(crate) fn untrue(page: &str, text: &str, sources: &[String], exists: &dyn Fn(&str) -> bool) -> Vec<Finding> {
@@ -14,7 +17,7 @@ pub(crate) fn untrue(page: &str, text: &str, sources: &[String], exists: &dyn Fn
         return vec![finding(start, what, "write one line for each file: its name, then what it is for")];
     }
     let mut findings = Vec::new();
-    for source in sources {
+    for source in sources.iter().filter(|source| !source.ends_with("tests.rs")) {
         if !entries.iter().any(|(_, path)| path == source) {
             let what = format!("{source} is not in the map");
             findings.push(finding(start, what, "add a line for it under its folder: its name, then what it is for"));
@@ -28,6 +31,25 @@ pub(crate) fn untrue(page: &str, text: &str, sources: &[String], exists: &dyn Fn
                 "take the line out or correct it",
             ));
         }
+    }
+    findings
+}
+
+/// Findings for paths in backticks, such as `src/node.rs`, that are not there. What does not begin with one of our
+/// folders is not meant as a path.
+pub(crate) fn gone(page: &str, text: &str, exists: &dyn Fn(&str) -> bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.starts_with("```")) {
+        let named = line.split('`').skip(1).step_by(2);
+        let paths =
+            named.filter(|name| !name.contains([' ', '*', '{', '<']) && FOLDERS.iter().any(|at| name.starts_with(at)));
+        findings.extend(paths.filter(|path| !exists(path.trim_end_matches('/'))).map(|path| Finding {
+            file: page.into(),
+            line: number + 1,
+            rule: "paths",
+            what: format!("`{path}` is not there"),
+            remedy: "name the file that has taken its place",
+        }));
     }
     findings
 }
@@ -68,6 +90,7 @@ mod tests {
     #[test]
     fn a_true_map_is_fine() {
         assert_eq!(found(&["src/lib.rs", "src/store/key.rs", "src/node.rs"], &ALL), [0; 0]);
+        assert_eq!(found(&["src/store/key_tests.rs"], &ALL), [0; 0], "tests stand beside what they test");
     }
 
     #[test]
@@ -79,6 +102,13 @@ mod tests {
     #[test]
     fn a_line_that_names_nothing_is_found() {
         assert_eq!(found(&["src/lib.rs"], &ALL[..4]), [10]);
+    }
+
+    #[test]
+    fn a_path_that_is_gone_is_found() {
+        let page = "See `src/node.rs`.\nNot `src/gone.rs` and `docs/gone/`.\n`./test`, `src/*.rs`, src/gone.rs\n";
+        let exists = |path: &str| path == "src/node.rs";
+        assert_eq!(lines(&gone("README.md", page, &exists)), [2, 2]);
     }
 
     #[test]

@@ -80,6 +80,22 @@ pub(crate) fn leftovers(source: &Source) -> Vec<Finding> {
     marks.into_iter().map(finding).collect()
 }
 
+/// Tests are compiled for tests only; the other rules look away from nothing else.
+pub(crate) fn test_modules(source: &Source) -> Vec<Finding> {
+    let tokens = tokens(&source.code);
+    let stray = tokens
+        .windows(2)
+        .filter(|pair| pair[0].text == "mod" && (pair[1].text == "tests" || pair[1].text.ends_with("_tests")));
+    let finding = |line| Finding {
+        file: source.path.clone(),
+        line,
+        rule: "test modules",
+        what: "a module of tests outside `#[cfg(test)]`".into(),
+        remedy: "put `#[cfg(test)]` above it",
+    };
+    stray.map(|pair| finding(pair[0].line)).collect()
+}
+
 /// `unwrap` stands in tests only.
 pub(crate) fn unwraps(source: &Source) -> Vec<Finding> {
     let named = named(&source.code);
@@ -138,6 +154,12 @@ mod tests {
         assert_eq!(found(leftovers, "fn a() {\n    // TODO: later\n    todo!()\n}\n"), [2, 3]);
         assert_eq!(found(leftovers, "/* FIXME */\n#[cfg(test)]\nmod tests {\n    // XXX\n}\n"), [1, 4]);
         assert_eq!(found(leftovers, "let a = \"TODO\"; // a TODOLIST is a word\nlet todo = 1;\n"), [0; 0]);
+    }
+
+    #[test]
+    fn tests_in_the_product_are_found() {
+        assert_eq!(found(test_modules, "mod tests {}\n#[path = \"x.rs\"]\npub mod a_tests;\n"), [1, 3]);
+        assert_eq!(found(test_modules, "#[cfg(test)]\n#[path = \"x_tests.rs\"]\nmod tests;\n"), [0; 0]);
     }
 
     #[test]

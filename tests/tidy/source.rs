@@ -86,6 +86,7 @@ impl Source {
 fn is_test_file(path: &str, code: &str) -> bool {
     !path.starts_with("src/")
         || path.ends_with("/tests.rs")
+        || path.ends_with("_tests.rs")
         || path.contains("/tests/")
         || code.contains("#![cfg(test)]")
 }
