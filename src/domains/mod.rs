@@ -1,10 +1,14 @@
 //! What things are and what follows from what: pure data and pure functions, no IO, no clock, no randomness.
 
 pub mod activity;
+pub mod blog;
 pub mod draft;
+pub mod effects;
+pub mod events;
 pub mod flow;
 pub mod identity;
 pub mod json;
 pub mod nearest;
+pub mod object;
 pub mod types;
 pub mod verb;

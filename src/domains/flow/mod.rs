@@ -25,6 +25,7 @@ pub mod names;
 pub mod progress;
 pub mod step;
 mod stepper;
+pub mod turn;
 pub mod with;
 
 pub use check::{Compiled, compile};

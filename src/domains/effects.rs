@@ -1,0 +1,293 @@
+//! Effects: named pure functions from parameters to one message to a local stream, or one errand.
+//!
+//! Every node has those of [`Effects::generic`]; a domain registers its own. A configuration that names an effect that
+//! is not here, or gives it wrong parameters, is refused when the node starts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::flow::check::Fault;
+use super::flow::definition::{Argument, Call, Definition};
+use super::flow::expr::Input;
+use super::nearest::nearest;
+use super::types::{Field, FieldMistake, Kind, check_fields};
+
+/// All effects of a binary, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Effects(BTreeMap<&'static str, EffectSpec>);
+
+/// What an effect is, for people and for the check at start.
+#[derive(Debug, Clone)]
+pub struct EffectSpec {
+    pub name: &'static str,
+    pub summary: &'static str,
+    pub parameters: Vec<Parameter>,
+    pub plan: fn(&EffectInput<'_>) -> Plan,
+}
+
+/// One parameter of an effect.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    pub name: &'static str,
+    pub summary: &'static str,
+    pub field: Field,
+}
+
+/// What an effect is planned from. The parameters have been checked.
+#[derive(Debug, Clone, Copy)]
+pub struct EffectInput<'a> {
+    pub with: &'a Map<String, Value>,
+    pub cause: &'a Input,
+}
+
+/// What is to be done: one thing, with the key of its step. Kept as data until it is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "plan", rename_all = "snake_case")]
+pub enum Plan {
+    /// A message to the actor of a local stream: `notices`, or an object as `article/gig-night` or by its id, or
+    /// `article` for one that is to be made.
+    Stream { stream: String, op: StreamOp },
+    /// `POST` this JSON there.
+    Webhook { url: String, body: Value },
+}
+
+/// What a stream is asked to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+pub enum StreamOp {
+    /// Adds a record. The result is `{ seq }`.
+    Append { record: Value },
+    /// Makes an object. The result is `{ id, slug, type }`.
+    CreateObject {
+        object_type: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slug_hint: Option<String>,
+        fields: Map<String, Value>,
+        /// An IRI; this node's own actor without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        attributed_to: Option<String>,
+        /// The path or id of a collection of ours that the new object goes into, in the same turn.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        link_into: Option<String>,
+    },
+    /// Changes fields; `null` takes one away. The result is `{ id, slug, type }`.
+    UpdateObject { changes: Map<String, Value> },
+    /// Puts an IRI into an object that is a collection. The result is `{ id, what }`.
+    Link {
+        what: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<String>,
+    },
+    /// Checks an object against a declared type. The result is the object with its defaults; a mistake fails the step.
+    Validate { object_type: String, object: Value },
+}
+
+/// Why an effect was not planned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EffectError {
+    /// A flow outlived an effect, or came from a newer binary.
+    #[error("this binary has no effect `{0}`: install one that has it, then retry the step")]
+    Unknown(String),
+    #[error("the parameters of `{effect}` are wrong: {}", .mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Parameters { effect: String, mistakes: Vec<FieldMistake> },
+}
+
+impl Effects {
+    /// Those that every node has, so that a useful domain needs no Rust.
+    pub fn generic() -> Self {
+        Self::default()
+            .with(EffectSpec {
+                name: "object.create",
+                summary: "makes an object of a declared type and publishes it",
+                parameters: vec![
+                    required("type", Kind::Text, "a declared type"),
+                    required("fields", Kind::Json, "its fields"),
+                    optional("slug", Kind::Text, "what its slug is made of; its title without it"),
+                    optional("into", Kind::Text, "a collection of ours that it goes into"),
+                ],
+                plan: create,
+            })
+            .with(EffectSpec {
+                name: "object.update",
+                summary: "changes fields of an object of ours and publishes it",
+                parameters: vec![
+                    required("object", Kind::Text, "its id, or TYPE/SLUG"),
+                    required("fields", Kind::Json, "what changes; null takes a field away"),
+                ],
+                plan: update,
+            })
+            .with(EffectSpec {
+                name: "object.validate",
+                summary: "fails the flow if an object does not have the shape of a declared type",
+                parameters: vec![
+                    required("type", Kind::Text, "a declared type"),
+                    optional("object", Kind::Json, "the fields; those of the flow's object without it"),
+                ],
+                plan: validate,
+            })
+            .with(EffectSpec {
+                name: "link",
+                summary: "puts an IRI into a collection of ours",
+                parameters: vec![
+                    required("into", Kind::Text, "the collection's id, or TYPE/SLUG"),
+                    required("what", Kind::Iri, "what goes into it"),
+                    optional("title", Kind::Text, "what it is called there"),
+                ],
+                plan: link,
+            })
+            .with(EffectSpec {
+                name: "notify",
+                summary: "adds a notice to the local stream `notices`",
+                parameters: vec![
+                    required("text", Kind::Text, "what it says"),
+                    optional("about", Kind::Iri, "what it is about; the flow's object without it"),
+                ],
+                plan: notify,
+            })
+            .with(EffectSpec {
+                name: "webhook",
+                summary: "posts JSON to a URL",
+                parameters: vec![
+                    required("url", Kind::Iri, "where to; its host obeys [fetch] allow"),
+                    optional("body", Kind::Json, "what; the flow's object without it"),
+                ],
+                plan: webhook,
+            })
+    }
+
+    /// Adds an effect. A later one of the same name takes the place of the earlier.
+    pub fn with(mut self, spec: EffectSpec) -> Self {
+        self.0.insert(spec.name, spec);
+        self
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = &EffectSpec> {
+        self.0.values()
+    }
+
+    /// Plans one effect with the parameters of a [`super::flow::Fact::StepStarted`].
+    pub fn plan(&self, effect: &str, with: &Value, cause: &Input) -> Result<Plan, EffectError> {
+        let spec = self.0.get(effect).ok_or_else(|| EffectError::Unknown(effect.to_owned()))?;
+        let wrong = |mistakes| EffectError::Parameters { effect: effect.to_owned(), mistakes };
+        let with = check_fields(&spec.fields(), with).map_err(wrong)?;
+        Ok((spec.plan)(&EffectInput { with: &with, cause }))
+    }
+
+    /// What is wrong with the effects that a flow names.
+    pub fn check(&self, definition: &Definition) -> Vec<Fault> {
+        let calls = definition.steps.iter().filter_map(|(name, step)| Some((name, step.kind.call()?)));
+        calls.flat_map(|(name, call)| self.check_call(name, call)).collect()
+    }
+
+    fn check_call(&self, step: &str, call: &Call) -> Vec<Fault> {
+        let Some(spec) = self.0.get(call.effect.as_str()) else {
+            let known: Vec<_> = self.0.keys().copied().collect();
+            let remedy = nearest(&call.effect, known.iter().copied())
+                .map_or_else(|| format!("effects are {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
+            return vec![Fault::new(
+                format!("steps.{step}.effect"),
+                format!("unknown effect `{}`", call.effect),
+                remedy,
+            )];
+        };
+        let path = |name: &str| format!("steps.{step}.with.{name}");
+        let names = || spec.parameters.iter().map(|it| it.name);
+        let unknown = call.with.keys().filter(|name| !names().any(|known| known == *name)).map(|name| {
+            let known = || format!("`{}` takes {}", spec.name, names().collect::<Vec<_>>().join(", "));
+            let remedy = nearest(name, names()).map_or_else(known, |near| format!("did you mean `{near}`?"));
+            Fault::new(path(name), format!("unknown parameter `{name}` of `{}`", spec.name), remedy)
+        });
+        let wrong = spec.parameters.iter().filter_map(|parameter| match call.with.get(parameter.name) {
+            Some(Argument::Value(value)) => {
+                let what = parameter.field.check(value).err()?;
+                Some(Fault::new(path(parameter.name), format!("`{}` {what}", parameter.name), parameter.summary))
+            }
+            Some(_) => None,
+            None if parameter.field.required => {
+                let what = format!("`{}` needs the parameter `{}`", spec.name, parameter.name);
+                let remedy = format!("add with.{} = {}", parameter.name, parameter.summary);
+                Some(Fault::new(format!("steps.{step}.with"), what, remedy))
+            }
+            None => None,
+        });
+        unknown.chain(wrong).collect()
+    }
+}
+
+impl EffectSpec {
+    fn fields(&self) -> BTreeMap<String, Field> {
+        self.parameters.iter().map(|it| (it.name.to_owned(), it.field.clone())).collect()
+    }
+}
+
+impl EffectInput<'_> {
+    pub fn text(&self, name: &str) -> Option<String> {
+        self.with.get(name).and_then(Value::as_str).map(str::to_owned)
+    }
+
+    /// A parameter that the check has made sure of.
+    pub fn required_text(&self, name: &str) -> String {
+        self.text(name).unwrap_or_default()
+    }
+
+    pub fn table(&self, name: &str) -> Map<String, Value> {
+        self.with.get(name).and_then(Value::as_object).cloned().unwrap_or_default()
+    }
+
+    /// The id of what the flow is about: an object's, or the bare id that an activity names.
+    pub fn about(&self) -> Option<String> {
+        let object = &self.cause.object;
+        object.as_str().or_else(|| object.get("id")?.as_str()).map(str::to_owned)
+    }
+}
+
+/// A parameter that has to be given.
+pub fn required(name: &'static str, kind: Kind, summary: &'static str) -> Parameter {
+    Parameter { name, summary, field: Field { required: true, ..Field::of(kind) } }
+}
+
+/// A parameter that may be left out.
+pub fn optional(name: &'static str, kind: Kind, summary: &'static str) -> Parameter {
+    Parameter { name, summary, field: Field::of(kind) }
+}
+
+fn create(input: &EffectInput<'_>) -> Plan {
+    let object_type = input.required_text("type");
+    let op = StreamOp::CreateObject {
+        object_type: object_type.clone(),
+        slug_hint: input.text("slug"),
+        fields: input.table("fields"),
+        attributed_to: None,
+        link_into: input.text("into"),
+    };
+    Plan::Stream { stream: object_type, op }
+}
+
+fn update(input: &EffectInput<'_>) -> Plan {
+    let op = StreamOp::UpdateObject { changes: input.table("fields") };
+    Plan::Stream { stream: input.required_text("object"), op }
+}
+
+fn validate(input: &EffectInput<'_>) -> Plan {
+    let object_type = input.required_text("type");
+    let object = input.with.get("object").unwrap_or(&input.cause.object).clone();
+    Plan::Stream { stream: object_type.clone(), op: StreamOp::Validate { object_type, object } }
+}
+
+fn link(input: &EffectInput<'_>) -> Plan {
+    let op = StreamOp::Link { what: input.required_text("what"), title: input.text("title") };
+    Plan::Stream { stream: input.required_text("into"), op }
+}
+
+fn notify(input: &EffectInput<'_>) -> Plan {
+    let about = input.text("about").or_else(|| input.about());
+    let record = json!({ "text": input.required_text("text"), "about": about, "actor": input.cause.actor });
+    Plan::Stream { stream: "notices".into(), op: StreamOp::Append { record } }
+}
+
+fn webhook(input: &EffectInput<'_>) -> Plan {
+    let body = input.with.get("body").unwrap_or(&input.cause.object).clone();
+    Plan::Webhook { url: input.required_text("url"), body }
+}
