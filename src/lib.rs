@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` is the map. Imports run one way: `web, wire → actors → domains`, `actors → store`.
 
+pub mod actors;
 pub mod clock;
 pub mod domains;
 pub mod store;

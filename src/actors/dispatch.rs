@@ -55,7 +55,8 @@ async fn wake_all(runtime: &Runtime) {
                 continue;
             }
         };
-        let mut receivers: Vec<ActorId> = page.iter().filter_map(|row| Some(layout::message_ends(&row.key)?.0)).collect();
+        let mut receivers: Vec<ActorId> =
+            page.iter().filter_map(|row| Some(layout::message_ends(&row.key)?.0)).collect();
         receivers.dedup();
         let Some(last) = receivers.last() else { return };
         receivers.iter().for_each(|receiver| runtime.registry().wake_for_backlog(receiver));

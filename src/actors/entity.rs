@@ -30,8 +30,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::Inbox, Self::Follower, Self::Following, Self::Outbox, Self::Flow, Self::Stream];
+    pub const ALL: [Self; 6] = [Self::Inbox, Self::Follower, Self::Following, Self::Outbox, Self::Flow, Self::Stream];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -94,13 +93,13 @@ pub trait Entity: Default + Serialize + DeserializeOwned + Send + Unpin + 'stati
     const KIND: Kind;
 
     /// An order to it, from outside, from another actor, or from its own timer.
-    type Command: Serialize + DeserializeOwned + fmt::Debug + Send + 'static;
+    type Command: Serialize + DeserializeOwned + fmt::Debug + Send + Unpin + 'static;
     /// A fact that a turn established; stored for ever, so variants and fields are only added.
-    type Event: Serialize + DeserializeOwned + fmt::Debug + Send + 'static;
+    type Event: Serialize + DeserializeOwned + fmt::Debug + Send + Unpin + 'static;
     /// What the one who asked gets once the turn is on disk.
-    type Reply: Serialize + DeserializeOwned + Default + Send + 'static;
+    type Reply: Serialize + DeserializeOwned + Default + Send + Unpin + 'static;
     /// Why a command is refused: a state of affairs, and the caller's mistake.
-    type Rejection: std::error::Error + Send + 'static;
+    type Rejection: std::error::Error + Send + Unpin + 'static;
 
     /// The rows that [`decide`](Self::decide) needs for this command. Pure.
     fn reads(_me: &ActorId, _command: &Self::Command) -> Reads {

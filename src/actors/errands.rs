@@ -29,7 +29,13 @@ const OFFER_AGAIN: Duration = Duration::from_millis(500);
 #[serde(rename_all = "snake_case")]
 pub enum Errand {
     /// Sends an activity of ours, named by its local ulid, as queue entry `entry` of an outbox.
-    Deliver { activity: String, to: Recipient, entry: u64, #[serde(default)] attempt: u32 },
+    Deliver {
+        activity: String,
+        to: Recipient,
+        entry: u64,
+        #[serde(default)]
+        attempt: u32,
+    },
     /// Posts JSON to a URL of the operator's choosing, for a step of a flow, whose key is the idempotency key.
     Webhook { url: String, body: serde_json::Value, place: Place },
 }
@@ -49,7 +55,13 @@ pub enum Recipient {
 #[serde(rename_all = "snake_case")]
 pub enum Report {
     /// The other side answered with this status.
-    Answered { status: u16, #[serde(default)] detail: String, #[serde(default)] retry_after: Option<Duration> },
+    Answered {
+        status: u16,
+        #[serde(default)]
+        detail: String,
+        #[serde(default)]
+        retry_after: Option<Duration>,
+    },
     /// Nobody answered: refused, timed out, or the address is not allowed.
     Unreachable { reason: String },
     /// It can never be done, whoever tries: what it names is gone or not permitted.

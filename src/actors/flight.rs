@@ -87,7 +87,9 @@ impl Flying {
         for (key, (_, put)) in self.rows.range(span.from.clone()..span.to.clone()) {
             match put {
                 // Behind the last stored row of a full page there may be stored rows that were not read.
-                Some(value) if end.as_ref().is_none_or(|end| key <= end) => drop(seen.insert(key.clone(), value.clone())),
+                Some(value) if end.as_ref().is_none_or(|end| key <= end) => {
+                    drop(seen.insert(key.clone(), value.clone()))
+                }
                 Some(_) => {}
                 None => drop(seen.remove(key)),
             }

@@ -20,7 +20,7 @@ use crate::domains::activity::{Reference, Verb};
 use crate::domains::effects::Plan;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::fact::{AfterFailure, Fact};
-use crate::domains::flow::progress::{Phase, Progress};
+use crate::domains::flow::progress::{End, Phase, Progress};
 use crate::domains::flow::step::{self, Cure};
 use crate::domains::flow::turn::{self, PlannedCall};
 use crate::domains::identity::{Authority, Iri};
@@ -57,7 +57,14 @@ pub enum Origin {
     /// A write through our own API.
     Local { activity: Iri, object: Iri },
     /// An activity of a peer; `answer` when its sender waits for an Accept or Reject.
-    Remote { activity: Iri, actor: Iri, #[serde(default)] inbox: Option<Iri>, #[serde(default)] answer: bool },
+    Remote {
+        activity: Iri,
+        actor: Iri,
+        #[serde(default)]
+        inbox: Option<Iri>,
+        #[serde(default)]
+        answer: bool,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,11 +73,33 @@ pub enum Command {
     Start(Box<Start>),
     Done(Done),
     Failed(Failed),
-    RetryDue { step: String, #[serde(default)] item: Option<u32>, attempt: u32 },
-    TimedOut { step: String },
-    Resume { #[serde(default)] signal: Option<String>, payload: Value, #[serde(default)] by: Option<String> },
-    Retry { #[serde(default)] step: Option<String>, #[serde(default)] by: Option<String> },
-    Cancel { #[serde(default)] by: Option<String>, reason: String },
+    RetryDue {
+        step: String,
+        #[serde(default)]
+        item: Option<u32>,
+        attempt: u32,
+    },
+    TimedOut {
+        step: String,
+    },
+    Resume {
+        #[serde(default)]
+        signal: Option<String>,
+        payload: Value,
+        #[serde(default)]
+        by: Option<String>,
+    },
+    Retry {
+        #[serde(default)]
+        step: Option<String>,
+        #[serde(default)]
+        by: Option<String>,
+    },
+    Cancel {
+        #[serde(default)]
+        by: Option<String>,
+        reason: String,
+    },
 }
 
 /// An effect was done.
@@ -180,7 +209,9 @@ impl Entity for Flow {
         if let Command::Start(start) = command {
             return match &self.progress {
                 Some(progress) => Ok(Decision::reply(Standing { phase: Some(progress.phase()), existed: true })),
-                None => Moves::of(turn, *start, Progress::new(turn.me.key.as_ref()), None)?.decide(step::Event::Start, true),
+                None => {
+                    Moves::of(turn, *start, Progress::new(turn.me.key.as_ref()), None)?.decide(step::Event::Start, true)
+                }
             };
         }
         let unknown = || Rejection::Unknown(turn.me.key.to_string());
@@ -373,7 +404,9 @@ impl<'a> Moves<'a> {
         if let Some(before) = self.before {
             self.change(|decision| decision.delete(list_row(Some(before), started)));
         }
-        self.change(|decision| decision.put(list_row(None, started), &listed).put(list_row(Some(phase), started), &listed));
+        self.change(|decision| {
+            decision.put(list_row(None, started), &listed).put(list_row(Some(phase), started), &listed)
+        });
         self
     }
 
@@ -388,7 +421,10 @@ impl<'a> Moves<'a> {
             return decision;
         }
         let verb = if phase == Phase::Done { Verb::Accept } else { Verb::Reject };
-        let result = self.progress.end.as_ref().and_then(|end| end.result()).and_then(|result| result_of(self.turn, result));
+        let result = match &self.progress.end {
+            Some(End::Done { result }) => result_of(self.turn, result),
+            _ => None,
+        };
         let about = Reference::Id(activity.clone());
         let draft = |draft: crate::domains::draft::Draft| match result {
             Some(result) => draft.result(result),
@@ -411,13 +447,16 @@ fn send(decision: Decision<Flow>, actor: &Iri, inbox: Option<&Iri>, letter: &Let
         Some(inbox) => Recipient::Inbox(inbox.as_str().to_owned()),
         None => Recipient::Actor(actor.as_str().to_owned()),
     };
-    decision.tell::<Outbox>(inbox.unwrap_or(actor).authority().as_str(), &outbox::Command::Send {
-        activity: letter.ulid.clone(),
-        to,
-        object: about.as_str().to_owned(),
-        first: false,
-        tell: false,
-    })
+    decision.tell::<Outbox>(
+        inbox.unwrap_or(actor).authority().as_str(),
+        &outbox::Command::Send {
+            activity: letter.ulid.clone(),
+            to,
+            object: about.as_str().to_owned(),
+            first: false,
+            tell: false,
+        },
+    )
 }
 
 fn retry_timer(step: &str, item: Option<u32>) -> String {

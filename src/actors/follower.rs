@@ -58,7 +58,9 @@ impl Follow {
 #[serde(rename_all = "snake_case")]
 pub enum Command {
     Follow(Follow),
-    Undo { follow: Iri },
+    Undo {
+        follow: Iri,
+    },
     /// Somebody who may decides about one that asked.
     Accept,
     Reject,
@@ -100,7 +102,9 @@ impl Entity for Follower {
         let they = they(turn.me);
         match (self.status, command) {
             (Status::Accepted, Command::Follow(follow)) => Ok(self.accept(turn, &they, follow)),
-            (_, Command::Follow(follow)) if turn.world.accept.takes(&they.authority()) => Ok(self.accept(turn, &they, follow)),
+            (_, Command::Follow(follow)) if turn.world.accept.takes(&they.authority()) => {
+                Ok(self.accept(turn, &they, follow))
+            }
             (_, Command::Follow(follow)) => {
                 let listed = Listed { actor: they.clone(), status: Status::Asked, since: turn.now };
                 Ok(Decision::reply(Status::Asked).put(by_actor(&they), &listed).event(Event::Asked(follow)))
@@ -132,7 +136,8 @@ impl Entity for Follower {
 impl Follower {
     fn accept(&self, turn: &Turn<'_>, they: &Iri, follow: Follow) -> Decision<Self> {
         let letter = Letter::to(turn, 0, they, |draft| draft, Verb::Accept, Reference::Id(follow.id.clone()));
-        let since = self.follow.as_ref().filter(|_| self.status == Status::Accepted).map_or(turn.now, |before| before.at);
+        let since =
+            self.follow.as_ref().filter(|_| self.status == Status::Accepted).map_or(turn.now, |before| before.at);
         let listed = Listed { actor: they.clone(), status: Status::Accepted, since };
         let moved = self.follow.as_ref().filter(|before| before.delivery() != follow.delivery());
         let decision = Decision::reply(Status::Accepted);
@@ -177,11 +182,14 @@ fn by_inbox(they: &Iri, follow: &Follow) -> RowKey {
 
 /// The answer goes to the follower's own inbox, before anything else that goes to its server.
 fn send(decision: Decision<Follower>, they: &Iri, follow: &Follow, letter: &Letter) -> Decision<Follower> {
-    letter.log(decision).tell::<Outbox>(follow.inbox.authority().as_str(), &outbox::Command::Send {
-        activity: letter.ulid.clone(),
-        to: Recipient::Inbox(follow.inbox.as_str().to_owned()),
-        object: they.as_str().to_owned(),
-        first: true,
-        tell: false,
-    })
+    letter.log(decision).tell::<Outbox>(
+        follow.inbox.authority().as_str(),
+        &outbox::Command::Send {
+            activity: letter.ulid.clone(),
+            to: Recipient::Inbox(follow.inbox.as_str().to_owned()),
+            object: they.as_str().to_owned(),
+            first: true,
+            tell: false,
+        },
+    )
 }

@@ -67,9 +67,17 @@ pub enum Command {
     Ensure,
     Unfollow,
     /// The peer's word on one of our Follows.
-    Answered { follow: Iri, accepted: bool },
-    Delivered { activity: String },
-    Undelivered { activity: String, reason: String },
+    Answered {
+        follow: Iri,
+        accepted: bool,
+    },
+    Delivered {
+        activity: String,
+    },
+    Undelivered {
+        activity: String,
+        reason: String,
+    },
     /// No answer came in time.
     AskAgain,
 }
@@ -155,7 +163,8 @@ impl Entity for Following {
     fn apply(&mut self, event: &Event) {
         match event {
             Event::Asked { activity, since, .. } => {
-                let received = self.asked.as_ref().filter(|asked| asked.since == *since).map_or(0, |asked| asked.received);
+                let received =
+                    self.asked.as_ref().filter(|asked| asked.since == *since).map_or(0, |asked| asked.received);
                 self.asked = Some(Asked { activity: activity.clone(), since: *since, received });
                 self.status = Status::Asked;
                 self.last_error = None;
@@ -219,13 +228,16 @@ fn ask(turn: &Turn<'_>, they: &Iri, since: Time) -> Decision<Following> {
     send(decision, they, &letter, true)
 }
 
-fn send(decision: Decision<Following>, turn: &Turn<'_>, they: &Iri, letter: &Letter, tell: bool) -> Decision<Following> {
-    letter.log(decision).tell::<Outbox>(they.authority().as_str(), &outbox::Command::Send {
-        activity: letter.ulid.clone(),
-        to: Recipient::Actor(they.as_str().to_owned()),
-        // A Follow and its Undo are about the same thing, and keep their order.
-        object: they.as_str().to_owned(),
-        first: false,
-        tell,
-    })
+fn send(decision: Decision<Following>, they: &Iri, letter: &Letter, tell: bool) -> Decision<Following> {
+    letter.log(decision).tell::<Outbox>(
+        they.authority().as_str(),
+        &outbox::Command::Send {
+            activity: letter.ulid.clone(),
+            to: Recipient::Actor(they.as_str().to_owned()),
+            // A Follow and its Undo are about the same thing, and keep their order.
+            object: they.as_str().to_owned(),
+            first: false,
+            tell,
+        },
+    )
 }

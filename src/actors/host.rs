@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use actix_rt::ArbiterHandle;
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
@@ -82,7 +82,9 @@ impl<E: Entity> Door for Addr<Host<E>> {
 enum Backlog {
     /// Not to be looked at yet: the life before ended badly a moment ago.
     Held,
-    Reading { after: Option<Key> },
+    Reading {
+        after: Option<Key>,
+    },
     Clear,
 }
 

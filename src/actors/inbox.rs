@@ -15,7 +15,7 @@ use super::follower::{self, Follow, Follower};
 use super::following::{self, Following};
 use super::log::{self, Letter, Way};
 use super::outbox::{self, Outbox};
-use super::rows::{Index, Reads, RowKey, Rows, parts};
+use super::rows::{Index, Reads, RowKey, Rows, part, parts};
 use super::stream::{self, Stream};
 use crate::clock::Time;
 use crate::domains::activity::{Activity, Reference, Verb};
@@ -119,7 +119,7 @@ struct Remote {
 }
 
 fn hashed(area: &str, id: &Iri) -> Key {
-    parts([area]).with_bytes(&Sha256::digest(id.as_str().as_bytes())[..16])
+    part().text(area).bytes(&Sha256::digest(id.as_str().as_bytes())[..16]).done()
 }
 
 fn seen_key(id: &Iri) -> Key {
@@ -147,10 +147,12 @@ impl Entity for Inbox {
         };
         match activity.verb {
             Verb::Follow | Verb::Other(_) => reads,
-            Verb::Accept | Verb::Reject => match received.about.as_deref().and_then(|path| path.strip_prefix("activities/")) {
-                Some(ulid) => reads.entry("asked", Index::Activities, parts([ulid])),
-                None => reads,
-            },
+            Verb::Accept | Verb::Reject => {
+                match received.about.as_deref().and_then(|path| path.strip_prefix("activities/")) {
+                    Some(ulid) => reads.entry("asked", Index::Activities, parts([ulid])),
+                    None => reads,
+                }
+            }
             Verb::Undo => reads.own("undone", seen_key(&activity.object.id)),
             Verb::Create | Verb::Update | Verb::Delete | Verb::Allocate => {
                 let actor = || parts([activity.actor.as_str()]);
@@ -203,7 +205,8 @@ impl Entity for Inbox {
 fn taken(turn: &Turn<'_>, received: &Received, flow: Option<String>) -> Decision<Inbox> {
     let activity = &received.activity;
     let hash = Bytes::copy_from_slice(&Sha256::digest(&received.body));
-    let seen = Seen { at: turn.now, hash, verb: activity.verb.clone(), actor: activity.actor.clone(), undone: false, flow };
+    let seen =
+        Seen { at: turn.now, hash, verb: activity.verb.clone(), actor: activity.actor.clone(), undone: false, flow };
     Decision::reply(Receipt::Taken)
         .put(RowKey::Own(seen_key(&activity.id)), &seen)
         .put(log::Entry::row(&turn.ulid(0)), &log::Entry::received(activity, turn.now, received.body.clone()))
@@ -249,7 +252,8 @@ fn answered(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decisio
             decision.tell::<Following>(owner.key.clone(), &following::Command::Answered { follow, accepted })
         }
         Kind::Stream => {
-            let activity = turn.world.local(&entry.id).and_then(|path| path.strip_prefix("activities/")).unwrap_or_default();
+            let activity =
+                turn.world.local(&entry.id).and_then(|path| path.strip_prefix("activities/")).unwrap_or_default();
             let command = stream::Command::Answered { activity: activity.to_owned(), accepted, result };
             decision.tell::<Stream>(owner.key.clone(), &command)
         }
@@ -325,13 +329,16 @@ fn refuse(decision: Decision<Inbox>, turn: &Turn<'_>, received: &Received) -> De
     let activity = &received.activity;
     let about = Reference::Id(activity.id.clone());
     let letter = Letter::to(turn, 1, &activity.actor, |draft| draft, Verb::Reject, about);
-    letter.log(decision).tell::<Outbox>(received.inbox.authority().as_str(), &outbox::Command::Send {
-        activity: letter.ulid.clone(),
-        to: Recipient::Inbox(received.inbox.as_str().to_owned()),
-        object: activity.id.as_str().to_owned(),
-        first: false,
-        tell: false,
-    })
+    letter.log(decision).tell::<Outbox>(
+        received.inbox.authority().as_str(),
+        &outbox::Command::Send {
+            activity: letter.ulid.clone(),
+            to: Recipient::Inbox(received.inbox.as_str().to_owned()),
+            object: activity.id.as_str().to_owned(),
+            first: false,
+            tell: false,
+        },
+    )
 }
 
 /// A Create, Update or Delete of something of the sender's own.
@@ -342,7 +349,8 @@ fn changed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision
     if !object.id.same_authority(&activity.actor) {
         return Err(stranger());
     }
-    let owner = held.as_ref().map(|held| held.attributed_to.as_str()).or_else(|| attributed_to(object.embedded.as_ref()));
+    let owner =
+        held.as_ref().map(|held| held.attributed_to.as_str()).or_else(|| attributed_to(object.embedded.as_ref()));
     if let Some(owner) = owner.filter(|owner| *owner != activity.actor.as_str()) {
         return Err(Rejection::NotYourObject { object: object.id.clone(), owner: owner.to_owned() });
     }
@@ -350,11 +358,14 @@ fn changed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision
     let kind = match &held {
         Some(held) if !held.deleted => Some(held.kind.clone()),
         Some(_) => None,
-        None if creates => Some(object.kind().and_then(|kind| turn.world.catalog.type_shown_as(kind)).unwrap_or_default().to_owned()),
+        None if creates => {
+            Some(object.kind().and_then(|kind| turn.world.catalog.type_shown_as(kind)).unwrap_or_default().to_owned())
+        }
         None => None,
     };
     let Some(kind) = kind else { return Ok(Decision::reply(Receipt::Ignored)) };
-    let behaviour = turn.world.catalog.remote(&kind, &activity.verb).filter(|behaviour| allows(behaviour, rows, &activity.actor));
+    let behaviour =
+        turn.world.catalog.remote(&kind, &activity.verb).filter(|behaviour| allows(behaviour, rows, &activity.actor));
     // What those we follow make is kept also when nothing runs on it.
     if behaviour.is_none() && !follows(rows) {
         return Ok(Decision::reply(Receipt::Ignored));

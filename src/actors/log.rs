@@ -82,7 +82,14 @@ pub struct Letter {
 
 impl Letter {
     /// Drafts an activity of this node to one actor. `nth` tells the letters of one turn apart.
-    pub fn to(turn: &Turn<'_>, nth: u8, to: &Iri, draft: impl FnOnce(Draft) -> Draft, verb: Verb, object: crate::domains::activity::Reference) -> Self {
+    pub fn to(
+        turn: &Turn<'_>,
+        nth: u8,
+        to: &Iri,
+        draft: impl FnOnce(Draft) -> Draft,
+        verb: Verb,
+        object: crate::domains::activity::Reference,
+    ) -> Self {
         let ulid = turn.ulid(nth);
         let id = turn.world.activity(&ulid);
         let blank = Draft::new(id, verb, turn.world.actor.clone(), object, turn.now).to(Address::Iri(to.clone()));

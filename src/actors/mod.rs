@@ -1,6 +1,29 @@
 //! Durable actors: what one is ([`entity`]), the shell that runs each ([`host`]), who knows them all ([`registry`]), and
 //! one file per kind.
 
+pub mod ask;
+mod dispatch;
 pub mod entity;
+pub mod errands;
+mod flight;
+pub mod flow;
+pub mod follower;
+pub mod following;
+mod host;
+pub mod inbox;
 pub mod layout;
+mod life;
+pub mod log;
+pub mod outbox;
+mod poison;
+mod prepare;
+mod publish;
 pub mod record;
+pub mod registry;
+pub mod root;
+pub mod rows;
+pub mod runtime;
+pub mod stream;
+mod timers;
+mod turns;
+pub mod world;

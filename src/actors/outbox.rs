@@ -92,8 +92,19 @@ pub struct Undelivered {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
-    Send { activity: String, to: Recipient, object: String, #[serde(default)] first: bool, #[serde(default)] tell: bool },
-    Reported { entry: u64, report: Report },
+    Send {
+        activity: String,
+        to: Recipient,
+        object: String,
+        #[serde(default)]
+        first: bool,
+        #[serde(default)]
+        tell: bool,
+    },
+    Reported {
+        entry: u64,
+        report: Report,
+    },
     /// Tries again what waits: the retry timer, or a tick.
     Flush,
     /// Tries again at once, whatever the back-off says.
@@ -103,27 +114,52 @@ pub enum Command {
     /// Gives up everything that waits.
     Forget,
     /// Queues a dead letter anew.
-    Revive { undelivered: u64 },
+    Revive {
+        undelivered: u64,
+    },
     /// Removes a dead letter.
-    Discard { undelivered: u64 },
+    Discard {
+        undelivered: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    Queued { entry: u64 },
-    Started { entry: u64, underway: Underway },
-    Delivered { entry: u64 },
+    Queued {
+        entry: u64,
+    },
+    Started {
+        entry: u64,
+        underway: Underway,
+    },
+    Delivered {
+        entry: u64,
+    },
     /// Goes back to the queue; the peer is left alone until then.
-    PutOff { entry: u64, at: Time, until: Time, what: String },
+    PutOff {
+        entry: u64,
+        at: Time,
+        until: Time,
+        what: String,
+    },
     /// Goes back to the queue for one more try at once.
-    Refused { entry: u64, what: String },
-    GivenUp { entry: u64, at: Time, what: String },
+    Refused {
+        entry: u64,
+        what: String,
+    },
+    GivenUp {
+        entry: u64,
+        at: Time,
+        what: String,
+    },
     /// The back-off is over.
     Reopened,
     Paused,
     Continued,
-    Forgotten { entries: u64 },
+    Forgotten {
+        entries: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -167,7 +203,9 @@ impl Entity for Outbox {
         let queue = |reads: Reads| reads.own_page("queue", parts(["queue"]), None, PAGE);
         match command {
             Command::Send { .. } | Command::Pause => Reads::none(),
-            Command::Reported { entry, .. } => queue(Reads::none().own("entry", part().text("queue").number(*entry).done())),
+            Command::Reported { entry, .. } => {
+                queue(Reads::none().own("entry", part().text("queue").number(*entry).done()))
+            }
             Command::Flush | Command::Retry | Command::Continue | Command::Forget => queue(Reads::none()),
             Command::Revive { undelivered } | Command::Discard { undelivered } => {
                 Reads::none().own("letter", undelivered_key(*undelivered))
@@ -246,11 +284,18 @@ impl Entity for Outbox {
 enum Verdict {
     Delivered,
     /// The peer cannot take it now.
-    Later { what: String, after: Option<Duration> },
+    Later {
+        what: String,
+        after: Option<Duration>,
+    },
     /// The peer says no to us, or that nobody is there.
-    Refused { what: String },
+    Refused {
+        what: String,
+    },
     /// The peer says no to this activity.
-    Never { what: String },
+    Never {
+        what: String,
+    },
 }
 
 fn verdict(report: Report) -> Verdict {
@@ -313,9 +358,11 @@ impl Outbox {
         entry.attempts += 1;
         match verdict(report) {
             Verdict::Delivered => {
-                let decision = tell(Decision::default().delete(queue_row(number)), &entry, following::Command::Delivered {
-                    activity: entry.activity.clone(),
-                });
+                let decision = tell(
+                    Decision::default().delete(queue_row(number)),
+                    &entry,
+                    following::Command::Delivered { activity: entry.activity.clone() },
+                );
                 let decision = decision.event(Event::Delivered { entry: number });
                 let decision = decision.when(self.failures > 0, |decision| decision.delete(troubled(turn.me)));
                 start(decision, &in_flight, rest, room(0))
@@ -368,7 +415,8 @@ impl Outbox {
 
     fn reopen(&self, turn: &Turn<'_>, rows: &Rows, event: Event) -> Decision<Self> {
         let places = if self.failures > 0 { 1 } else { turn.world.delivery.in_flight_max };
-        let room = if self.paused && event != Event::Continued { 0 } else { places.saturating_sub(self.in_flight.len()) };
+        let room =
+            if self.paused && event != Event::Continued { 0 } else { places.saturating_sub(self.in_flight.len()) };
         start(Decision::default().cancel(RETRY_TIMER).event(event), &self.in_flight, queue(rows), room)
     }
 
@@ -413,15 +461,17 @@ fn tell(decision: Decision<Outbox>, entry: &Entry, command: following::Command) 
 }
 
 fn give_up(decision: Decision<Outbox>, turn: &Turn<'_>, number: u64, entry: Entry, what: String) -> Decision<Outbox> {
-    let decision = tell(decision, &entry, following::Command::Undelivered {
-        activity: entry.activity.clone(),
-        reason: what.clone(),
-    });
+    let decision = tell(
+        decision,
+        &entry,
+        following::Command::Undelivered { activity: entry.activity.clone(), reason: what.clone() },
+    );
     let letter = Undelivered { at: turn.now, reason: what.clone(), entry };
-    decision
-        .delete(queue_row(number))
-        .put(undelivered_row(number), &letter)
-        .event(Event::GivenUp { entry: number, at: turn.now, what })
+    decision.delete(queue_row(number)).put(undelivered_row(number), &letter).event(Event::GivenUp {
+        entry: number,
+        at: turn.now,
+        what,
+    })
 }
 
 /// Starts what may start, in order: nothing overtakes an earlier one about the same object to the same recipient, and

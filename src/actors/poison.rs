@@ -16,7 +16,13 @@ pub(super) fn tried(me: &ActorId, source: &Source, now: Time, fence: Fence) -> B
     let attempts = source.waiting.attempts + 1;
     if attempts >= ATTEMPTS_MAX {
         let source = Source { waiting: Waiting { attempts, ..source.waiting.clone() }, ..source.clone() };
-        return give_up(me, &source, &format!("the actor panicked on it {attempts} times; the log names the cause"), now, fence);
+        return give_up(
+            me,
+            &source,
+            &format!("the actor panicked on it {attempts} times; the log names the cause"),
+            now,
+            fence,
+        );
     }
     let waiting = Waiting { attempts, body: source.waiting.body.clone() };
     Batch {

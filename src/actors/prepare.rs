@@ -15,7 +15,11 @@ use tokio::sync::oneshot;
 
 /// Something for an actor to do.
 pub(super) enum Work<E: Entity> {
-    Ask { command: E::Command, once: Option<Once>, reply: Reply<E::Reply, E::Rejection> },
+    Ask {
+        command: E::Command,
+        once: Option<Once>,
+        reply: Reply<E::Reply, E::Rejection>,
+    },
     /// A message row; what it says is read when its turn comes.
     Message(Key),
     /// The row of a timer that is due.
@@ -48,9 +52,16 @@ pub(super) enum Prepared<E: Entity> {
     /// The row is gone: somebody consumed it before.
     Gone(Waiter<E>),
     /// The row is there, and does not hold what it should.
-    Unreadable { source: Source, waiter: Waiter<E>, reason: String },
+    Unreadable {
+        source: Source,
+        waiter: Waiter<E>,
+        reason: String,
+    },
     /// The store could not be read.
-    Failed { error: ReadError, waiter: Waiter<E> },
+    Failed {
+        error: ReadError,
+        waiter: Waiter<E>,
+    },
 }
 
 /// Rows as the store has them, before the actor's own writes in flight are laid over.
@@ -66,7 +77,12 @@ impl Fetched {
     }
 }
 
-pub(super) async fn prepare<E: Entity>(engine: Arc<dyn Engine>, me: ActorId, work: Work<E>, slack: usize) -> Prepared<E> {
+pub(super) async fn prepare<E: Entity>(
+    engine: Arc<dyn Engine>,
+    me: ActorId,
+    work: Work<E>,
+    slack: usize,
+) -> Prepared<E> {
     let (key, report, waiter) = match work {
         Work::Ask { command, once, reply } => return prepare_ask(&engine, &me, command, once, reply, slack).await,
         Work::Message(key) => (key, None, Waiter::Nobody),
@@ -88,7 +104,9 @@ pub(super) async fn prepare<E: Entity>(engine: Arc<dyn Engine>, me: ActorId, wor
     let source = Source { key, version: row.version, waiting };
     match command_of::<E>(&source, report) {
         Ok((command, cause)) => match fetch::<E>(&engine, &me, &command, slack).await {
-            Ok(fetched) => Prepared::Ready(Box::new(Ready { command, cause, source: Some(source), once: None, fetched, waiter })),
+            Ok(fetched) => {
+                Prepared::Ready(Box::new(Ready { command, cause, source: Some(source), once: None, fetched, waiter }))
+            }
             Err(error) => Prepared::Failed { error, waiter },
         },
         Err(reason) => Prepared::Unreadable { source, waiter, reason },
@@ -113,7 +131,9 @@ async fn prepare_ask<E: Entity>(
         },
     };
     match fetch::<E>(engine, me, &command, slack).await {
-        Ok(fetched) => Prepared::Ready(Box::new(Ready { command, cause: Cause::Asked, source: None, once, fetched, waiter })),
+        Ok(fetched) => {
+            Prepared::Ready(Box::new(Ready { command, cause: Cause::Asked, source: None, once, fetched, waiter }))
+        }
         Err(error) => Prepared::Failed { error, waiter },
     }
 }
@@ -134,7 +154,12 @@ fn command_of<E: Entity>(source: &Source, report: Option<Report>) -> Result<(E::
 }
 
 /// Reads what the command needs, `slack` rows more than asked for, since turns in flight may delete that many.
-async fn fetch<E: Entity>(engine: &Arc<dyn Engine>, me: &ActorId, command: &E::Command, slack: usize) -> Result<Fetched, ReadError> {
+async fn fetch<E: Entity>(
+    engine: &Arc<dyn Engine>,
+    me: &ActorId,
+    command: &E::Command,
+    slack: usize,
+) -> Result<Fetched, ReadError> {
     let mut fetched = Vec::new();
     for (name, wanted) in E::reads(me, command).0 {
         let (prefix, mut span) = wanted.span(me);

@@ -96,7 +96,8 @@ pub(super) fn reads(walk: &FanOut) -> Reads {
 pub(super) fn fan_out(turn: &Turn<'_>, rows: &Rows, walk: FanOut) -> Decision<Stream> {
     let mut decision = Decision::default();
     if walk.after.is_none() {
-        let known: Vec<String> = rows.page("known").iter().filter_map(|row| Some(row.owner.as_ref()?.key.to_string())).collect();
+        let known: Vec<String> =
+            rows.page("known").iter().filter_map(|row| Some(row.owner.as_ref()?.key.to_string())).collect();
         for to in walk.to.iter().filter(|to| !walk.followers || !known.iter().any(|known| known == to.as_str())) {
             let recipient = Recipient::Actor(to.as_str().to_owned());
             decision = send(decision, &walk.activity, recipient, &to.authority(), &walk.object);
@@ -127,5 +128,8 @@ fn inbox_of(entry: &[u8]) -> Option<(String, String)> {
 
 fn send(decision: Decision<Stream>, ulid: &str, to: Recipient, peer: &Authority, object: &Iri) -> Decision<Stream> {
     let object = object.as_str().to_owned();
-    decision.tell::<Outbox>(peer.as_str(), &outbox::Command::Send { activity: ulid.to_owned(), to, object, first: false, tell: false })
+    decision.tell::<Outbox>(
+        peer.as_str(),
+        &outbox::Command::Send { activity: ulid.to_owned(), to, object, first: false, tell: false },
+    )
 }

@@ -86,13 +86,7 @@ pub struct Registry {
 
 impl Registry {
     pub(super) fn new(runtime: Weak<Runtime>, arbiters: Vec<ArbiterHandle>) -> Self {
-        Self {
-            runtime,
-            arbiters,
-            book: Mutex::default(),
-            watchers: Mutex::default(),
-            watching: AtomicUsize::new(0),
-        }
+        Self { runtime, arbiters, book: Mutex::default(), watchers: Mutex::default(), watching: AtomicUsize::new(0) }
     }
 
     /// Asks an actor, and answers when the turns that the answer rests on are on disk.
@@ -275,7 +269,8 @@ impl Registry {
 
     /// True when no actor has anything to do or on its way to disk.
     pub(super) fn is_quiet(&self) -> bool {
-        let idle = |seat: &Arc<Seat>| seat.depth.load(Ordering::Acquire) == 0 && seat.flying.load(Ordering::Acquire) == 0;
+        let idle =
+            |seat: &Arc<Seat>| seat.depth.load(Ordering::Acquire) == 0 && seat.flying.load(Ordering::Acquire) == 0;
         self.book.lock().seats.values().all(idle)
     }
 
@@ -364,7 +359,8 @@ pub(super) fn undeliverable(sender: Kind, to: &ActorId, body: &[u8], reason: &st
 impl Seat {
     /// Counts one more message if there is room.
     fn count(&self, limit: usize) -> bool {
-        let taken = self.depth.fetch_update(Ordering::AcqRel, Ordering::Acquire, |depth| (depth < limit).then_some(depth + 1));
+        let taken =
+            self.depth.fetch_update(Ordering::AcqRel, Ordering::Acquire, |depth| (depth < limit).then_some(depth + 1));
         taken.is_ok()
     }
 

@@ -31,8 +31,12 @@ pub fn start(runtime: &Arc<Runtime>, outside: &Arc<dyn Outside>, arbiter: &Arbit
 }
 
 /// Runs a service again when it panics; ends the process with a clear error when it cannot be kept up.
-fn supervise<F>(runtime: &Arc<Runtime>, arbiter: &ArbiterHandle, name: &'static str, service: impl Fn(Arc<Runtime>) -> F + Send + 'static)
-where
+fn supervise<F>(
+    runtime: &Arc<Runtime>,
+    arbiter: &ArbiterHandle,
+    name: &'static str,
+    service: impl Fn(Arc<Runtime>) -> F + Send + 'static,
+) where
     F: Future<Output = ()> + 'static,
 {
     let runtime = runtime.clone();
@@ -48,7 +52,10 @@ where
                 return;
             }
         }
-        error!(service = name, "a service of the node cannot be kept running; the node ends so that it can be started anew");
+        error!(
+            service = name,
+            "a service of the node cannot be kept running; the node ends so that it can be started anew"
+        );
         runtime.give_up(name);
     });
 }
@@ -70,7 +77,10 @@ pub async fn drain(runtime: &Arc<Runtime>) -> bool {
     let mut left = DRAIN_MAX;
     while !runtime.registry().is_quiet() {
         if left.is_zero() {
-            warn!(waiting = runtime.registry().depth(), "stopping with work that did not finish; what was not acknowledged will be repeated");
+            warn!(
+                waiting = runtime.registry().depth(),
+                "stopping with work that did not finish; what was not acknowledged will be repeated"
+            );
             return false;
         }
         runtime.clock.sleep(DRAIN_STEP).await;
@@ -86,7 +96,9 @@ pub async fn must_end(runtime: &Arc<Runtime>) -> String {
     let ended = health.wait_for(|health| matches!(health, Health::Fenced(_) | Health::Lost(_))).await;
     match ended.as_deref() {
         Ok(Health::Fenced(epoch)) => format!("another process has taken over this node's data (epoch {})", epoch.0),
-        Ok(Health::Lost(service)) => format!("the service `{service}` could not be kept running; the log names the cause"),
+        Ok(Health::Lost(service)) => {
+            format!("the service `{service}` could not be kept running; the log names the cause")
+        }
         _ => "the runtime is gone".to_owned(),
     }
 }

@@ -75,7 +75,11 @@ pub struct Reads(pub(super) Vec<(&'static str, Wanted)>);
 pub(super) enum Wanted {
     One(RowKey),
     /// Rows under a prefix, after a place in it.
-    Page { under: RowKey, after: Option<Key>, limit: usize },
+    Page {
+        under: RowKey,
+        after: Option<Key>,
+        limit: usize,
+    },
 }
 
 impl Reads {

@@ -45,16 +45,32 @@ pub struct Stream {
 #[serde(rename_all = "snake_case")]
 pub enum Command {
     Create(Create),
-    Update { changes: Value },
+    Update {
+        changes: Value,
+    },
     Delete,
     /// Offers the object to a collection of another node.
-    Allocate { target: Iri, to: Iri },
+    Allocate {
+        target: Iri,
+        to: Iri,
+    },
     /// The word of the one that was asked.
-    Answered { activity: String, accepted: bool, #[serde(default)] result: Option<Iri> },
+    Answered {
+        activity: String,
+        accepted: bool,
+        #[serde(default)]
+        result: Option<Iri>,
+    },
     /// One page of the walk over the followers.
     FanOut(FanOut),
     /// A step of a flow.
-    Effect { flow: String, place: Place, op: StreamOp, #[serde(default)] tries: u32 },
+    Effect {
+        flow: String,
+        place: Place,
+        op: StreamOp,
+        #[serde(default)]
+        tries: u32,
+    },
 }
 
 /// A new object.
@@ -77,13 +93,33 @@ pub struct Create {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    Created { kind: String, activity: String },
-    Updated { activity: String },
-    Deleted { activity: String },
-    Allocated { activity: String, target: Iri, to: Iri },
-    Answered { activity: String, accepted: bool, #[serde(default)] result: Option<Iri> },
-    Appended { seq: u64 },
-    Linked { what: String },
+    Created {
+        kind: String,
+        activity: String,
+    },
+    Updated {
+        activity: String,
+    },
+    Deleted {
+        activity: String,
+    },
+    Allocated {
+        activity: String,
+        target: Iri,
+        to: Iri,
+    },
+    Answered {
+        activity: String,
+        accepted: bool,
+        #[serde(default)]
+        result: Option<Iri>,
+    },
+    Appended {
+        seq: u64,
+    },
+    Linked {
+        what: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -268,7 +304,8 @@ impl Stream {
     fn allocate(&self, turn: &Turn<'_>, rows: &Rows, target: Iri, to: Iri) -> Result<Decision<Self>, Rejection> {
         let object = self.object(turn, rows)?;
         let id = turn.world.iri(&object.path);
-        let (decision, letter) = publish::directed(turn, Verb::Allocate, &object, &to, |draft| draft.target(target.clone()));
+        let (decision, letter) =
+            publish::directed(turn, Verb::Allocate, &object, &to, |draft| draft.target(target.clone()));
         let activity = letter.activity.id.clone();
         let allocation = Allocation {
             activity: activity.clone(),
@@ -296,7 +333,15 @@ impl Stream {
     }
 
     /// Does what a step of a flow asks for, and tells the flow; a repeat gets the first result again.
-    fn effect(&self, turn: &Turn<'_>, rows: &Rows, flow: String, place: Place, op: StreamOp, tries: u32) -> Decision<Self> {
+    fn effect(
+        &self,
+        turn: &Turn<'_>,
+        rows: &Rows,
+        flow: String,
+        place: Place,
+        op: StreamOp,
+        tries: u32,
+    ) -> Decision<Self> {
         if let Some(result) = rows.one::<Value>("done") {
             return tell_done(Decision::default(), flow, place, result);
         }
@@ -360,7 +405,10 @@ fn link(turn: &Turn<'_>, object: &Object, what: String, title: Option<String>) -
     let id = turn.world.iri(&object.path);
     let result = serde_json::json!({ "id": id.as_str(), "what": what });
     let linked = Linked { what: what.clone(), title, at: turn.now };
-    let row = RowKey::Index(Index::Linked, part().raw(linked_rows(&object.path).as_bytes()).number(turn.now.0).text(&what).done());
+    let row = RowKey::Index(
+        Index::Linked,
+        part().raw(linked_rows(&object.path).as_bytes()).number(turn.now.0).text(&what).done(),
+    );
     (Decision::default().put(row, &linked).event(Event::Linked { what }), result)
 }
 
@@ -391,16 +439,24 @@ fn answered(rows: &Rows, activity: String, accepted: bool, result: Option<Iri>) 
     match rows.one::<Allocation>("allocation") {
         Some(allocation) if allocation.accepted.is_none() => {
             let allocation = Allocation { accepted: Some(accepted), result: result.clone(), ..allocation };
-            Decision::default()
-                .put(RowKey::Own(allocation_key(&activity)), &allocation)
-                .event(Event::Answered { activity, accepted, result })
+            Decision::default().put(RowKey::Own(allocation_key(&activity)), &allocation).event(Event::Answered {
+                activity,
+                accepted,
+                result,
+            })
         }
         _ => Decision::default(),
     }
 }
 
 /// Starts the flow that a behaviour of ours runs on a write through our own API.
-pub(super) fn start_local(decision: Decision<Stream>, turn: &Turn<'_>, verb: &Verb, activity: &Activity, object: &Object) -> Decision<Stream> {
+pub(super) fn start_local(
+    decision: Decision<Stream>,
+    turn: &Turn<'_>,
+    verb: &Verb,
+    activity: &Activity,
+    object: &Object,
+) -> Decision<Stream> {
     let catalog = &turn.world.catalog;
     let Some(behaviour) = catalog.on(&object.kind, verb) else { return decision };
     let Some(definition) = catalog.current(&behaviour.run) else { return decision };

@@ -88,7 +88,11 @@ impl<E: Entity> Host<E> {
             Prepared::Gone(waiter) => Told::<E>::of(waiter, Ok(E::Reply::default())).now(),
             Prepared::Unreadable { source, reason, .. } => {
                 error!(actor = %self.seat.id, reason, "a stored message cannot be read");
-                self.commit(poison::give_up(&self.seat.id, &source, &reason, self.now(), self.fence), Told::Nobody, ctx);
+                self.commit(
+                    poison::give_up(&self.seat.id, &source, &reason, self.now(), self.fence),
+                    Told::Nobody,
+                    ctx,
+                );
             }
             Prepared::Failed { error, waiter } => {
                 Told::of(waiter, Ok(E::Reply::default())).failed(AskError::Store(error.clone()));
@@ -144,7 +148,8 @@ impl<E: Entity> Host<E> {
             return self.tell(waiter, Ok(reply));
         }
         occasion.answer = first.map(|(row, fingerprint)| {
-            let answer = Answer { at: occasion.at, fingerprint: fingerprint.to_vec().into(), reply: record::encode(&reply) };
+            let answer =
+                Answer { at: occasion.at, fingerprint: fingerprint.to_vec().into(), reply: record::encode(&reply) };
             (row, record::encode(&answer))
         });
         if self.flights.is_empty() {

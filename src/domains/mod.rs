@@ -1,7 +1,9 @@
 //! What things are and what follows from what: pure data and pure functions, no IO, no clock, no randomness.
 
 pub mod activity;
+pub mod behaviours;
 pub mod blog;
+pub mod catalog;
 pub mod draft;
 pub mod effects;
 pub mod events;
@@ -10,5 +12,6 @@ pub mod identity;
 pub mod json;
 pub mod nearest;
 pub mod object;
+pub mod slug;
 pub mod types;
 pub mod verb;

@@ -99,6 +99,14 @@ impl Type {
         self.check(&Value::Object(changed))
     }
 
+    /// The address below the base of the object with this slug.
+    pub fn address(&self, slug: &str) -> String {
+        match &self.path {
+            Some(path) => format!("{path}/{slug}"),
+            None => slug.to_owned(),
+        }
+    }
+
     /// What the object is called.
     pub fn title_of<'a>(&self, object: &'a Map<String, Value>) -> Option<&'a str> {
         object.get(self.title.as_deref()?)?.as_str()

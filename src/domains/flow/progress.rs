@@ -114,6 +114,31 @@ pub enum Phase {
     Cancelled,
 }
 
+impl Phase {
+    pub const ALL: [Self; 6] =
+        [Self::Running, Self::Suspended, Self::Paused, Self::Done, Self::Failed, Self::Cancelled];
+
+    /// The phase as it is written in lists and stored in keys.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Suspended => "suspended",
+            Self::Paused => "paused",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|phase| phase.word() == word)
+    }
+
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
+    }
+}
+
 impl Progress {
     /// An instance that nothing has happened to.
     pub fn new(flow: impl Into<String>) -> Self {
