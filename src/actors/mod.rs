@@ -11,6 +11,8 @@ pub mod follower;
 pub mod following;
 mod host;
 pub mod inbox;
+pub mod inspect;
+pub mod kinds;
 pub mod layout;
 mod life;
 pub mod log;

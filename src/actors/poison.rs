@@ -1,10 +1,10 @@
 //! Messages that make an actor panic: tried again a few times, then set aside where a person sees them.
 
 use super::entity::ActorId;
+use super::kinds::Kinds;
 use super::layout;
 use super::life::Source;
 use super::record::{self, DeadLetter, Waiting};
-use super::registry;
 use crate::clock::{Time, ulid};
 use crate::store::{Batch, Condition, Fence};
 
@@ -12,11 +12,12 @@ use crate::store::{Batch, Condition, Fence};
 const ATTEMPTS_MAX: u32 = 3;
 
 /// The batch after a panic: counts the try on the row, or gives the row up.
-pub(super) fn tried(me: &ActorId, source: &Source, now: Time, fence: Fence) -> Batch {
+pub(super) fn tried(kinds: &Kinds, me: &ActorId, source: &Source, now: Time, fence: Fence) -> Batch {
     let attempts = source.waiting.attempts + 1;
     if attempts >= ATTEMPTS_MAX {
         let source = Source { waiting: Waiting { attempts, ..source.waiting.clone() }, ..source.clone() };
         return give_up(
+            kinds,
             me,
             &source,
             &format!("the actor panicked on it {attempts} times; the log names the cause"),
@@ -34,7 +35,7 @@ pub(super) fn tried(me: &ActorId, source: &Source, now: Time, fence: Fence) -> B
 }
 
 /// The batch that makes a row a dead letter, and tells the sender if it waits.
-pub(super) fn give_up(me: &ActorId, source: &Source, reason: &str, now: Time, fence: Fence) -> Batch {
+pub(super) fn give_up(kinds: &Kinds, me: &ActorId, source: &Source, reason: &str, now: Time, fence: Fence) -> Batch {
     let from = layout::message_ends(&source.key).map(|(_, from)| from);
     // Named after the row, so that giving it up twice makes one letter.
     let name = name_of(source);
@@ -48,7 +49,7 @@ pub(super) fn give_up(me: &ActorId, source: &Source, reason: &str, now: Time, fe
     };
     let mut puts = vec![(layout::dead_letter(&ulid(now, name)), record::encode(&letter))];
     if let Some(from) = from
-        && let Some(notice) = registry::undeliverable(from.kind, me, &source.waiting.body, reason)
+        && let Some(notice) = kinds.undeliverable(from.kind, me, &source.waiting.body, reason)
     {
         let nth = u64::from_be_bytes([name[0], name[1], name[2], name[3], name[4], name[5], name[6], name[7]]);
         puts.push((layout::message(&from, me, now.0, nth), record::encode(&Waiting::new(notice))));

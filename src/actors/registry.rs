@@ -7,17 +7,15 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
-use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::ask::{AskError, Once};
-use super::entity::{ActorId, Entity, Kind};
+use super::entity::{ActorId, Entity};
 use super::errands::Report;
 use super::host::{Door, Host, Tell};
-use super::record;
+use super::kinds::Kinds;
 use super::runtime::Runtime;
-use super::{flow, follower, following, inbox, outbox, stream};
 use crate::clock::Time;
 use crate::store::Key;
 
@@ -79,14 +77,15 @@ struct Book {
 pub struct Registry {
     runtime: Weak<Runtime>,
     arbiters: Vec<ArbiterHandle>,
+    kinds: Kinds,
     book: Mutex<Book>,
     watchers: Mutex<HashMap<ActorId, Vec<oneshot::Sender<()>>>>,
     watching: AtomicUsize,
 }
 
 impl Registry {
-    pub(super) fn new(runtime: Weak<Runtime>, arbiters: Vec<ArbiterHandle>) -> Self {
-        Self { runtime, arbiters, book: Mutex::default(), watchers: Mutex::default(), watching: AtomicUsize::new(0) }
+    pub(super) fn new(runtime: Weak<Runtime>, arbiters: Vec<ArbiterHandle>, kinds: Kinds) -> Self {
+        Self { runtime, arbiters, kinds, book: Mutex::default(), watchers: Mutex::default(), watching: AtomicUsize::new(0) }
     }
 
     /// Asks an actor, and answers when the turns that the answer rests on are on disk.
@@ -274,6 +273,10 @@ impl Registry {
         self.book.lock().seats.values().all(idle)
     }
 
+    pub(super) fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
     fn runtime(&self) -> Arc<Runtime> {
         self.runtime.upgrade().expect("the registry is a part of the runtime")
     }
@@ -306,7 +309,7 @@ impl Registry {
             hold: hold(restarts, now),
             door: OnceLock::new(),
         });
-        seat.door.get_or_init(|| open(runtime, arbiter, seat.clone()));
+        seat.door.get_or_init(|| self.kinds.open(runtime, arbiter, seat.clone()));
         book.seats.insert(id.clone(), seat.clone());
         seat
     }
@@ -327,33 +330,6 @@ fn remove(book: &mut Book, seat: &Seat) -> bool {
         book.seats.remove(&seat.id);
     }
     ours
-}
-
-/// Starts the shell of an actor of this kind.
-fn open(runtime: Arc<Runtime>, arbiter: &ArbiterHandle, seat: Arc<Seat>) -> Box<dyn Door> {
-    match seat.id.kind {
-        Kind::Inbox => Host::<inbox::Inbox>::open(runtime, arbiter, seat),
-        Kind::Follower => Host::<follower::Follower>::open(runtime, arbiter, seat),
-        Kind::Following => Host::<following::Following>::open(runtime, arbiter, seat),
-        Kind::Outbox => Host::<outbox::Outbox>::open(runtime, arbiter, seat),
-        Kind::Flow => Host::<flow::Flow>::open(runtime, arbiter, seat),
-        Kind::Stream => Host::<stream::Stream>::open(runtime, arbiter, seat),
-    }
-}
-
-/// What tells a sender of this kind that its message was given up, encoded; `None` if it does not wait for any.
-pub(super) fn undeliverable(sender: Kind, to: &ActorId, body: &[u8], reason: &str) -> Option<Bytes> {
-    fn notice<E: Entity>(to: &ActorId, body: &[u8], reason: &str) -> Option<Bytes> {
-        E::undeliverable(to, body, reason).map(|command| record::encode(&command))
-    }
-    match sender {
-        Kind::Inbox => notice::<inbox::Inbox>(to, body, reason),
-        Kind::Follower => notice::<follower::Follower>(to, body, reason),
-        Kind::Following => notice::<following::Following>(to, body, reason),
-        Kind::Outbox => notice::<outbox::Outbox>(to, body, reason),
-        Kind::Flow => notice::<flow::Flow>(to, body, reason),
-        Kind::Stream => notice::<stream::Stream>(to, body, reason),
-    }
 }
 
 impl Seat {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
+use super::kinds::Kinds;
 use super::registry::Registry;
 use super::world::World;
 use crate::clock::SharedClock;
@@ -94,6 +95,7 @@ impl Runtime {
         world: Arc<World>,
         limits: Limits,
         arbiters: Vec<actix_rt::ArbiterHandle>,
+        kinds: Kinds,
     ) -> Result<Arc<Self>, Arc<Failure>> {
         let epoch = raise_fence(&engine, Epoch(0)).await?;
         Ok(Arc::new_cyclic(|runtime| Self {
@@ -101,7 +103,7 @@ impl Runtime {
             clock,
             world,
             limits,
-            registry: Registry::new(runtime.clone(), arbiters),
+            registry: Registry::new(runtime.clone(), arbiters, kinds),
             epoch: AtomicU64::new(epoch.0),
             health: watch::Sender::new(Health::Well),
             stopping: AtomicBool::new(false),

@@ -89,7 +89,14 @@ impl<E: Entity> Host<E> {
             Prepared::Unreadable { source, reason, .. } => {
                 error!(actor = %self.seat.id, reason, "a stored message cannot be read");
                 self.commit(
-                    poison::give_up(&self.seat.id, &source, &reason, self.now(), self.fence),
+                    poison::give_up(
+                        self.runtime.registry().kinds(),
+                        &self.seat.id,
+                        &source,
+                        &reason,
+                        self.now(),
+                        self.fence,
+                    ),
                     Told::Nobody,
                     ctx,
                 );
@@ -235,7 +242,7 @@ impl<E: Entity> Host<E> {
         error!(actor = %self.seat.id, row = ?source.as_ref().map(|source| &source.key), "a turn panicked");
         Told::of(waiter, Ok(E::Reply::default())).failed(AskError::Panicked);
         if let Some(source) = source {
-            let batch = poison::tried(&self.seat.id, &source, self.now(), self.fence);
+            let batch = poison::tried(self.runtime.registry().kinds(), &self.seat.id, &source, self.now(), self.fence);
             self.commit(batch, Told::Nobody, ctx);
         }
         self.fall(AskError::Unavailable("the actor is being rebuilt".into()));

@@ -1,0 +1,227 @@
+//! Looking at actors from outside: only at what is on disk, without waking any of them.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::entity::{ActorId, Entity, Kind, Label};
+use super::errands::Errand;
+use super::layout;
+use super::life::Life;
+use super::record::{self, Cause, Head, Meta, TurnRecord, Waiting};
+use super::runtime::Runtime;
+use crate::clock::Time;
+use crate::store::{Engine, Key, ReadError, Span};
+
+/// Journal records shown of one actor.
+const JOURNAL_SHOWN: usize = 20;
+/// Messages counted of one actor; more are shown as this many.
+const MESSAGES_COUNTED: usize = 1_000;
+
+/// An actor's state as the journal has it.
+pub struct Replayed {
+    pub value: Value,
+    pub label: Label,
+    pub turn: u64,
+    pub(super) meta: Meta,
+    pub(super) journal: Vec<JournalEntry>,
+}
+
+/// One turn, for people.
+#[derive(Debug, Clone, Serialize)]
+pub struct JournalEntry {
+    pub turn: u64,
+    pub at: String,
+    pub cause: Cause,
+    pub events: Value,
+}
+
+/// Where an actor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Active,
+    Passive,
+    Suspended,
+    Failed,
+}
+
+impl State {
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Active, Self::Passive, Self::Suspended, Self::Failed].into_iter().find(|state| state.word() == word)
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Passive => "passive",
+            Self::Suspended => "suspended",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// One row of the list of actors.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary {
+    pub id: String,
+    pub kind: Kind,
+    pub key: String,
+    pub state: State,
+    pub label: Label,
+    /// The turn of the last snapshot at least.
+    pub sequence: u64,
+    pub depth: usize,
+    pub restarts: u32,
+}
+
+/// Everything there is to see of one actor.
+#[derive(Debug, Clone, Serialize)]
+pub struct Details {
+    #[serde(flatten)]
+    pub summary: Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
+    pub value: Value,
+    pub journal: Vec<JournalEntry>,
+    pub timers: Vec<TimerShown>,
+    pub errands: Vec<ErrandShown>,
+    /// Message rows that wait.
+    pub messages: usize,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct TimerShown {
+    pub name: String,
+    pub due: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct ErrandShown {
+    pub turn: u64,
+    pub nth: u64,
+    pub due: String,
+    pub errand: Errand,
+}
+
+/// Rebuilds an actor from the journal, if there is one of this name.
+pub(super) async fn replay<E: Entity>(engine: Arc<dyn Engine>, id: ActorId) -> Result<Option<Replayed>, String> {
+    let life = Life::<E>::rebuild(&engine, &id).await.map_err(|error| error.to_string())?;
+    if life.turn == 0 {
+        return Ok(None);
+    }
+    let recent = Span::prefix(&layout::events(&id), JOURNAL_SHOWN).backward();
+    let recent = engine.range(recent).await.map_err(|error| error.to_string())?;
+    let journal = recent.iter().rev().filter_map(|row| entry::<E>(&id, &row.key, &row.value)).collect();
+    Ok(Some(Replayed {
+        value: life.state.view(),
+        label: life.state.label(),
+        turn: life.turn,
+        meta: life.meta,
+        journal,
+    }))
+}
+
+fn entry<E: Entity>(id: &ActorId, key: &Key, value: &[u8]) -> Option<JournalEntry> {
+    let turn = key.parts_after(&layout::events(id)).number()?;
+    let record: TurnRecord<E::Event> = record::decode(value).ok()?;
+    let events = serde_json::to_value(&record.events).unwrap_or_default();
+    Some(JournalEntry { turn, at: record.at.to_string(), cause: record.cause, events })
+}
+
+/// A page of actors, of one kind or all, after an id; `next` is where to go on.
+pub async fn list(
+    runtime: &Runtime,
+    kind: Option<Kind>,
+    state: Option<State>,
+    after: Option<&ActorId>,
+    limit: usize,
+) -> Result<(Vec<Summary>, Option<ActorId>), ReadError> {
+    let mut span = Span::prefix(&layout::heads(kind), limit.max(1));
+    if let Some(after) = after {
+        span = span.after(&layout::head(after));
+    }
+    let mut found = Vec::new();
+    loop {
+        let page = runtime.engine.range(span.clone()).await?;
+        let Some(last) = page.last() else { return Ok((found, None)) };
+        for row in &page {
+            let Some(summary) = layout::head_actor(&row.key).and_then(|id| summary(runtime, &id, &row.value)) else {
+                continue;
+            };
+            if state.is_none_or(|state| summary.state == state) {
+                found.push(summary);
+            }
+            if found.len() == limit {
+                return Ok((found, layout::head_actor(&row.key)));
+            }
+        }
+        span = span.after(&last.key);
+    }
+}
+
+fn summary(runtime: &Runtime, id: &ActorId, head: &[u8]) -> Option<Summary> {
+    let head: Head = record::decode(head).ok()?;
+    Some(summarise(runtime, id, head.label, head.turn))
+}
+
+fn summarise(runtime: &Runtime, id: &ActorId, label: Label, sequence: u64) -> Summary {
+    let presence = runtime.registry().presence(id);
+    let state = match (runtime.registry().failed(id), presence, label) {
+        (Some(_), ..) => State::Failed,
+        (None, _, Label::Suspended) => State::Suspended,
+        (None, Some(_), _) => State::Active,
+        (None, None, _) => State::Passive,
+    };
+    let (depth, restarts) = presence.map_or((0, 0), |presence| (presence.depth, presence.restarts));
+    Summary { id: id.to_string(), kind: id.kind, key: id.key.to_string(), state, label, sequence, depth, restarts }
+}
+
+/// Everything about one actor; `None` if there is no such actor.
+///
+/// # Errors
+/// What is wrong with the store or with what it holds of the actor.
+pub async fn details(runtime: &Runtime, id: &ActorId) -> Result<Option<Details>, ReadError> {
+    let failed = runtime.registry().failed(id).map(|failed| failed.reason);
+    let engine = &runtime.engine;
+    let replayed = match runtime.registry().kinds().replay(engine.clone(), id.clone()).await {
+        Ok(Some(replayed)) => replayed,
+        Ok(None) if failed.is_none() => return Ok(None),
+        Ok(None) => Replayed::unreadable(String::new()),
+        Err(reason) => Replayed::unreadable(reason),
+    };
+    let waiting = engine.range(Span::prefix(&layout::messages_to(id), MESSAGES_COUNTED)).await?.len();
+    let mut errands = Vec::new();
+    for ((turn, nth), due) in &replayed.meta.errands {
+        let Some(row) = engine.get(&layout::errand(id, *due, *turn, *nth)).await? else { continue };
+        let errand = record::decode::<Waiting>(&row.value).and_then(|waiting| record::decode(&waiting.body));
+        errands.extend(errand.ok().map(|errand| ErrandShown { turn: *turn, nth: *nth, due: due.to_string(), errand }));
+    }
+    let shown = |(name, due): (&String, &Time)| TimerShown { name: name.clone(), due: due.to_string() };
+    Ok(Some(Details {
+        summary: summarise(runtime, id, replayed.label, replayed.turn),
+        failed,
+        timers: replayed.meta.timers.iter().map(shown).collect(),
+        value: replayed.value,
+        journal: replayed.journal,
+        errands,
+        messages: waiting,
+    }))
+}
+
+/// The state of one actor, typed, as the journal has it.
+///
+/// # Errors
+/// What is wrong with the store or with what it holds of the actor.
+pub async fn state<E: Entity>(runtime: &Runtime, key: &str) -> Result<Option<E>, String> {
+    let life = Life::<E>::rebuild(&runtime.engine, &ActorId::of::<E>(key)).await.map_err(|error| error.to_string())?;
+    Ok((life.turn > 0).then_some(life.state))
+}
+
+impl Replayed {
+    fn unreadable(reason: String) -> Self {
+        let value = serde_json::json!({ "unreadable": reason });
+        Self { value, label: Label::Idle, turn: 0, meta: Meta::default(), journal: Vec::new() }
+    }
+}

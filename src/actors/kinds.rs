@@ -1,0 +1,83 @@
+//! Which rules each kind of actor has: the one place where kinds meet their types.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix_rt::ArbiterHandle;
+use bytes::Bytes;
+
+use super::entity::{ActorId, Entity, Kind};
+use super::flow::Flow;
+use super::follower::Follower;
+use super::following::Following;
+use super::host::{Door, Host};
+use super::inbox::Inbox;
+use super::inspect::{self, Replayed};
+use super::outbox::Outbox;
+use super::record;
+use super::registry::Seat;
+use super::runtime::Runtime;
+use super::stream::Stream;
+use crate::store::Engine;
+use futures_util::future::BoxFuture;
+
+/// What has to be done knowing the type of a kind.
+#[derive(Clone, Copy)]
+struct Rules {
+    open: fn(Arc<Runtime>, &ArbiterHandle, Arc<Seat>) -> Box<dyn Door>,
+    undeliverable: fn(&ActorId, &[u8], &str) -> Option<Bytes>,
+    replay: fn(Arc<dyn Engine>, ActorId) -> BoxFuture<'static, Result<Option<Replayed>, String>>,
+}
+
+/// The kinds of actor of a node.
+#[derive(Clone)]
+pub struct Kinds(BTreeMap<Kind, Rules>);
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+            .with::<Inbox>()
+            .with::<Follower>()
+            .with::<Following>()
+            .with::<Outbox>()
+            .with::<Flow>()
+            .with::<Stream>()
+    }
+}
+
+impl Kinds {
+    /// The same with other rules for one kind: tests and benchmarks run rules of their own in the real shell.
+    pub fn with<E: Entity>(mut self) -> Self {
+        let rules = Rules {
+            open: Host::<E>::open,
+            undeliverable: |to, body, reason| {
+                E::undeliverable(to, body, reason).map(|command| record::encode(&command))
+            },
+            replay: |engine, id| Box::pin(inspect::replay::<E>(engine, id)),
+        };
+        self.0.insert(E::KIND, rules);
+        self
+    }
+
+    pub(super) fn open(&self, runtime: Arc<Runtime>, arbiter: &ArbiterHandle, seat: Arc<Seat>) -> Box<dyn Door> {
+        (self.rules(seat.id.kind).open)(runtime, arbiter, seat)
+    }
+
+    /// What tells a sender that its message was given up, encoded; `None` if it does not wait for any.
+    pub(super) fn undeliverable(&self, sender: Kind, to: &ActorId, body: &[u8], reason: &str) -> Option<Bytes> {
+        (self.rules(sender).undeliverable)(to, body, reason)
+    }
+
+    /// The stored state of an actor, rebuilt for looking at.
+    pub(super) fn replay(
+        &self,
+        engine: Arc<dyn Engine>,
+        id: ActorId,
+    ) -> BoxFuture<'static, Result<Option<Replayed>, String>> {
+        (self.rules(id.kind).replay)(engine, id)
+    }
+
+    fn rules(&self, kind: Kind) -> Rules {
+        *self.0.get(&kind).expect("every kind has its rules")
+    }
+}
