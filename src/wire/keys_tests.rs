@@ -10,6 +10,9 @@ use crate::wire::testing::{Net, Peer, StepClock, iri, ok};
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// Whether an error is the one that is meant.
+type Expected = fn(&KeyError) -> bool;
+
 struct World {
     net: Arc<Net>,
     clock: Arc<StepClock>,
@@ -169,7 +172,7 @@ async fn every_document_that_is_no_good_is_refused_with_its_reason() {
     let twice = Response { body: "{\"id\":1,\"id\":2}".into(), ..ok(&json!({})) };
     let deep = Response { body: "[".repeat(65).into(), ..ok(&json!({})) };
     let huge = Response { body: vec![b' '; 64 * 1024 + 1].into(), ..ok(&json!({})) };
-    let cases: [(Response, fn(&E) -> bool); 9] = [
+    let cases: [(Response, Expected); 9] = [
         (ok(&other), |error| matches!(error, E::Document(_))),
         (ok(&foreign), |error| matches!(error, E::NotUsable { .. })),
         (ok(&json!({"id": "https://a.example/actor", "type": "Note"})), |error| matches!(error, E::Document(_))),

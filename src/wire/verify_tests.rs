@@ -19,6 +19,9 @@ use crate::wire::signature::SignatureError;
 use crate::wire::testing::{LIMITS, Net, Peer, START, StepClock, iri};
 use crate::wire::transport::Request;
 
+/// Whether a refusal is the one that is meant.
+type Expected = fn(&Refusal) -> bool;
+
 struct World {
     net: Arc<Net>,
     clock: Arc<StepClock>,
@@ -126,7 +129,7 @@ async fn what_could_not_pass_anyway_fetches_nothing() {
     let late = peer().signer().sign(post(follow().to_string()), START.minus(Duration::from_secs(301))).unwrap();
     let early = peer().signer().sign(post(follow().to_string()), START.plus(Duration::from_secs(301))).unwrap();
     let absent = input.replace("\"content-type\"", "\"content-type\" \"x-absent\"");
-    let cases: Vec<(Request, Class, fn(&Refusal) -> bool)> = vec![
+    let cases: Vec<(Request, Class, Expected)> = vec![
         (post(follow().to_string()), Class::Unauthorized, |r| {
             matches!(r, Refusal::Signature(SignatureError::Unsigned))
         }),
