@@ -1,0 +1,319 @@
+//! Actor documents: what peers say of themselves, read with suspicion, and what we say of ourselves.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::key::{KeyFormatError, NodeKey, PublicKey};
+use crate::domains::activity::ACTIVITY_STREAMS;
+use crate::domains::identity::{IdentityError, Iri};
+
+/// Keys read from one document; honest actors have two or three.
+pub const KEYS_MAX: usize = 16;
+
+const ACTOR_TYPES: [&str; 5] = ["Application", "Group", "Organization", "Person", "Service"];
+
+/// What this node goes by of a peer's actor document.
+#[derive(Debug, Clone)]
+pub struct ActorDocument {
+    pub id: Iri,
+    pub kind: String,
+    pub name: Option<String>,
+    pub inbox: Iri,
+    pub shared_inbox: Option<Iri>,
+    pub keys: Vec<PublishedKey>,
+    /// Keys that stand in the document but are not its actor's, or are none.
+    pub refused: BTreeMap<Iri, KeyRefused>,
+}
+
+/// A key of the actor that published it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedKey {
+    pub id: Iri,
+    pub owner: Iri,
+    pub key: PublicKey,
+}
+
+/// Why a key in a document is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyRefused {
+    #[error("it names another owner than the actor that publishes it")]
+    Owner,
+    #[error("it lives on another authority than the actor that publishes it")]
+    Authority,
+    #[error("{0}")]
+    Format(String),
+}
+
+/// Why a document is not the actor that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    #[error("the document at {asked} says that it is {given:?}: its id must be its address")]
+    OtherId { asked: Iri, given: String },
+    #[error("the document at {asked} is no actor: its type is {given:?}")]
+    NotAnActor { asked: Iri, given: String },
+    #[error("the document at {asked} has no usable {field}")]
+    Missing { asked: Iri, field: &'static str },
+    #[error("the {field} in the document at {asked} is no usable id: {source}")]
+    BadId {
+        asked: Iri,
+        field: &'static str,
+        #[source]
+        source: IdentityError,
+    },
+}
+
+/// Who this node is, for its own document.
+#[derive(Debug, Clone)]
+pub struct OurActor<'a> {
+    /// The base with its slash: `https://blog.example/`.
+    pub base: &'a Iri,
+    pub name: &'a str,
+    /// The part before `@` in `acct:` addresses.
+    pub username: &'a str,
+    pub key: &'a NodeKey,
+}
+
+impl ActorDocument {
+    /// Reads the document that was fetched from `asked`, which must say that it is just that.
+    pub fn parse(value: &Value, asked: &Iri) -> Result<Self, DocumentError> {
+        let text = |field: &str| value.get(field).and_then(Value::as_str);
+        let given = text("id").unwrap_or_default();
+        if given != asked.as_str() {
+            return Err(DocumentError::OtherId { asked: asked.clone(), given: given.chars().take(200).collect() });
+        }
+        let kind = actor_type(value, asked)?;
+        let inbox = iri(value.get("inbox"), asked, "inbox")?;
+        let inbox = inbox.ok_or_else(|| DocumentError::Missing { asked: asked.clone(), field: "inbox" })?;
+        let shared = value.get("endpoints").and_then(|endpoints| endpoints.get("sharedInbox"));
+        let mut document = Self {
+            id: asked.clone(),
+            kind,
+            name: text("name").or_else(|| text("preferredUsername")).map(str::to_owned),
+            inbox,
+            shared_inbox: iri(shared, asked, "endpoints.sharedInbox")?,
+            keys: Vec::new(),
+            refused: BTreeMap::new(),
+        };
+        document.read_keys(value);
+        Ok(document)
+    }
+
+    /// The key of that id.
+    pub fn key(&self, id: &Iri) -> Option<&PublishedKey> {
+        self.keys.iter().find(|key| key.id == *id)
+    }
+
+    fn read_keys(&mut self, value: &Value) {
+        let pem = |entry: &Value| read_with(entry, "publicKeyPem", PublicKey::from_pem);
+        let multikey = |entry: &Value| read_with(entry, "publicKeyMultibase", PublicKey::from_multikey);
+        let published = many(value.get("publicKey")).map(|entry| (entry, "owner", pem(entry)));
+        let asserted = many(value.get("assertionMethod")).map(|entry| (entry, "controller", multikey(entry)));
+        for (entry, owner_field, key) in published.chain(asserted).take(KEYS_MAX) {
+            // A bare string points to a key elsewhere, which nobody asked for.
+            let Some(id) = entry.get("id").and_then(Value::as_str).and_then(|id| Iri::parse(id).ok()) else { continue };
+            let owner = entry.get(owner_field).and_then(Value::as_str);
+            match self.accept(&id, owner, key) {
+                Ok(key) if self.key(&id).is_none() => self.keys.push(key),
+                Ok(_) => {}
+                Err(why) => drop(self.refused.insert(id, why)),
+            }
+        }
+    }
+
+    fn accept(
+        &self,
+        id: &Iri,
+        owner: Option<&str>,
+        key: Result<PublicKey, KeyFormatError>,
+    ) -> Result<PublishedKey, KeyRefused> {
+        if owner != Some(self.id.as_str()) {
+            return Err(KeyRefused::Owner);
+        }
+        if !id.same_authority(&self.id) {
+            return Err(KeyRefused::Authority);
+        }
+        let key = key.map_err(|error| KeyRefused::Format(error.to_string()))?;
+        Ok(PublishedKey { id: id.clone(), owner: self.id.clone(), key })
+    }
+}
+
+impl OurActor<'_> {
+    /// The id of this node's actor.
+    pub fn id(&self) -> Iri {
+        self.at("actor")
+    }
+
+    /// The id under which our signatures name our key: its PEM form.
+    pub fn key_id(&self) -> Iri {
+        self.at("actor#ed25519")
+    }
+
+    /// The same key as a Multikey, under an id of its own: readers take one id for one form.
+    pub fn multikey_id(&self) -> Iri {
+        self.at("actor#ed25519-multikey")
+    }
+
+    pub fn inbox(&self) -> Iri {
+        self.at("inbox")
+    }
+
+    /// The document as it is served.
+    pub fn to_json(&self) -> Value {
+        let id = self.id();
+        json!({
+            "@context": [
+                ACTIVITY_STREAMS,
+                "https://w3id.org/security/v1",
+                "https://www.w3.org/ns/did/v1",
+                "https://w3id.org/security/multikey/v1",
+            ],
+            "id": id,
+            "type": "Service",
+            "name": self.name,
+            "preferredUsername": self.username,
+            "url": self.base,
+            "inbox": self.inbox(),
+            "outbox": self.at("outbox"),
+            "followers": self.at("followers"),
+            "following": self.at("following"),
+            "endpoints": { "sharedInbox": self.inbox() },
+            "publicKey": { "id": self.key_id(), "owner": id, "publicKeyPem": self.key.public_pem() },
+            "assertionMethod": [{
+                "id": self.multikey_id(),
+                "type": "Multikey",
+                "controller": id,
+                "publicKeyMultibase": self.key.public_multikey(),
+            }],
+        })
+    }
+
+    fn at(&self, path: &str) -> Iri {
+        let text = format!("{}/{path}", self.base.as_str().trim_end_matches('/'));
+        Iri::parse(&text).expect("a base in normal form and a plain path make an id")
+    }
+}
+
+fn actor_type(value: &Value, asked: &Iri) -> Result<String, DocumentError> {
+    let mut types = many(value.get("type")).filter_map(Value::as_str);
+    let first = types.clone().next().unwrap_or_default().to_owned();
+    match types.find(|name| ACTOR_TYPES.contains(name)) {
+        Some(name) => Ok(name.to_owned()),
+        None => Err(DocumentError::NotAnActor { asked: asked.clone(), given: first.chars().take(200).collect() }),
+    }
+}
+
+fn iri(value: Option<&Value>, asked: &Iri, field: &'static str) -> Result<Option<Iri>, DocumentError> {
+    let Some(text) = value.and_then(Value::as_str) else { return Ok(None) };
+    Iri::parse(text).map(Some).map_err(|source| DocumentError::BadId { asked: asked.clone(), field, source })
+}
+
+fn read_with(
+    entry: &Value,
+    field: &str,
+    read: impl Fn(&str) -> Result<PublicKey, KeyFormatError>,
+) -> Result<PublicKey, KeyFormatError> {
+    read(entry.get(field).and_then(Value::as_str).unwrap_or_default())
+}
+
+/// One or many, none when absent.
+fn many(value: Option<&Value>) -> impl Iterator<Item = &Value> + Clone {
+    match value {
+        Some(Value::Array(list)) => list.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => &[],
+    }
+    .iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::key::Kind;
+
+    fn iri(text: &str) -> Iri {
+        Iri::parse(text).unwrap()
+    }
+
+    fn our_json() -> Value {
+        let key = NodeKey::from_seed([1; 32]);
+        let base = iri("https://a.example/");
+        OurActor { base: &base, name: "A", username: "a", key: &key }.to_json()
+    }
+
+    fn parse(value: &Value) -> Result<ActorDocument, DocumentError> {
+        ActorDocument::parse(value, &iri("https://a.example/actor"))
+    }
+
+    #[test]
+    fn our_own_document_reads_as_one_of_a_peer() {
+        let read = parse(&our_json()).unwrap();
+        assert_eq!((read.kind.as_str(), read.name.as_deref()), ("Service", Some("A")));
+        assert_eq!(read.inbox, iri("https://a.example/inbox"));
+        assert_eq!(read.shared_inbox, Some(iri("https://a.example/inbox")));
+        let public = NodeKey::from_seed([1; 32]).public();
+        assert_eq!(read.key(&iri("https://a.example/actor#ed25519")).unwrap().key, public);
+        assert_eq!(read.key(&iri("https://a.example/actor#ed25519-multikey")).unwrap().key, public);
+        assert_eq!((read.keys.len(), read.refused.len()), (2, 0));
+    }
+
+    #[test]
+    fn a_document_that_is_another_is_refused() {
+        let mut json = our_json();
+        json["id"] = "https://a.example/other".into();
+        assert!(matches!(parse(&json), Err(DocumentError::OtherId { .. })));
+        json["id"] = json!(["https://a.example/actor"]);
+        assert!(matches!(parse(&json), Err(DocumentError::OtherId { .. })));
+        let mut note = our_json();
+        note["type"] = "Note".into();
+        assert!(matches!(parse(&note), Err(DocumentError::NotAnActor { .. })));
+        assert!(matches!(parse(&json!([1])), Err(DocumentError::OtherId { .. })));
+    }
+
+    #[test]
+    fn an_inbox_is_needed_and_in_normal_form() {
+        let mut json = our_json();
+        json["inbox"] = Value::Null;
+        assert!(matches!(parse(&json), Err(DocumentError::Missing { field: "inbox", .. })));
+        json["inbox"] = "https://A.example/inbox".into();
+        assert!(matches!(parse(&json), Err(DocumentError::BadId { field: "inbox", .. })));
+    }
+
+    #[test]
+    fn keys_of_others_are_refused_and_named() {
+        let mut json = our_json();
+        json["publicKey"]["owner"] = "https://a.example/neighbour".into();
+        json["assertionMethod"][0]["id"] = "https://b.example/actor#k".into();
+        let read = parse(&json).unwrap();
+        assert!(read.keys.is_empty());
+        assert_eq!(read.refused[&iri("https://a.example/actor#ed25519")], KeyRefused::Owner);
+        assert_eq!(read.refused[&iri("https://b.example/actor#k")], KeyRefused::Authority);
+    }
+
+    #[test]
+    fn odd_keys_do_not_hide_good_ones() {
+        let mut json = our_json();
+        let good = json["publicKey"].take();
+        let rsa = "-----BEGIN RSA PUBLIC KEY-----\nMA==\n-----END RSA PUBLIC KEY-----";
+        let owner = "https://a.example/actor";
+        json["publicKey"] = json!([
+            "https://a.example/key",
+            {"id": "https://a.example/actor#main-key", "owner": owner, "publicKeyPem": rsa},
+            {"id": "https://a.example/actor#bad", "owner": owner, "publicKeyPem": "?"},
+            {"owner": owner, "publicKeyPem": "?"},
+            good,
+        ]);
+        let read = parse(&json).unwrap();
+        assert_eq!(read.keys[0].key, PublicKey::Unsupported(Kind::Rsa));
+        assert!(read.key(&iri("https://a.example/actor#ed25519")).is_some());
+        assert!(matches!(read.refused[&iri("https://a.example/actor#bad")], KeyRefused::Format(_)));
+    }
+
+    #[test]
+    fn a_document_of_a_thousand_keys_is_read_to_the_sixteenth() {
+        let mut json = our_json();
+        let key = |n: usize| json!({"id": format!("https://a.example/actor#{n}"), "owner": "x"});
+        json["publicKey"] = (0..1_000).map(key).collect();
+        assert_eq!(parse(&json).unwrap().refused.len(), KEYS_MAX);
+    }
+}

@@ -1,0 +1,332 @@
+//! The keys of others: fetched once, kept a day, asked for again when they seem to have changed.
+//!
+//! Anybody can name a key, so each limit here bounds what a stranger can make this node do.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Mutex as Turn, Semaphore};
+
+use super::document::ActorDocument;
+pub use super::found::{Found, Key, KeyError};
+use super::key::PairSecret;
+use super::recent::Recent;
+use super::transport::{Limits, Request, Response, Transport};
+use crate::clock::{SharedClock, Time};
+use crate::domains::identity::{Authority, Iri};
+use crate::domains::json::{JSON_DEPTH_MAX, parse_json};
+
+/// The fragment of key ids that name a shared secret.
+pub const PAIR_FRAGMENT: &str = "hmac";
+
+const ACCEPT: &str =
+    "application/activity+json, application/ld+json; profile=\"https://www.w3.org/ns/activitystreams\"";
+
+/// How many documents are kept, for how long, and what a fetch may take.
+#[derive(Debug, Clone, Copy)]
+pub struct KeySettings {
+    pub documents_max: usize,
+    pub life: Duration,
+    /// At most one new fetch of a document that is already here in this time (CONTRACT, Wire 4).
+    pub refresh_min: Duration,
+    /// A document that could not be had is not asked for again for so long, twice as long each time.
+    pub failure_min: Duration,
+    pub failure_max: Duration,
+    /// Fetches under way at once, whatever the number of names that strangers think of.
+    pub fetches_max: usize,
+    pub limits: Limits,
+}
+
+/// A peer that shares a secret with us (`[peers.NAME]`).
+#[derive(Debug, Clone)]
+pub struct Pair {
+    pub secret: PairSecret,
+    pub inbox: Option<Iri>,
+}
+
+/// The cache, its transport and its limits.
+pub struct KeyCache {
+    transport: Arc<dyn Transport>,
+    clock: SharedClock,
+    own: Authority,
+    pairs: BTreeMap<Iri, Pair>,
+    settings: KeySettings,
+    known: Mutex<Known>,
+    /// One fetch per document at a time; who waits finds the answer in `known`.
+    turns: Mutex<BTreeMap<Iri, Weak<Turn<()>>>>,
+    fetches: Semaphore,
+}
+
+/// Failures are kept apart, so that names of nothing cannot push out keys that are in use.
+struct Known {
+    documents: Recent<Iri, Arc<Entry>>,
+    failures: Recent<Iri, Failure>,
+    refreshes: Recent<Iri, Refresh>,
+}
+
+struct Entry {
+    document: Arc<ActorDocument>,
+    keys: Vec<Arc<Found>>,
+    fetched_at: Time,
+}
+
+/// When a document that was here was last asked for again, and whether that failed in passing.
+struct Refresh {
+    at: Time,
+    failed: Option<KeyError>,
+}
+
+struct Failure {
+    error: KeyError,
+    until: Time,
+    wait: Duration,
+}
+
+impl Default for KeySettings {
+    fn default() -> Self {
+        Self {
+            documents_max: 10_000,
+            life: Duration::from_secs(24 * 60 * 60),
+            refresh_min: Duration::from_secs(5 * 60),
+            failure_min: Duration::from_secs(60),
+            failure_max: Duration::from_secs(60 * 60),
+            fetches_max: 256,
+            limits: Limits { bytes_max: 64 * 1024, deadline: Duration::from_secs(5) },
+        }
+    }
+}
+
+impl KeyCache {
+    /// `own` is never fetched; `pairs` are the actors that share a secret with us.
+    pub fn new(
+        transport: Arc<dyn Transport>,
+        clock: SharedClock,
+        own: Authority,
+        pairs: BTreeMap<Iri, Pair>,
+        settings: KeySettings,
+    ) -> Self {
+        let most = settings.documents_max;
+        let known = Known { documents: Recent::new(most), failures: Recent::new(most), refreshes: Recent::new(most) };
+        let (known, turns) = (Mutex::new(known), Mutex::new(BTreeMap::new()));
+        let fetches = Semaphore::new(settings.fetches_max);
+        Self { transport, clock, own, pairs, settings, known, turns, fetches }
+    }
+
+    /// The key of that id, from memory or from its owner. The caller has made all cheap checks before.
+    pub async fn key(&self, key_id: &Iri) -> Result<Arc<Found>, KeyError> {
+        let document = key_id.without_fragment();
+        if key_id.fragment() == Some(PAIR_FRAGMENT) {
+            return self.pair(key_id, document);
+        }
+        let entry = self.entry(key_id, &document).await?;
+        if let Some(found) = entry.find(key_id) {
+            return Ok(found);
+        }
+        // A key that is not in a document of yesterday may be in that of today.
+        match self.fetch_again(&document, entry.fetched_at).await? {
+            Some(newer) => newer.find(key_id).ok_or_else(|| newer.why_not(key_id)),
+            None => Err(entry.why_not(key_id)),
+        }
+    }
+
+    /// Fetches the document of a key that did not fit once more. None when that was done within the last minutes (or
+    /// just now), so that `stale` is what its owner publishes.
+    pub async fn refresh(&self, stale: &Found) -> Result<Option<Arc<Found>>, KeyError> {
+        if matches!(stale.key, Key::Pair(_)) {
+            return Ok(None);
+        }
+        match self.fetch_again(&stale.key_id.without_fragment(), stale.fetched_at).await? {
+            Some(newer) => newer.find(&stale.key_id).map(Some).ok_or_else(|| newer.why_not(&stale.key_id)),
+            None => Ok(None),
+        }
+    }
+
+    /// The document of an actor, from memory or fetched.
+    pub async fn actor(&self, id: &Iri) -> Result<Arc<ActorDocument>, KeyError> {
+        Ok(self.entry(id, id).await?.document.clone())
+    }
+
+    /// How long a document that could not be had is not asked for again, for `Retry-After`.
+    pub fn retry_after(&self, key_id: &Iri) -> Duration {
+        let mut known = self.known.lock();
+        let until = known.failures.get(&key_id.without_fragment()).map(|failure| failure.until);
+        until.map_or(Duration::ZERO, |until| until.since(self.clock.now())).max(Duration::from_secs(1))
+    }
+
+    fn pair(&self, key_id: &Iri, actor: Iri) -> Result<Arc<Found>, KeyError> {
+        let Some(pair) = self.pairs.get(&actor) else { return Err(KeyError::NoPair { actor }) };
+        let (key, inbox) = (Key::Pair(pair.secret.clone()), pair.inbox.clone());
+        let (key_id, fetched_at) = (key_id.clone(), self.clock.now());
+        Ok(Arc::new(Found { key_id, actor, key, inbox, shared_inbox: None, fetched_at }))
+    }
+
+    async fn entry(&self, id: &Iri, document: &Iri) -> Result<Arc<Entry>, KeyError> {
+        if id.authority() == self.own {
+            return Err(KeyError::Ourselves { key_id: id.clone() });
+        }
+        if let Some(known) = self.recall(document) {
+            return known;
+        }
+        let turn = self.turn(document);
+        let _mine = turn.lock().await;
+        match self.recall(document) {
+            Some(known) => known,
+            None => self.fetch(document).await,
+        }
+    }
+
+    /// Another look at a document that is already here, fetched at `seen_at`. Who comes second gets what the first got.
+    async fn fetch_again(&self, document: &Iri, seen_at: Time) -> Result<Option<Arc<Entry>>, KeyError> {
+        let turn = self.turn(document);
+        let _mine = turn.lock().await;
+        let now = self.clock.now();
+        {
+            let mut known = self.known.lock();
+            if let Some(entry) = known.documents.get(document).filter(|entry| entry.fetched_at > seen_at) {
+                return Ok(Some(entry.clone()));
+            }
+            if now <= seen_at {
+                return Ok(None);
+            }
+            if let Some(last) = known.refreshes.get(document).and_then(|last| last.stands(now, &self.settings)) {
+                return last;
+            }
+            // Noted before the fetch, so that a caller who goes away half way has used it up.
+            known.refreshes.insert(document.clone(), Refresh { at: now, failed: None });
+        }
+        let fetched = self.fetch(document).await;
+        if let Err(error) = &fetched
+            && error.is_passing()
+        {
+            self.known.lock().refreshes.insert(document.clone(), Refresh { at: now, failed: Some(error.clone()) });
+        }
+        fetched.map(Some)
+    }
+
+    /// What is known and still good: a document, or that it could not be had.
+    fn recall(&self, document: &Iri) -> Option<Result<Arc<Entry>, KeyError>> {
+        let now = self.clock.now();
+        let mut known = self.known.lock();
+        if let Some(entry) = known.documents.get(document)
+            && now.since(entry.fetched_at) < self.settings.life
+        {
+            return Some(Ok(entry.clone()));
+        }
+        known.failures.get(document).filter(|failure| now < failure.until).map(|failure| Err(failure.error.clone()))
+    }
+
+    async fn fetch(&self, document: &Iri) -> Result<Arc<Entry>, KeyError> {
+        let Ok(_place) = self.fetches.try_acquire() else {
+            return Err(KeyError::Busy { document: document.clone() });
+        };
+        let request = Request::get(document.clone(), ACCEPT, self.settings.limits);
+        let answer = self.transport.send(request).await;
+        let read = answer
+            .map_err(|source| KeyError::Transport { document: document.clone(), source: Arc::new(source) })
+            .and_then(|response| read(document, &response));
+        let now = self.clock.now();
+        let mut known = self.known.lock();
+        match read {
+            Ok(actor) => {
+                let entry = Arc::new(Entry::new(actor, now));
+                known.failures.remove(document);
+                known.documents.insert(document.clone(), entry.clone());
+                Ok(entry)
+            }
+            Err(error) => {
+                known.fail(document, &error, now, &self.settings);
+                Err(error)
+            }
+        }
+    }
+
+    fn turn(&self, document: &Iri) -> Arc<Turn<()>> {
+        let mut turns = self.turns.lock();
+        if let Some(turn) = turns.get(document).and_then(Weak::upgrade) {
+            return turn;
+        }
+        if turns.len() >= self.settings.fetches_max {
+            turns.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let turn = Arc::new(Turn::new(()));
+        turns.insert(document.clone(), Arc::downgrade(&turn));
+        turn
+    }
+}
+
+impl Known {
+    /// A document that is here outlives a fetch that fails in passing, not one that shows that it is gone.
+    fn fail(&mut self, document: &Iri, error: &KeyError, now: Time, settings: &KeySettings) {
+        if error.is_passing()
+            && self.documents.get(document).is_some_and(|old| now.since(old.fetched_at) < settings.life)
+        {
+            return;
+        }
+        self.documents.remove(document);
+        let wait = match self.failures.get(document) {
+            Some(before) => (before.wait * 2).min(settings.failure_max),
+            None => settings.failure_min,
+        };
+        self.failures.insert(document.clone(), Failure { error: error.clone(), until: now.plus(wait), wait });
+    }
+}
+
+impl Refresh {
+    /// The answer while it is too soon for another: that there is nothing newer, or that the last try failed.
+    fn stands<T>(&self, now: Time, settings: &KeySettings) -> Option<Result<Option<T>, KeyError>> {
+        let (wait, answer) = match &self.failed {
+            Some(error) => (settings.failure_min, Err(error.clone())),
+            None => (settings.refresh_min, Ok(None)),
+        };
+        (now.since(self.at) < wait).then_some(answer)
+    }
+}
+
+impl Entry {
+    fn new(document: ActorDocument, fetched_at: Time) -> Self {
+        let found = document.keys.iter().map(|published| {
+            Arc::new(Found {
+                key_id: published.id.clone(),
+                actor: published.owner.clone(),
+                key: Key::Public(published.key.clone()),
+                inbox: Some(document.inbox.clone()),
+                shared_inbox: document.shared_inbox.clone(),
+                fetched_at,
+            })
+        });
+        Self { keys: found.collect(), document: Arc::new(document), fetched_at }
+    }
+
+    fn find(&self, key_id: &Iri) -> Option<Arc<Found>> {
+        self.keys.iter().find(|found| found.key_id == *key_id).cloned()
+    }
+
+    fn why_not(&self, key_id: &Iri) -> KeyError {
+        let key_id = key_id.clone();
+        match self.document.refused.get(&key_id) {
+            Some(why) => KeyError::NotUsable { key_id, source: why.clone() },
+            None => KeyError::NotPublished { key_id, document: self.document.id.clone() },
+        }
+    }
+}
+
+fn read(document: &Iri, response: &Response) -> Result<ActorDocument, KeyError> {
+    if response.status != 200 {
+        return Err(KeyError::Status { document: document.clone(), status: response.status });
+    }
+    let given = response.header("content-type").unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    // Plain JSON may be a file that a stranger uploaded there; these two are served by programs that mean it.
+    if essence != "application/activity+json" && essence != "application/ld+json" {
+        return Err(KeyError::MediaType { document: document.clone(), given: given.chars().take(200).collect() });
+    }
+    let value = parse_json(&response.body, JSON_DEPTH_MAX)
+        .map_err(|source| KeyError::Json { document: document.clone(), source: Arc::new(source) })?;
+    Ok(ActorDocument::parse(&value, document)?)
+}
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;

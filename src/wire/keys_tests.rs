@@ -1,0 +1,243 @@
+//! What strangers can and cannot make the key cache do.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use super::*;
+use crate::wire::key::{Kind, PublicKey};
+use crate::wire::testing::{Net, Peer, StepClock, iri, ok};
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Whether an error is the one that is meant.
+type Expected = fn(&KeyError) -> bool;
+
+struct World {
+    net: Arc<Net>,
+    clock: Arc<StepClock>,
+    cache: KeyCache,
+}
+
+fn world_with(settings: KeySettings, pairs: BTreeMap<Iri, Pair>) -> World {
+    let (net, clock) = (Net::shared(), StepClock::start());
+    let own = Authority::parse("b.example").unwrap();
+    let cache = KeyCache::new(net.clone(), clock.clone(), own, pairs, settings);
+    World { net, clock, cache }
+}
+
+fn world() -> World {
+    world_with(KeySettings::default(), BTreeMap::new())
+}
+
+fn peer() -> Peer {
+    Peer::new("https://a.example/", 1)
+}
+
+fn key_id() -> Iri {
+    iri("https://a.example/actor#ed25519")
+}
+
+#[tokio::test]
+async fn a_key_is_fetched_once_and_kept_for_a_day() {
+    let world = world();
+    peer().publish(&world.net);
+    let found = world.cache.key(&key_id()).await.unwrap();
+    assert_eq!((&found.actor, &found.key_id), (&peer().actor(), &key_id()));
+    assert_eq!(found.inbox, Some(iri("https://a.example/inbox")));
+    assert_eq!(found.shared_inbox, found.inbox);
+    assert_eq!(found.key.algorithm(), Some(crate::wire::signature::Algorithm::Ed25519));
+    world.clock.step(HOUR * 23);
+    world.cache.key(&iri("https://a.example/actor#ed25519-multikey")).await.unwrap();
+    assert_eq!(world.cache.actor(&peer().actor()).await.unwrap().inbox, iri("https://a.example/inbox"));
+    assert_eq!(world.net.asked(), 1);
+    world.clock.step(HOUR);
+    world.cache.key(&key_id()).await.unwrap();
+    assert_eq!(world.net.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_hundred_askers_make_one_fetch_also_when_it_fails() {
+    let (world, ids) = (world(), vec![key_id(); 100]);
+    let answers = join_all(ids.iter().map(|id| world.cache.key(id))).await;
+    assert!(answers.iter().all(|answer| matches!(answer, Err(KeyError::Status { status: 404, .. }))));
+    assert_eq!(world.net.asked(), 1);
+    world.clock.step(MINUTE);
+    peer().publish(&world.net);
+    assert!(join_all(ids.iter().map(|id| world.cache.key(id))).await.iter().all(Result::is_ok));
+    assert_eq!(world.net.asked(), 2);
+    assert!(world.cache.turns.lock().values().all(|turn| turn.strong_count() == 0));
+}
+
+#[tokio::test]
+async fn a_failure_is_remembered_longer_each_time_up_to_an_hour() {
+    let world = world();
+    let mut expected = MINUTE;
+    for round in 1..=9 {
+        assert!(world.cache.key(&key_id()).await.is_err());
+        assert_eq!(world.cache.retry_after(&key_id()), expected);
+        world.clock.step(expected - Duration::from_millis(1));
+        assert!(world.cache.key(&key_id()).await.is_err());
+        assert_eq!(world.net.asked(), round);
+        world.clock.step(Duration::from_millis(1));
+        expected = (expected * 2).min(HOUR);
+    }
+    peer().publish(&world.net);
+    assert!(world.cache.key(&key_id()).await.is_ok());
+    assert_eq!(world.cache.retry_after(&key_id()), Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_stale_key_is_fetched_anew_once_in_five_minutes() {
+    let world = world();
+    peer().publish(&world.net);
+    let old = world.cache.key(&key_id()).await.unwrap();
+    assert!(world.cache.refresh(&old).await.unwrap().is_none(), "fetched just now");
+    world.clock.step(MINUTE);
+    Peer::new("https://a.example/", 2).publish(&world.net);
+    let newer = join_all([world.cache.refresh(&old), world.cache.refresh(&old)]).await;
+    for newer in newer {
+        let Key::Public(key) = &newer.unwrap().unwrap().key else { panic!("not a public key") };
+        assert_eq!(*key, Peer::new("https://a.example/", 2).key.public());
+    }
+    assert_eq!(world.net.asked(), 2);
+    let current = world.cache.key(&key_id()).await.unwrap();
+    world.clock.step(MINUTE * 4);
+    assert!(world.cache.refresh(&current).await.unwrap().is_none());
+    world.clock.step(MINUTE);
+    assert!(world.cache.refresh(&current).await.unwrap().is_some());
+    assert_eq!(world.net.asked(), 3);
+}
+
+#[tokio::test]
+async fn a_key_that_is_new_in_a_known_document_is_found_and_made_up_ones_cost_nothing() {
+    let world = world();
+    peer().publish(&world.net);
+    world.cache.key(&key_id()).await.unwrap();
+    world.clock.step(MINUTE);
+    let mut document = peer().document();
+    document["publicKey"]["id"] = "https://a.example/actor#rotated".into();
+    world.net.serve("https://a.example/actor", &document);
+    assert!(world.cache.key(&iri("https://a.example/actor#rotated")).await.is_ok());
+    world.clock.step(MINUTE);
+    for number in 0..50 {
+        let made_up = iri(&format!("https://a.example/actor#{number}"));
+        assert!(matches!(world.cache.key(&made_up).await, Err(KeyError::NotPublished { .. })));
+    }
+    assert_eq!(world.net.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_refresh_that_fails_in_passing_keeps_the_key_and_says_so() {
+    let world = world();
+    peer().publish(&world.net);
+    let old = world.cache.key(&key_id()).await.unwrap();
+    world.clock.step(HOUR);
+    *world.net.down.lock() = true;
+    for _ in 0..3 {
+        let error = world.cache.refresh(&old).await.unwrap_err();
+        assert!(error.is_passing(), "{error}");
+    }
+    assert_eq!(world.net.asked(), 2);
+    assert!(world.cache.key(&key_id()).await.is_ok());
+    *world.net.down.lock() = false;
+    world.clock.step(MINUTE);
+    assert!(world.cache.refresh(&old).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_document_that_is_gone_takes_its_keys_along() {
+    let world = world();
+    peer().publish(&world.net);
+    let old = world.cache.key(&key_id()).await.unwrap();
+    world.clock.step(HOUR);
+    world.net.documents.lock().clear();
+    assert!(matches!(world.cache.refresh(&old).await, Err(KeyError::Status { status: 404, .. })));
+    assert!(matches!(world.cache.key(&key_id()).await, Err(KeyError::Status { status: 404, .. })));
+    assert_eq!(world.net.asked(), 2);
+}
+
+#[tokio::test]
+async fn every_document_that_is_no_good_is_refused_with_its_reason() {
+    use KeyError as E;
+    let actor = "https://a.example/actor";
+    let mut other = peer().document();
+    other["id"] = "https://c.example/actor".into();
+    let mut foreign = peer().document();
+    foreign["publicKey"]["owner"] = "https://c.example/actor".into();
+    let plain =
+        Response { headers: vec![("content-type".into(), "application/json".into())], ..ok(&peer().document()) };
+    let redirect = Response { status: 302, ..ok(&json!({})) };
+    let busy = Response { status: 503, ..ok(&json!({})) };
+    let twice = Response { body: "{\"id\":1,\"id\":2}".into(), ..ok(&json!({})) };
+    let deep = Response { body: "[".repeat(65).into(), ..ok(&json!({})) };
+    let huge = Response { body: vec![b' '; 64 * 1024 + 1].into(), ..ok(&json!({})) };
+    let cases: [(Response, Expected); 9] = [
+        (ok(&other), |error| matches!(error, E::Document(_))),
+        (ok(&foreign), |error| matches!(error, E::NotUsable { .. })),
+        (ok(&json!({"id": "https://a.example/actor", "type": "Note"})), |error| matches!(error, E::Document(_))),
+        (plain, |error| matches!(error, E::MediaType { .. })),
+        (redirect, |error| matches!(error, E::Status { status: 302, .. }) && !error.is_passing()),
+        (busy, |error| matches!(error, E::Status { status: 503, .. }) && error.is_passing()),
+        (twice, |error| matches!(error, E::Json { .. })),
+        (deep, |error| matches!(error, E::Json { .. })),
+        (huge, |error| matches!(error, E::Transport { .. })),
+    ];
+    for (response, expected) in cases {
+        let world = world();
+        world.net.serve_response(actor, response);
+        let error = world.cache.key(&key_id()).await.unwrap_err();
+        assert!(expected(&error), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn keys_of_kinds_that_cannot_be_checked_are_found_and_named() {
+    let world = world();
+    let mut document = peer().document();
+    document["publicKey"]["publicKeyPem"] = "-----BEGIN RSA PUBLIC KEY-----\nMA==\n-----END RSA PUBLIC KEY-----".into();
+    world.net.serve("https://a.example/actor", &document);
+    let found = world.cache.key(&key_id()).await.unwrap();
+    assert!(matches!(found.key, Key::Public(PublicKey::Unsupported(Kind::Rsa))));
+    assert_eq!(found.key.algorithm(), None);
+}
+
+#[tokio::test]
+async fn a_pair_secret_comes_from_configuration_and_is_never_fetched() {
+    let secret = PairSecret::new(&[9; 32]).unwrap();
+    let pairs = [(iri("https://a.example/actor"), Pair { secret, inbox: Some(iri("https://a.example/inbox")) })];
+    let world = world_with(KeySettings::default(), pairs.into());
+    peer().publish(&world.net);
+    let found = world.cache.key(&iri("https://a.example/actor#hmac")).await.unwrap();
+    assert_eq!((&found.actor, &found.inbox), (&peer().actor(), &Some(iri("https://a.example/inbox"))));
+    assert!(matches!(found.key, Key::Pair(_)));
+    assert!(world.cache.refresh(&found).await.unwrap().is_none());
+    let other = world.cache.key(&iri("https://c.example/actor#hmac")).await;
+    assert!(matches!(other, Err(KeyError::NoPair { .. })));
+    assert_eq!(world.net.asked(), 0);
+}
+
+#[tokio::test]
+async fn our_own_keys_are_never_fetched() {
+    let world = world();
+    assert!(matches!(world.cache.key(&iri("https://b.example/actor#k")).await, Err(KeyError::Ourselves { .. })));
+    assert_eq!(world.net.asked(), 0);
+}
+
+#[tokio::test]
+async fn failures_of_strangers_push_out_no_key_and_fetches_are_few_at_once() {
+    let settings = KeySettings { documents_max: 2, fetches_max: 1, ..KeySettings::default() };
+    let world = world_with(settings, BTreeMap::new());
+    peer().publish(&world.net);
+    world.cache.key(&key_id()).await.unwrap();
+    for number in 0..10 {
+        let stranger = iri(&format!("https://s{number}.example/actor#k"));
+        assert!(world.cache.key(&stranger).await.is_err());
+    }
+    world.cache.key(&key_id()).await.unwrap();
+    assert_eq!(world.net.asked(), 11);
+    let (one, two) = (iri("https://x.example/actor#k"), iri("https://y.example/actor#k"));
+    let answers = join_all([world.cache.key(&one), world.cache.key(&two)]).await;
+    assert!(matches!(answers[1], Err(KeyError::Busy { .. })) && answers[1].as_ref().unwrap_err().is_passing());
+    assert!(world.cache.turns.lock().len() <= 2);
+}

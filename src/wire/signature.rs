@@ -1,0 +1,324 @@
+//! HTTP message signatures (RFC 9421) on a request: what they claim, and whether they cover what is demanded.
+
+use std::fmt;
+use std::time::Duration;
+
+use sfv::visitor::{DictionaryVisitor, EntryVisitor};
+use sfv::{BareItem, Dictionary, InnerList, KeyRef, ListEntry, Parser};
+
+use super::base::{BaseError, COMPONENTS_MAX, params_text, signature_base};
+use super::message::RequestView;
+use crate::clock::Time;
+use crate::domains::identity::{IdentityError, Iri};
+
+/// Signatures on one request; a proxy or two may add theirs.
+pub const LABELS_MAX: usize = 4;
+
+/// How far `created` may lie from our clock on either side (CONTRACT, Wire 3).
+pub const CLOCK_WINDOW: Duration = Duration::from_secs(300);
+
+/// The algorithms of RFC 9421 section 3.3 that this node checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    Ed25519,
+    HmacSha256,
+}
+
+/// One member of `Signature-Input`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SignatureInput {
+    covered: InnerList,
+    created: Option<i64>,
+    expires: Option<i64>,
+    key_id: Option<String>,
+    algorithm: Option<String>,
+}
+
+/// A signature that covers what is demanded and is in time. Whether it is true is another question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    pub label: String,
+    pub key_id: Iri,
+    input: SignatureInput,
+    signature: Vec<u8>,
+}
+
+/// Why no signature on a request is even worth checking.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignatureError {
+    #[error("the request is not signed: sign it as RFC 9421 says")]
+    Unsigned,
+    #[error("the signature is of an old draft (there is no Signature-Input): sign it as RFC 9421 says")]
+    Draft,
+    #[error("{field} is missing")]
+    FieldMissing { field: &'static str },
+    #[error("{field} is not a structured dictionary: {why}")]
+    Malformed { field: &'static str, why: String },
+    #[error("{field} has the label {label} twice: give each signature its own")]
+    LabelTwice { field: &'static str, label: String },
+    #[error("{field} has more than {LABELS_MAX} labels: send fewer signatures")]
+    LabelsTooMany { field: &'static str },
+    #[error("signature {label:?} is not a list of components with its bytes under the same label")]
+    NotASignature { label: String },
+    #[error("the parameter {name} of the signature has the wrong type")]
+    BadParameter { name: &'static str },
+    #[error("the signature does not cover {component}, which must be covered")]
+    Uncovered { component: String },
+    #[error("the signature has no created time: add it")]
+    NoCreated,
+    #[error("the signature was created {seconds} s ago, more than 300: sign anew, and check the clock")]
+    TooOld { seconds: i64 },
+    #[error("the signature was created {seconds} s in the future, more than 300: check the clock")]
+    InFuture { seconds: i64 },
+    #[error("the signature expired {seconds} s ago: sign anew")]
+    Expired { seconds: i64 },
+    #[error("the signature has no keyid: name the key by its URL")]
+    NoKeyId,
+    #[error("the keyid of the signature is no usable id: {0}")]
+    BadKeyId(#[source] IdentityError),
+    #[error("the signature says alg={given:?} but its key is for {wanted}: leave alg out, the key decides")]
+    AlgorithmContradicts { given: String, wanted: Algorithm },
+    #[error(transparent)]
+    Base(#[from] BaseError),
+}
+
+/// What a signature must cover, beyond the method and the target.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Demand<'a> {
+    /// There is a body, so `content-digest` must be covered.
+    pub body: bool,
+    /// Further header fields, in lower case, that must be covered.
+    pub fields: &'a [&'a str],
+}
+
+impl SignatureInput {
+    /// The parameters of a covered list; of the wrong type they are refused.
+    pub fn new(covered: InnerList) -> Result<Self, SignatureError> {
+        if covered.items.len() > COMPONENTS_MAX {
+            return Err(BaseError::TooMany { count: covered.items.len() }.into());
+        }
+        Ok(Self {
+            created: integer(&covered, "created")?,
+            expires: integer(&covered, "expires")?,
+            key_id: string(&covered, "keyid")?,
+            algorithm: string(&covered, "alg")?,
+            covered,
+        })
+    }
+
+    /// Reads one member as it stands behind `label=`.
+    pub fn parse(text: &str) -> Result<Self, SignatureError> {
+        let mut members = dictionary("signature-input", &format!("sig={text}"))?;
+        match members.swap_remove("sig") {
+            Some(ListEntry::InnerList(covered)) => Self::new(covered),
+            _ => Err(SignatureError::NotASignature { label: "sig".to_owned() }),
+        }
+    }
+
+    /// The text that is signed.
+    pub fn base(&self, request: &RequestView<'_>) -> Result<String, BaseError> {
+        signature_base(request, &self.covered)
+    }
+
+    /// The canonical text, as it stands behind `label=`.
+    pub fn text(&self) -> String {
+        params_text(&self.covered)
+    }
+
+    /// Covered as it stands: a component with parameters is another component.
+    fn covers(&self, name: &str) -> bool {
+        let plain = |item: &&sfv::Item| item.params.is_empty();
+        self.covered
+            .items
+            .iter()
+            .filter(plain)
+            .any(|item| item.bare_item.as_string().is_some_and(|given| given.as_str() == name))
+    }
+
+    fn check_coverage(&self, demand: Demand<'_>) -> Result<(), SignatureError> {
+        let uncovered = |component: &str| Err(SignatureError::Uncovered { component: component.to_owned() });
+        if !self.covers("@method") {
+            return uncovered("@method");
+        }
+        let apart = ["@authority", "@path", "@query"];
+        if !self.covers("@target-uri") {
+            let covered = apart.iter().filter(|name| self.covers(name)).count();
+            match apart.iter().find(|name| !self.covers(name)) {
+                Some(missing) if covered > 0 => return uncovered(missing),
+                Some(_) => return uncovered("@target-uri"),
+                None => {}
+            }
+        }
+        let body = demand.body.then_some("content-digest");
+        match body.iter().chain(demand.fields).find(|name| !self.covers(name)) {
+            Some(missing) => uncovered(missing),
+            None => Ok(()),
+        }
+    }
+
+    fn check_time(&self, now: Time) -> Result<(), SignatureError> {
+        let now = now.seconds();
+        let window = CLOCK_WINDOW.as_secs().cast_signed();
+        let age = now.saturating_sub(self.created.ok_or(SignatureError::NoCreated)?);
+        if age > window {
+            return Err(SignatureError::TooOld { seconds: age });
+        }
+        if age < -window {
+            return Err(SignatureError::InFuture { seconds: -age });
+        }
+        match self.expires.map(|expires| now.saturating_sub(expires)) {
+            Some(past) if past > 0 => Err(SignatureError::Expired { seconds: past }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Claim {
+    /// The base that the signature must fit.
+    pub fn base(&self, request: &RequestView<'_>) -> Result<String, SignatureError> {
+        Ok(self.input.base(request)?)
+    }
+
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
+    /// The algorithm comes from the key; a message may repeat it but not choose it.
+    pub fn check_algorithm(&self, wanted: Algorithm) -> Result<(), SignatureError> {
+        match &self.input.algorithm {
+            Some(given) if given != wanted.as_str() => {
+                Err(SignatureError::AlgorithmContradicts { given: given.clone(), wanted })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The signatures of a request that cover what is demanded and are in time, in the order in which they stand. When
+/// there is none the answer is what is wrong with the first.
+pub fn claims(request: &RequestView<'_>, demand: Demand<'_>, now: Time) -> Result<Vec<Claim>, SignatureError> {
+    let inputs = field(request, "signature-input")?;
+    let mut signatures = field(request, "signature")?;
+    let mut claims = Vec::new();
+    let mut first_wrong = None;
+    for (label, entry) in inputs {
+        let signature = signatures.swap_remove(label.as_str());
+        match claim(label.as_str(), entry, signature, demand, now) {
+            Ok(claim) => claims.push(claim),
+            Err(wrong) => drop(first_wrong.get_or_insert(wrong)),
+        }
+    }
+    if claims.is_empty() { Err(first_wrong.unwrap_or(SignatureError::Unsigned)) } else { Ok(claims) }
+}
+
+fn claim(
+    label: &str,
+    input: ListEntry,
+    signature: Option<ListEntry>,
+    demand: Demand<'_>,
+    now: Time,
+) -> Result<Claim, SignatureError> {
+    let no_signature = || SignatureError::NotASignature { label: label.to_owned() };
+    let (ListEntry::InnerList(covered), Some(ListEntry::Item(item))) = (input, signature) else {
+        return Err(no_signature());
+    };
+    let BareItem::ByteSequence(signature) = item.bare_item else { return Err(no_signature()) };
+    let input = SignatureInput::new(covered)?;
+    input.check_coverage(demand)?;
+    input.check_time(now)?;
+    let key_id = input.key_id.as_deref().ok_or(SignatureError::NoKeyId)?;
+    let key_id = Iri::parse(key_id).map_err(SignatureError::BadKeyId)?;
+    Ok(Claim { label: label.to_owned(), key_id, input, signature })
+}
+
+fn field(request: &RequestView<'_>, field: &'static str) -> Result<Dictionary, SignatureError> {
+    if !request.has_header(field) {
+        return Err(match (request.has_header("signature-input"), request.has_header("signature")) {
+            (false, false) => SignatureError::Unsigned,
+            (false, true) => SignatureError::Draft,
+            (true, _) => SignatureError::FieldMissing { field },
+        });
+    }
+    let text = request.header_text(field);
+    let text = text.ok_or_else(|| SignatureError::Malformed { field, why: "it is not visible ASCII".to_owned() })?;
+    dictionary(field, &text)
+}
+
+fn dictionary(field: &'static str, text: &str) -> Result<Dictionary, SignatureError> {
+    let mut labels = Labels { seen: Vec::new(), refused: None };
+    let malformed = |error: sfv::Error| SignatureError::Malformed { field, why: error.to_string() };
+    // Twice over a short text: the library's dictionary lets the last of equal labels win without a word.
+    let unique = Parser::new(text).parse_dictionary_with_visitor(&mut labels);
+    match labels.refused {
+        Some(LabelRefused::Twice(label)) => return Err(SignatureError::LabelTwice { field, label }),
+        Some(LabelRefused::TooMany) => return Err(SignatureError::LabelsTooMany { field }),
+        None => unique.map_err(malformed)?,
+    }
+    Parser::new(text).parse().map_err(malformed)
+}
+
+/// Refuses a label that was seen before, and the first one too many.
+struct Labels {
+    seen: Vec<String>,
+    refused: Option<LabelRefused>,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+enum LabelRefused {
+    #[error("label {0} twice")]
+    Twice(String),
+    #[error("too many labels")]
+    TooMany,
+}
+
+impl<'de> DictionaryVisitor<'de> for &mut Labels {
+    type Out = ();
+    type Error = LabelRefused;
+
+    fn entry(&mut self, key: &'de KeyRef) -> Result<impl EntryVisitor<'de>, LabelRefused> {
+        let label = key.as_str().to_owned();
+        let refused = if self.seen.contains(&label) {
+            LabelRefused::Twice(label)
+        } else if self.seen.len() == LABELS_MAX {
+            LabelRefused::TooMany
+        } else {
+            self.seen.push(label);
+            return Ok(sfv::visitor::Ignored);
+        };
+        self.refused = Some(refused.clone());
+        Err(refused)
+    }
+
+    fn finish(self) -> Result<(), LabelRefused> {
+        Ok(())
+    }
+}
+
+fn integer(covered: &InnerList, name: &'static str) -> Result<Option<i64>, SignatureError> {
+    let Some(value) = covered.params.get(name) else { return Ok(None) };
+    value.as_integer().map(|given| Some(given.into())).ok_or(SignatureError::BadParameter { name })
+}
+
+fn string(covered: &InnerList, name: &'static str) -> Result<Option<String>, SignatureError> {
+    let Some(value) = covered.params.get(name) else { return Ok(None) };
+    value.as_string().map(|given| Some(given.as_str().to_owned())).ok_or(SignatureError::BadParameter { name })
+}
+
+impl Algorithm {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ed25519",
+            Self::HmacSha256 => "hmac-sha256",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+#[path = "signature_tests.rs"]
+mod tests;

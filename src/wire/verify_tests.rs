@@ -1,0 +1,353 @@
+//! Requests that are what they say, and every way in which they are not.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::clock::Clock;
+use crate::domains::identity::Iri;
+use crate::wire::digest::{DigestError, content_digest};
+use crate::wire::key::PairSecret;
+use crate::wire::keys::{KeyError, KeySettings, Pair};
+use crate::wire::message::Target;
+use crate::wire::refusal::Class;
+use crate::wire::sign::{Signer, SignerKey};
+use crate::wire::signature::SignatureError;
+use crate::wire::testing::{LIMITS, Net, Peer, START, StepClock, iri};
+use crate::wire::transport::Request;
+
+/// Whether a refusal is the one that is meant.
+type Expected = fn(&Refusal) -> bool;
+
+struct World {
+    net: Arc<Net>,
+    clock: Arc<StepClock>,
+    keys: KeyCache,
+    base: Iri,
+}
+
+impl World {
+    fn new() -> Self {
+        let (net, clock) = (Net::shared(), StepClock::start());
+        let own = Authority::parse("b.example").unwrap();
+        let pair = Pair { secret: secret(), inbox: None };
+        let pairs: BTreeMap<Iri, Pair> = [(iri("https://p.example/actor"), pair)].into();
+        let keys = KeyCache::new(net.clone(), clock.clone(), own, pairs, KeySettings::default());
+        peer().publish(&net);
+        Self { net, clock, keys, base: iri("https://b.example/") }
+    }
+
+    /// What becomes of a request as it arrives.
+    async fn receive(&self, request: &Request) -> Result<Verified<Activity>, Refusal> {
+        let view = self.view(request);
+        verify(&view, request.body.clone(), &self.keys, self.clock.now(), VerifyLimits::default()).await
+    }
+
+    /// The refusal, and that nothing was fetched on its way.
+    async fn refuses(&self, request: &Request) -> (Class, Refusal) {
+        let refusal = self.receive(request).await.expect_err("it was believed");
+        (refusal.class(), refusal)
+    }
+
+    fn view<'a>(&'a self, request: &'a Request) -> RequestView<'a> {
+        let target = Target::at(&self.base, Target::of(&request.url).path_and_query);
+        RequestView { target, ..request.view() }
+    }
+}
+
+fn secret() -> PairSecret {
+    PairSecret::new(&[5; 48]).unwrap()
+}
+
+fn peer() -> Peer {
+    Peer::new("https://a.example/", 1)
+}
+
+fn post(body: impl Into<Bytes>) -> Request {
+    Request::post(iri("https://b.example/inbox"), "application/activity+json", body, LIMITS)
+}
+
+fn signed(body: &Value) -> Request {
+    peer().signer().sign(post(body.to_string()), START).unwrap()
+}
+
+fn follow() -> Value {
+    peer().follow("https://b.example/actor")
+}
+
+fn set(mut request: Request, name: &str, value: &str) -> Request {
+    request.headers.retain(|(given, _)| given != name);
+    request.header(name, value)
+}
+
+#[tokio::test]
+async fn a_signed_activity_is_believed_and_says_who_sent_it() {
+    let world = World::new();
+    let request = signed(&follow());
+    let verified = world.receive(&request).await.unwrap();
+    assert_eq!(verified.value().raw, follow());
+    assert_eq!((verified.actor(), verified.authority().as_str()), (&peer().actor(), "a.example"));
+    assert_eq!(verified.key_id(), &iri("https://a.example/actor#ed25519"));
+    assert_eq!((verified.inbox(), verified.shared_inbox()), (Some(&peer().at("inbox")), Some(&peer().at("inbox"))));
+    assert_eq!((verified.body(), verified.sha256()), (&request.body, &sha256(&request.body)));
+    world.receive(&request).await.unwrap();
+    assert_eq!(world.net.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_pair_signs_with_its_secret() {
+    let world = World::new();
+    let pair = Peer::new("https://p.example/", 3);
+    let sign = |secret| Signer { key_id: iri("https://p.example/actor#hmac"), secret: SignerKey::HmacSha256(secret) };
+    let body = pair.follow("https://b.example/actor").to_string();
+    let verified = world.receive(&sign(secret()).sign(post(body.clone()), START).unwrap()).await.unwrap();
+    assert_eq!((verified.actor(), verified.inbox()), (&pair.actor(), None));
+    let other = PairSecret::new(&[6; 48]).unwrap();
+    let (class, refusal) = world.refuses(&sign(other).sign(post(body), START).unwrap()).await;
+    assert!(class == Class::Forbidden && matches!(refusal, Refusal::False { .. }), "{refusal}");
+    assert_eq!(world.net.asked(), 0);
+}
+
+#[tokio::test]
+async fn what_could_not_pass_anyway_fetches_nothing() {
+    let world = World::new();
+    let valid = || signed(&follow());
+    let input = valid().view().header_text("signature-input").unwrap();
+    let big = peer().signer().sign(post(vec![b' '; 1024 * 1024 + 1]), START).unwrap();
+    let deep = peer().signer().sign(post(format!("{}{}", "[".repeat(65), "]".repeat(65))), START).unwrap();
+    let twice = peer().signer().sign(post("{\"id\":1,\"id\":2}"), START).unwrap();
+    let mut nameless = follow();
+    nameless.as_object_mut().unwrap().remove("id");
+    let mut foreign_id = follow();
+    foreign_id["id"] = "https://c.example/1".into();
+    let mut foreign_actor = follow();
+    foreign_actor["actor"] = "https://c.example/actor".into();
+    foreign_actor["id"] = "https://c.example/1".into();
+    let late = peer().signer().sign(post(follow().to_string()), START.minus(Duration::from_secs(301))).unwrap();
+    let early = peer().signer().sign(post(follow().to_string()), START.plus(Duration::from_secs(301))).unwrap();
+    let absent = input.replace("\"content-type\"", "\"content-type\" \"x-absent\"");
+    let cases: Vec<(Request, Class, Expected)> = vec![
+        (post(follow().to_string()), Class::Unauthorized, |r| {
+            matches!(r, Refusal::Signature(SignatureError::Unsigned))
+        }),
+        (set(valid(), "signature-input", "sig=("), Class::Unauthorized, |r| {
+            matches!(r, Refusal::Signature(SignatureError::Malformed { .. }))
+        }),
+        (set(valid(), "signature-input", &input.replace("\"@method\" ", "")), Class::Unauthorized, |r| {
+            matches!(r, Refusal::Signature(SignatureError::Uncovered { .. }))
+        }),
+        (set(valid(), "signature-input", &absent), Class::Unauthorized, |r| {
+            matches!(r, Refusal::Signature(SignatureError::Base(_)))
+        }),
+        (late, Class::Unauthorized, |r| matches!(r, Refusal::Signature(SignatureError::TooOld { .. }))),
+        (early, Class::Unauthorized, |r| matches!(r, Refusal::Signature(SignatureError::InFuture { .. }))),
+        (set(valid(), "content-digest", &content_digest(b"x")), Class::BadRequest, |r| {
+            matches!(r, Refusal::Digest(DigestError::Mismatch { .. }))
+        }),
+        (set(valid(), "content-digest", "md5=:AAAA:"), Class::Unauthorized, |r| {
+            matches!(r, Refusal::Digest(DigestError::Unsupported))
+        }),
+        (set(valid(), "content-type", "text/html"), Class::MediaType, |r| matches!(r, Refusal::MediaType { .. })),
+        (big, Class::TooLarge, |r| matches!(r, Refusal::TooLarge { .. })),
+        (deep, Class::BadRequest, |r| matches!(r, Refusal::Json(_))),
+        (twice, Class::BadRequest, |r| matches!(r, Refusal::Json(_))),
+        (signed(&nameless), Class::BadRequest, |r| matches!(r, Refusal::Activity(_))),
+        (signed(&json!("Follow")), Class::BadRequest, |r| matches!(r, Refusal::Activity(_))),
+        (signed(&foreign_id), Class::Forbidden, |r| matches!(r, Refusal::ForeignId { .. })),
+        (signed(&foreign_actor), Class::Forbidden, |r| matches!(r, Refusal::ForeignKey { .. })),
+    ];
+    for (request, class, expected) in cases {
+        let (given, refusal) = world.refuses(&request).await;
+        assert!(given == class && expected(&refusal), "{given:?}: {refusal}");
+    }
+    assert_eq!(world.net.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_neighbour_on_the_same_authority_is_somebody_else() {
+    let world = World::new();
+    let mut claimed = follow();
+    claimed["actor"] = "https://a.example/neighbour".into();
+    let (class, refusal) = world.refuses(&signed(&claimed)).await;
+    assert!(class == Class::Forbidden && matches!(refusal, Refusal::NotTheOwner { .. }), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_forged_signature_is_refused_and_fetches_no_more_than_once_in_five_minutes() {
+    let world = World::new();
+    let forger = Peer::new("https://a.example/", 66);
+    let forge = |at| forger.signer().sign(post(follow().to_string()), at).unwrap();
+    for _ in 0..3 {
+        let (class, refusal) = world.refuses(&forge(world.clock.now())).await;
+        assert!(class == Class::Forbidden && matches!(refusal, Refusal::False { .. }), "{refusal}");
+    }
+    assert_eq!(world.net.asked(), 1, "the first fetch was as fresh as can be, then time stood still");
+    for _ in 0..299 {
+        world.clock.step(Duration::from_secs(1));
+        assert_eq!(world.refuses(&forge(world.clock.now())).await.0, Class::Forbidden);
+    }
+    assert_eq!(world.net.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_rotated_key_is_believed_after_one_new_fetch() {
+    let world = World::new();
+    world.receive(&signed(&follow())).await.unwrap();
+    world.clock.step(Duration::from_secs(1));
+    let rotated = Peer::new("https://a.example/", 2);
+    rotated.publish(&world.net);
+    let request = rotated.signer().sign(post(follow().to_string()), world.clock.now()).unwrap();
+    world.receive(&request).await.unwrap();
+    assert_eq!(world.net.asked(), 2);
+    assert_eq!(world.refuses(&signed(&follow())).await.0, Class::Forbidden);
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_had_are_told_apart_from_keys_that_are_none() {
+    let world = World::new();
+    let at = |path: &str| {
+        let key_id = iri(&format!("https://a.example/{path}"));
+        Signer { key_id, ..peer().signer() }.sign(post(follow().to_string()), START).unwrap()
+    };
+    let (class, refusal) = world.refuses(&at("actor#other")).await;
+    assert!(
+        class == Class::Unauthorized && matches!(refusal, Refusal::Key(KeyError::NotPublished { .. })),
+        "{refusal}"
+    );
+    let (class, refusal) = world.refuses(&at("nobody#key")).await;
+    assert!(class == Class::Unauthorized && matches!(refusal, Refusal::Key(KeyError::Status { .. })), "{refusal}");
+    let (class, refusal) = world.refuses(&at("actor#hmac")).await;
+    assert!(class == Class::Unauthorized && matches!(refusal, Refusal::Key(KeyError::NoPair { .. })), "{refusal}");
+    *world.net.down.lock() = true;
+    let (class, refusal) = world.refuses(&at("down#key")).await;
+    assert!(class == Class::Unavailable && matches!(refusal, Refusal::KeyUnavailable(_)), "{refusal}");
+    let mut wrong_owner = peer().document();
+    wrong_owner["publicKey"]["owner"] = "https://c.example/actor".into();
+    let other = World::new();
+    other.net.serve("https://a.example/actor", &wrong_owner);
+    let (class, refusal) = other.refuses(&at("actor#ed25519")).await;
+    assert!(class == Class::Forbidden && matches!(refusal, Refusal::Key(KeyError::NotUsable { .. })), "{refusal}");
+}
+
+#[tokio::test]
+async fn an_algorithm_that_contradicts_the_key_is_refused() {
+    let world = World::new();
+    for (alg, good) in [("ed25519", true), ("hmac-sha256", false), ("none", false), ("rsa-pss-sha512", false)] {
+        let unsigned = post(follow().to_string());
+        let request = unsigned.header("content-digest", content_digest(follow().to_string().as_bytes()));
+        let text = format!(
+            "(\"@method\" \"@target-uri\" \"content-digest\");created={};keyid=\"{}\";alg=\"{alg}\"",
+            START.seconds(),
+            peer().signer().key_id
+        );
+        let input = crate::wire::signature::SignatureInput::parse(&text).unwrap();
+        let bytes = peer().signer().secret.sign(input.base(&request.view()).unwrap().as_bytes());
+        use base64::Engine as _;
+        let bytes = base64::engine::general_purpose::STANDARD.encode(bytes);
+        let request =
+            request.header("signature-input", format!("s={text}")).header("signature", format!("s=:{bytes}:"));
+        match world.receive(&request).await {
+            Ok(_) => assert!(good, "{alg}"),
+            Err(refusal) => assert!(
+                !good && matches!(refusal, Refusal::Signature(SignatureError::AlgorithmContradicts { .. })),
+                "{alg}: {refusal}"
+            ),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_rsa_key_is_named_as_one_that_cannot_be_checked() {
+    let world = World::new();
+    let mut document = peer().document();
+    document["publicKey"]["publicKeyPem"] = "-----BEGIN RSA PUBLIC KEY-----\nMA==\n-----END RSA PUBLIC KEY-----".into();
+    world.net.serve("https://a.example/actor", &document);
+    let (class, refusal) = world.refuses(&signed(&follow())).await;
+    assert!(class == Class::Unauthorized && refusal.to_string().contains("RSA"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_request_for_another_node_or_path_or_method_is_not_for_us() {
+    let world = World::new();
+    let mut elsewhere = signed(&follow());
+    elsewhere.url = iri("https://b.example/other");
+    assert_eq!(world.refuses(&elsewhere).await.0, Class::Forbidden);
+    let url = iri("https://c.example/inbox");
+    let for_c = Request::post(url, "application/activity+json", follow().to_string(), LIMITS);
+    let for_c = peer().signer().sign(for_c, START).unwrap();
+    assert_eq!(world.refuses(&for_c).await.0, Class::Forbidden);
+    let mut put = signed(&follow());
+    put.method = "PUT";
+    assert_eq!(world.refuses(&put).await.0, Class::Forbidden);
+}
+
+#[tokio::test]
+async fn a_signed_get_says_who_reads_and_a_call_what_it_covers() {
+    let world = World::new();
+    let limits = VerifyLimits::default();
+    let get = Request::get(iri("https://b.example/gig-night"), "application/activity+json", LIMITS);
+    let signed = peer().signer().sign(get.clone(), START).unwrap();
+    let sender = |request, fields| {
+        let world = &world;
+        async move {
+            let request: &Request = request;
+            verify_sender(&world.view(request), request.body.clone(), fields, &world.keys, START, limits).await
+        }
+    };
+    assert_eq!(sender(&signed, &[]).await.unwrap().actor(), &peer().actor());
+    assert_eq!(sender(&get, &[]).await.unwrap_err().class(), Class::Unauthorized);
+    let fields = &["idempotency-key"];
+    let missing = sender(&signed, fields).await.unwrap_err();
+    assert!(matches!(missing, Refusal::Signature(SignatureError::Uncovered { .. })));
+    let keyed = peer().signer().sign(get.clone().header("idempotency-key", "k"), START).unwrap();
+    assert!(sender(&keyed, fields).await.is_ok());
+    let with_body = set(signed.clone(), "content-digest", &content_digest(b"x"));
+    assert_eq!(sender(&with_body, &[]).await.unwrap_err().class(), Class::BadRequest);
+}
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
+proptest! {
+    #[test]
+    fn what_is_signed_is_believed_and_no_byte_of_it_can_be_changed(
+        text in "\\PC{0,40}",
+        query in "[a-z=&%0-9]{0,12}",
+        key in "[!-~]{1,20}",
+        place in any::<proptest::sample::Index>(),
+        part in 0..6_usize,
+        flip in 1..128_u8,
+    ) {
+        let world = World::new();
+        let mut activity = follow();
+        activity["summary"] = text.into();
+        let url = format!("https://b.example/inbox{}{query}", if query.is_empty() { "" } else { "?" });
+        prop_assume!(Iri::parse(&url).is_ok());
+        let request = Request::post(iri(&url), "application/activity+json", activity.to_string(), LIMITS);
+        let mut request = peer().signer().sign(request.header("idempotency-key", key), START).unwrap();
+        prop_assert!(run(world.receive(&request)).is_ok());
+        let names = ["content-digest", "content-type", "idempotency-key", "signature", "signature-input"];
+        if part == names.len() {
+            let mut body = request.body.to_vec();
+            let index = place.index(body.len());
+            body[index] ^= flip;
+            request.body = body.into();
+        } else {
+            let slot = request.headers.iter_mut().find(|(name, _)| name == names[part]).unwrap();
+            let mut bytes = slot.1.clone().into_bytes();
+            let index = place.index(bytes.len());
+            bytes[index] ^= flip;
+            prop_assume!((b'!'..=b'~').contains(&bytes[index]));
+            let changed = String::from_utf8(bytes).unwrap();
+            // Base64 has spare bits in its last letter: another text, the same signature.
+            let same = |text: &str| sfv::Parser::new(text).parse::<sfv::Dictionary>().ok();
+            prop_assume!(names[part] != "signature" || same(&changed) != same(&slot.1));
+            slot.1 = changed;
+        }
+        prop_assert!(run(world.receive(&request)).is_err(), "{:?}", request);
+    }
+}
