@@ -1,0 +1,124 @@
+//! Around every request: limits, an id, whom it is for, and problems written out.
+
+use std::time::Duration;
+
+use actix_web::body::{EitherBody, MessageBody};
+use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
+use actix_web::http::header;
+use actix_web::web::{Data, Payload};
+use actix_web::{Error, HttpMessage};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::future::{Either, select};
+use tracing::error;
+
+use super::site::Site;
+use crate::wire::error::Problem;
+use crate::wire::message::names_authority;
+
+/// Which listener a request came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listener {
+    Public,
+    Admin,
+}
+
+/// Reads a body up to its limits.
+///
+/// # Errors
+/// 413 when it is too large, 408 when it does not come in time, 400 when it breaks off.
+pub async fn read_body(site: &Site, payload: Payload) -> Result<Bytes, Problem> {
+    let limit = site.limits.body_bytes;
+    let read = Box::pin(collect(payload, limit));
+    match select(read, site.clock.sleep(site.limits.body_time)).await {
+        Either::Left((body, _)) => body,
+        Either::Right(_) => {
+            Err(Problem::new(408, "too slow", format!("the body did not come within {:?}", site.limits.body_time)))
+        }
+    }
+}
+
+async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| Problem::bad_request(format!("the body broke off: {error}; send it again")))?;
+        if body.len() + chunk.len() > limit {
+            return Err(Problem::too_large(limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+/// The layer around all routes of a listener.
+pub async fn around<S, B>(request: ServiceRequest, service: &S, listener: Listener) -> Result<ServiceResponse<EitherBody<B>>, Error>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    B: MessageBody,
+{
+    let site = request.app_data::<Data<Site>>().expect("every app has its site").clone();
+    let id = site.request_id();
+    if let Err(problem) = admit(&site, &request, listener) {
+        let response = problem.respond(id.clone());
+        return Ok(with_id(request.into_response(response).map_into_right_body(), &id));
+    }
+    let response = service.call(request).await?;
+    let problem = response.response().extensions().get::<Problem>().cloned();
+    let response = match problem {
+        Some(problem) => {
+            if problem.status >= 500 && problem.status != 503 {
+                error!(request_id = id, status = problem.status, detail = problem.detail, "a request failed");
+            }
+            let (request, _) = response.into_parts();
+            ServiceResponse::new(request, problem.respond(id.clone())).map_into_right_body()
+        }
+        None => response.map_into_left_body(),
+    };
+    Ok(with_id(response, &id))
+}
+
+fn with_id<B>(mut response: ServiceResponse<B>, id: &str) -> ServiceResponse<B> {
+    let headers = response.headers_mut();
+    if let Ok(value) = header::HeaderValue::from_str(id) {
+        headers.insert(header::HeaderName::from_static("x-request-id"), value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    response
+}
+
+fn admit(site: &Site, request: &ServiceRequest, listener: Listener) -> Result<(), Problem> {
+    let headers = request.headers();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    if bytes > site.limits.header_bytes || headers.len() > site.limits.headers {
+        let (bytes, count) = (site.limits.header_bytes, site.limits.headers);
+        let detail = format!("more than {count} headers or {bytes} bytes of them; send fewer");
+        return Err(Problem::new(431, "headers too large", detail));
+    }
+    let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+    let host = request.uri().authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST)).unwrap_or_default();
+    match listener {
+        Listener::Public if names_authority(host, &site.root) => Ok(()),
+        Listener::Public => {
+            let own = site.root.authority();
+            let detail = format!("this node is {own}, not {host:?}; send Host: {own}");
+            Err(Problem::new(421, "misdirected", detail))
+        }
+        Listener::Admin => admit_admin(site, host, text(header::ORIGIN), headers.get("sec-fetch-site").and_then(|value| value.to_str().ok())),
+    }
+}
+
+/// A page of somebody else must not reach the administration through a browser on this machine.
+fn admit_admin(site: &Site, host: &str, origin: Option<&str>, fetch_site: Option<&str>) -> Result<(), Problem> {
+    if !site.admin_hosts.contains(host) {
+        let detail = format!("the administration does not answer to the host {host:?}; list it under [admin] hosts");
+        return Err(Problem::new(421, "misdirected", detail));
+    }
+    let same = |origin: &str| origin.strip_prefix("http://").is_some_and(|origin| origin == host);
+    if origin.is_some_and(|origin| !same(origin)) || fetch_site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return Err(Problem::forbidden("the administration takes no requests of other pages"));
+    }
+    Ok(())
+}
+
+/// How long a client may hold a connection without a request.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(75);

@@ -1,0 +1,93 @@
+//! Lists: a page of a range of rows, and where it goes on.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Direction, Engine, Key, ReadError, Row, Span};
+use crate::wire::error::Problem;
+
+const LIMIT: usize = 50;
+const LIMIT_MAX: usize = 200;
+
+/// `?after=&limit=` of every list.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Paging {
+    pub after: Option<String>,
+    pub limit: Option<usize>,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, Serialize)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    /// `after` of the next page; absent on the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+impl Paging {
+    pub fn limit(&self) -> usize {
+        self.limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX)
+    }
+
+    /// The rows under `prefix` of this page, and one more if there are more.
+    ///
+    /// # Errors
+    /// 400 for an `after` that is none of ours.
+    fn span(&self, prefix: &Key, direction: Direction) -> Result<Span, Problem> {
+        let span = Span { direction, ..Span::prefix(prefix, self.limit() + 1) };
+        let Some(after) = &self.after else { return Ok(span) };
+        let place = URL_SAFE_NO_PAD.decode(after).map_err(|_| unknown_place())?;
+        let place = Key::build().raw(prefix.as_bytes()).raw(&place).done();
+        Ok(match direction {
+            Direction::Forward => span.after(&place),
+            Direction::Backward => span.before(&place),
+        })
+    }
+}
+
+fn unknown_place() -> Problem {
+    Problem::bad_request("`after` has to be the `next` of the page before")
+}
+
+/// Text as an opaque place, for lists that are not rows.
+pub fn place(text: &str) -> String {
+    URL_SAFE_NO_PAD.encode(text)
+}
+
+/// The text of an opaque place.
+///
+/// # Errors
+/// 400 for one that is none of ours.
+pub fn placed(after: &str) -> Result<String, Problem> {
+    let bytes = URL_SAFE_NO_PAD.decode(after).map_err(|_| unknown_place())?;
+    String::from_utf8(bytes).map_err(|_| unknown_place())
+}
+
+/// A page of the rows under `prefix`, each as `read` makes it; what it makes nothing of is left out.
+///
+/// # Errors
+/// What the store says, or 400 for a wrong `after`.
+pub async fn page<T>(
+    engine: &dyn Engine,
+    prefix: &Key,
+    direction: Direction,
+    paging: &Paging,
+    read: impl Fn(&Row) -> Option<T>,
+) -> Result<Page<T>, Problem> {
+    let mut rows = engine.range(paging.span(prefix, direction)?).await?;
+    let more = rows.len() > paging.limit();
+    rows.truncate(paging.limit());
+    let last = rows.last().filter(|_| more);
+    let next = last.map(|row| URL_SAFE_NO_PAD.encode(&row.key.as_bytes()[prefix.as_bytes().len()..]));
+    Ok(Page { items: rows.iter().filter_map(read).collect(), next })
+}
+
+/// How many rows there are under a prefix, up to `most`.
+///
+/// # Errors
+/// What the store says.
+pub async fn count(engine: &dyn Engine, prefix: &Key, most: usize) -> Result<usize, ReadError> {
+    Ok(engine.range(Span::prefix(prefix, most)).await?.len())
+}

@@ -1,0 +1,14 @@
+//! What programs and people use: the API, the administration, and the pages.
+
+pub mod admin;
+pub mod auth;
+pub mod flows;
+pub mod follow;
+pub mod http;
+pub mod list;
+pub mod negotiate;
+pub mod objects;
+pub mod pages;
+pub mod public;
+pub mod routes;
+pub mod site;

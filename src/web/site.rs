@@ -1,0 +1,92 @@
+//! What every route of a node works with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::actors::runtime::Runtime;
+use crate::clock::{SharedClock, ulid};
+use crate::domains::identity::{Authority, IdentityError, Iri};
+use crate::tokens::TokenStore;
+use super::routes::RESERVED;
+use crate::wire::error::Problem;
+use crate::wire::keys::KeyCache;
+use crate::wire::rate::Rates;
+
+/// Shared by all workers of both listeners.
+pub struct Site {
+    pub runtime: Arc<Runtime>,
+    pub clock: SharedClock,
+    pub keys: Arc<KeyCache>,
+    pub tokens: TokenStore,
+    /// The base with its slash, as requests are checked against it.
+    pub root: Iri,
+    /// Our actor document, as it is served.
+    pub actor_document: Bytes,
+    /// Names of `[peers]`, and their actors.
+    pub peers: BTreeMap<String, Iri>,
+    /// Authorities that may speak http.
+    pub plain: BTreeSet<Authority>,
+    /// `Host`s that the admin listener answers.
+    pub admin_hosts: BTreeSet<String>,
+    pub limits: HttpLimits,
+    pub rates: Rates,
+    pub incarnation: u64,
+    pub ignored: AtomicU64,
+    pub started: AtomicBool,
+    /// Figures of the store, as it names them.
+    pub store_stats: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+}
+
+/// What requests may take.
+#[derive(Debug, Clone)]
+pub struct HttpLimits {
+    pub body_bytes: usize,
+    pub body_time: Duration,
+    pub header_bytes: usize,
+    pub headers: usize,
+    pub json_depth: usize,
+}
+
+impl Site {
+    /// The actor that somebody means by a name of `[peers]`, an authority, or an actor URL.
+    pub fn peer(&self, named: &str) -> Result<Iri, IdentityError> {
+        if let Some(actor) = self.peers.get(named) {
+            return Ok(actor.clone());
+        }
+        if named.contains("://") {
+            return Iri::parse(named);
+        }
+        let authority = Authority::parse(named)?;
+        let known = self.peers.values().find(|actor| actor.authority() == authority);
+        let scheme = if self.plain.contains(&authority) { "http" } else { "https" };
+        known.cloned().map_or_else(|| Iri::parse(&format!("{scheme}://{authority}/actor")), Ok)
+    }
+
+    /// As [`Self::peer`], for requests.
+    ///
+    /// # Errors
+    /// 400 for a name that is nobody's.
+    pub fn named_peer(&self, named: &str) -> Result<Iri, Problem> {
+        self.peer(named).map_err(|error| {
+            Problem::bad_request(format!("{named:?} is no peer: {error}; give a name in [peers], an authority or an actor URL"))
+        })
+    }
+
+    /// Whether an address below the base is the node's own, so that no object may have it.
+    pub fn is_reserved(&self, path: &str) -> bool {
+        RESERVED.contains(&path.split('/').next().unwrap_or_default()) && !path.starts_with("calendars/")
+    }
+
+    /// When a peer whose key could not be fetched should come again.
+    pub fn retry_later(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
+    pub fn request_id(&self) -> String {
+        ulid(self.clock.now(), self.clock.random())
+    }
+}

@@ -1,0 +1,157 @@
+//! Going out for actors: delivers signed activities to inboxes, and posts webhooks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::key::{NodeKey, PairSecret};
+use super::keys::{KeyCache, KeyError};
+use super::sign::{Signer, SignerKey};
+use super::transport::{Limits, Request, Response, Transport, TransportError};
+use crate::actors::errands::{Errand, Outside, Recipient, Report};
+use crate::actors::flow::Place;
+use crate::actors::layout;
+use crate::actors::log::Entry;
+use crate::actors::record;
+use crate::actors::rows::{Index, parts};
+use crate::clock::SharedClock;
+use crate::domains::identity::{Authority, Iri};
+use crate::store::{Engine, ReadError, Span};
+
+/// Bytes of an answer that are read: enough for a problem that says why.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// Characters of an answer that are kept.
+const DETAIL_MAX: usize = 500;
+
+/// All that is needed to go out.
+#[derive(Clone)]
+pub struct Deliverer {
+    pub engine: Arc<dyn Engine>,
+    pub transport: Arc<dyn Transport>,
+    pub keys: Arc<KeyCache>,
+    pub clock: SharedClock,
+    pub signers: Signers,
+    /// For one request, from the look-up to the last byte.
+    pub deadline: Duration,
+}
+
+/// Which key signs for whom: the node's own, or the secret shared with a peer.
+#[derive(Clone)]
+pub struct Signers {
+    own: Signer,
+    pairs: BTreeMap<Authority, Signer>,
+}
+
+impl Signers {
+    /// `actor` is our own; `pairs` are the authorities that share a secret with us.
+    pub fn new(actor: &Iri, key: NodeKey, pairs: impl IntoIterator<Item = (Authority, PairSecret)>) -> Self {
+        let id = |fragment: &str| Iri::parse(&format!("{actor}#{fragment}")).expect("an id with a fragment is an id");
+        let pair = |(authority, secret)| {
+            (authority, Signer { key_id: id(super::keys::PAIR_FRAGMENT), secret: SignerKey::HmacSha256(secret) })
+        };
+        let own = Signer { key_id: id("ed25519"), secret: SignerKey::Ed25519(key) };
+        Self { own, pairs: pairs.into_iter().map(pair).collect() }
+    }
+
+    pub fn signer(&self, peer: &Authority) -> &Signer {
+        self.pairs.get(peer).unwrap_or(&self.own)
+    }
+}
+
+impl Outside for Deliverer {
+    fn perform(&self, errand: Errand) -> BoxFuture<'static, Report> {
+        let deliverer = self.clone();
+        Box::pin(async move {
+            match errand {
+                Errand::Deliver { activity, to, .. } => deliverer.deliver(&activity, to).await,
+                Errand::Webhook { url, body, place } => deliverer.webhook(&url, &body, &place).await,
+            }
+        })
+    }
+}
+
+impl Deliverer {
+    async fn deliver(&self, activity: &str, to: Recipient) -> Report {
+        let body = match self.body(activity).await {
+            Ok(Some(body)) => body,
+            Ok(None) => return Report::Impossible { reason: format!("the activity {activity} is not in the log any more") },
+            Err(failure) => return Report::Unreachable { reason: format!("the activity could not be read: {failure}") },
+        };
+        let inbox = match self.inbox(to).await {
+            Ok(inbox) => inbox,
+            Err(report) => return report,
+        };
+        let authority = inbox.authority();
+        let request = Request::post(inbox, "application/activity+json", body, self.limits());
+        match self.signers.signer(&authority).sign(request, self.clock.now()) {
+            Ok(signed) => self.send(signed).await,
+            Err(error) => Report::Impossible { reason: format!("the request cannot be signed: {error}") },
+        }
+    }
+
+    async fn body(&self, activity: &str) -> Result<Option<Bytes>, ReadError> {
+        let prefix = layout::index_prefix(Index::Activities, &parts([activity]));
+        let rows = self.engine.range(Span::prefix(&prefix, 1)).await?;
+        Ok(rows.first().and_then(|row| record::decode::<Entry>(&row.value).ok()).map(|entry| entry.body))
+    }
+
+    async fn inbox(&self, to: Recipient) -> Result<Iri, Report> {
+        let named = |text: &str| Iri::parse(text).map_err(|error| Report::Impossible { reason: error.to_string() });
+        match to {
+            Recipient::Inbox(inbox) => named(&inbox),
+            Recipient::Actor(actor) => match self.keys.actor(&named(&actor)?).await {
+                Ok(document) => Ok(document.inbox.clone()),
+                Err(KeyError::Status { status, document }) => {
+                    Err(Report::Answered { status, detail: format!("{document} could not be read"), retry_after: None })
+                }
+                Err(error) if error.is_passing() => Err(Report::Unreachable { reason: error.to_string() }),
+                Err(error) => Err(Report::Impossible { reason: error.to_string() }),
+            },
+        }
+    }
+
+    async fn webhook(&self, url: &str, body: &serde_json::Value, place: &Place) -> Report {
+        let url = match Iri::parse(url) {
+            Ok(url) => url,
+            Err(error) => return Report::Impossible { reason: error.to_string() },
+        };
+        let body = serde_json::to_vec(body).unwrap_or_default();
+        let request = Request::post(url, "application/json", body, self.limits());
+        self.send(request.header("idempotency-key", format!("\"{}\"", place.key))).await
+    }
+
+    async fn send(&self, request: Request) -> Report {
+        match self.transport.send(request).await {
+            Ok(response) => Report::Answered {
+                status: response.status,
+                retry_after: retry_after(&response),
+                detail: detail(&response),
+            },
+            // The answer itself is known; only its length is not to our liking.
+            Err(TransportError::TooLarge { .. }) => Report::Unreachable { reason: "the answer is too long".to_owned() },
+            Err(error) if error.is_passing() => Report::Unreachable { reason: error.to_string() },
+            Err(error) => Report::Impossible { reason: error.to_string() },
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { bytes_max: ANSWER_BYTES_MAX, deadline: self.deadline }
+    }
+}
+
+fn retry_after(response: &Response) -> Option<Duration> {
+    response.header("retry-after")?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// What the other side says about it: the detail of a problem, or the beginning of a text.
+fn detail(response: &Response) -> String {
+    let problem: Option<serde_json::Value> = serde_json::from_slice(&response.body).ok();
+    let said = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str());
+    match said {
+        Some(said) => said.chars().take(DETAIL_MAX).collect(),
+        None => String::from_utf8_lossy(&response.body).chars().take(DETAIL_MAX).collect(),
+    }
+}

@@ -1,0 +1,230 @@
+//! What goes wrong, as RFC 9457 problems: the one place where rejections and failures become statuses.
+
+use std::fmt;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpMessage, HttpResponse, ResponseError};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::refusal::{Class, Refusal};
+use crate::actors::ask::AskError;
+use crate::actors::{flow, follower, following, inbox, outbox, stream};
+use crate::domains::flow::step;
+use crate::store::{Failure, ReadError};
+
+/// How long a caller is asked to wait when nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A refusal or failure as callers see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: &'static str,
+    pub status: u16,
+    /// What happened, to what, and what to do.
+    pub detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// More facts: the mistakes of a body, field by field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errors: Option<Value>,
+    #[serde(skip)]
+    pub retry_after: Option<Duration>,
+    #[serde(skip)]
+    pub challenge: Option<&'static str>,
+}
+
+impl Problem {
+    pub fn new(status: u16, title: &'static str, detail: impl Into<String>) -> Self {
+        let word = title.replace(' ', "-");
+        let kind = format!("urn:quickbeam:problem:{word}");
+        let (request_id, errors, retry_after, challenge) = Default::default();
+        Self { kind, title, status, detail: detail.into(), request_id, errors, retry_after, challenge }
+    }
+
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(400, "bad request", detail)
+    }
+
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(404, "not found", detail)
+    }
+
+    pub fn unprocessable(detail: impl Into<String>) -> Self {
+        Self::new(422, "unprocessable", detail)
+    }
+
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(413, "too large", format!("the body has more than {limit} bytes; send less"))
+    }
+
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self { retry_after: Some(RETRY_AFTER), ..Self::new(503, "unavailable", detail) }
+    }
+
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self { challenge: Some("Bearer realm=\"quickbeam\""), ..Self::new(401, "unauthorized", detail) }
+    }
+
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(403, "forbidden", detail)
+    }
+
+    fn errors(self, errors: &impl Serialize) -> Self {
+        Self { errors: serde_json::to_value(errors).ok(), ..self }
+    }
+
+    /// The response, once the request's id is known.
+    pub fn respond(mut self, request_id: String) -> HttpResponse {
+        self.request_id = Some(request_id);
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = HttpResponse::build(status);
+        if let Some(after) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, after.as_secs().max(1).to_string()));
+        }
+        if let Some(challenge) = self.challenge {
+            response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+        }
+        let body = serde_json::to_vec(&self).unwrap_or_default();
+        response.content_type("application/problem+json").body(body)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}: {}", self.title, self.detail)
+    }
+}
+
+/// The body is written by the layer that knows the request's id; until then the problem travels with the response.
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let response = HttpResponse::new(self.status_code());
+        response.extensions_mut().insert(self.clone());
+        response
+    }
+}
+
+impl<R: Rejected> From<AskError<R>> for Problem {
+    fn from(error: AskError<R>) -> Self {
+        let detail = error.to_string();
+        match error {
+            AskError::Rejected(rejection) => rejection.problem(),
+            AskError::Conflict => Self::unprocessable(detail),
+            AskError::Full | AskError::Unavailable(_) | AskError::Unknown(_) => Self::unavailable(detail),
+            AskError::Store(failure) => store_failed(&failure, detail),
+            AskError::Panicked => Self::new(500, "failed", detail),
+            AskError::Damaged(_) => Self::new(500, "damaged", detail),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(failure: ReadError) -> Self {
+        store_failed(&failure, format!("the store could not be read: {failure}"))
+    }
+}
+
+fn store_failed(failure: &Failure, detail: String) -> Problem {
+    match failure {
+        Failure::Full(_) => {
+            Problem { retry_after: Some(RETRY_AFTER), ..Problem::new(507, "insufficient storage", detail) }
+        }
+        Failure::Damaged { .. } => Problem::new(500, "damaged", detail),
+        _ => Problem::unavailable(detail),
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal.class() {
+            Class::BadRequest => Self::bad_request(detail),
+            Class::Unauthorized => Self { challenge: Some("Signature"), ..Self::new(401, "signature refused", detail) },
+            Class::Forbidden => Self::new(403, "signature refused", detail),
+            Class::TooLarge => Self::new(413, "too large", detail),
+            Class::MediaType => Self::new(415, "unsupported media type", detail),
+            Class::Unavailable => Self::unavailable(detail),
+        }
+    }
+}
+
+/// A rejection of an actor, as a problem.
+pub trait Rejected: fmt::Display {
+    fn problem(&self) -> Problem;
+}
+
+impl Rejected for inbox::Rejection {
+    fn problem(&self) -> Problem {
+        let detail = self.to_string();
+        match self {
+            Self::OtherBody(_) => Problem::new(409, "id used before", detail),
+            Self::TooOld { .. } => Problem::new(410, "too old", detail),
+            Self::NotAsked(_)
+            | Self::ResultElsewhere(_)
+            | Self::NotYours(_)
+            | Self::NotYourObject { .. }
+            | Self::NotAllowed { .. } => Problem::forbidden(detail),
+        }
+    }
+}
+
+impl Rejected for stream::Rejection {
+    fn problem(&self) -> Problem {
+        let detail = self.to_string();
+        match self {
+            Self::Taken(_) => Problem::new(409, "taken", detail),
+            Self::Gone(_) => Problem::new(410, "gone", detail),
+            Self::NotFound(_) | Self::UnknownType(_) => Problem::not_found(detail),
+            Self::Invalid(mistakes) => Problem::unprocessable(detail).errors(mistakes),
+        }
+    }
+}
+
+impl Rejected for flow::Rejection {
+    fn problem(&self) -> Problem {
+        let detail = self.to_string();
+        match self {
+            Self::Unknown(_) => Problem::not_found(detail),
+            Self::WhichSignal { .. } => Problem::unprocessable(detail),
+            Self::NotWaiting { .. } | Self::Step(step::Rejection::Finished(_) | step::Rejection::NotWaiting { .. } | step::Rejection::NothingToRetry) => {
+                Problem::new(409, "not now", detail)
+            }
+            Self::Step(step::Rejection::WrongShape { mistakes, .. }) => Problem::unprocessable(detail).errors(mistakes),
+            Self::Step(step::Rejection::TooLarge { .. }) => Problem::new(413, "too large", detail),
+            Self::NoDefinition(_) => Problem::new(500, "definition lost", detail),
+        }
+    }
+}
+
+impl Rejected for following::Rejection {
+    fn problem(&self) -> Problem {
+        match self {
+            Self::Oneself => Problem::unprocessable(self.to_string()),
+            Self::NotFollowing(_) => Problem::not_found(self.to_string()),
+        }
+    }
+}
+
+impl Rejected for follower::Rejection {
+    fn problem(&self) -> Problem {
+        Problem::not_found(self.to_string())
+    }
+}
+
+impl Rejected for outbox::Rejection {
+    fn problem(&self) -> Problem {
+        match self {
+            Self::NoSuchLetter(_) => Problem::not_found(self.to_string()),
+            Self::TooOld(_) => Problem::new(410, "too old", self.to_string()),
+        }
+    }
+}

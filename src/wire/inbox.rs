@@ -1,0 +1,70 @@
+//! `POST /inbox`: the only way in for activities of peers, and the only place that calls `verify`.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::error::Problem;
+use super::message::{RequestView, Target};
+use super::refusal::{Class, Refusal};
+use super::verify::{Verified, VerifyLimits, verify};
+use crate::actors::inbox::{self, Inbox, Receipt, Received};
+use crate::domains::activity::Activity;
+use crate::domains::identity::Iri;
+use crate::web::http::read_body;
+use crate::web::site::Site;
+
+/// Takes a signed activity; answers 202 when what follows from it is on disk.
+pub async fn receive(request: HttpRequest, payload: Payload, site: Data<Site>) -> Result<HttpResponse, Problem> {
+    let body = read_body(&site, payload).await?;
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let view = RequestView { method: request.method().as_str(), target: Target::at(&site.root, path), headers };
+    let limits = VerifyLimits { body_bytes_max: site.limits.body_bytes, json_depth_max: site.limits.json_depth };
+    let verified = verify(&view, body, &site.keys, site.clock.now(), limits).await.map_err(|refusal| refused(&site, refusal))?;
+    let receipt = take(&site, verified).await?;
+    let word = match receipt {
+        Receipt::Taken => "taken",
+        Receipt::Repeated => "repeated",
+        Receipt::Ignored => "ignored",
+    };
+    Ok(HttpResponse::Accepted().json(serde_json::json!({ "status": word })))
+}
+
+fn refused(site: &Site, refusal: Refusal) -> Problem {
+    let class = refusal.class();
+    tracing::debug!(%refusal, "a request of a peer was refused");
+    let problem = Problem::from(refusal);
+    match class {
+        Class::Unavailable => Problem { retry_after: Some(site.retry_later()), ..problem },
+        _ => problem,
+    }
+}
+
+async fn take(site: &Site, verified: Verified<Activity>) -> Result<Receipt, Problem> {
+    let authority = verified.authority();
+    site.rates.take(&authority).map_err(|wait| Problem {
+        retry_after: Some(wait),
+        ..Problem::new(429, "too many requests", format!("{authority} sends faster than this node takes; slow down"))
+    })?;
+    let command = inbox::Command::Receive(Box::new(received(site, verified).await?));
+    let receipt = site.runtime.registry().ask::<Inbox>(authority.as_str(), command, None).await?;
+    if receipt == Receipt::Ignored {
+        site.ignored.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    Ok(receipt)
+}
+
+/// What the inbox actor is told; made of nothing but what was verified.
+async fn received(site: &Site, verified: Verified<Activity>) -> Result<Received, Problem> {
+    let inbox = match verified.inbox() {
+        Some(inbox) => inbox.clone(),
+        // A pair whose configuration names no inbox: its actor document does.
+        None => site.keys.actor(verified.actor()).await.map_err(|error| Problem::from(Refusal::from(error)))?.inbox.clone(),
+    };
+    let local = |iri: &Iri| site.runtime.world.local(iri).map(str::to_owned);
+    let (shared_inbox, body) = (verified.shared_inbox().cloned(), verified.body().clone());
+    let activity = verified.into_value();
+    let about = local(&activity.object.id);
+    let target = activity.target.as_ref().and_then(local);
+    Ok(Received { activity, body, inbox, shared_inbox, about, target })
+}
