@@ -346,4 +346,20 @@ mod tests {
         assert!(serde_json::from_str::<Iri>("\"https://A.example/x\"").is_err());
         assert!(serde_json::from_str::<Authority>("\"a/b\"").is_err());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_taken_reads_as_the_url_standard_reads_it(
+            text in "(https?|ftp)://([a-c.@:\\[\\]-]{0,8}|[a-c]{1,4}\\.ex)(:[0-9]{1,4})?[/?#a.%\\\\@:é]{0,12}",
+        ) {
+            if let Ok(iri) = Iri::parse(&text) {
+                let url = Url::parse(&text).unwrap();
+                proptest::prop_assert_eq!(url.as_str(), iri.as_str());
+                proptest::prop_assert_eq!(Authority::of(&url).unwrap(), iri.authority());
+                proptest::prop_assert_eq!(Authority::parse(iri.authority().as_str()).unwrap(), iri.authority());
+                proptest::prop_assert_eq!((url.path(), url.fragment()), (iri.path(), iri.fragment()));
+                proptest::prop_assert!(text.is_ascii() && Iri::parse(iri.without_fragment().as_str()).is_ok());
+            }
+        }
+    }
 }

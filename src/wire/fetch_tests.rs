@@ -140,6 +140,32 @@ async fn a_name_that_leads_inside_is_fetched_when_listed_with_its_port() {
 }
 
 #[tokio::test]
+async fn many_requests_at_once_are_each_resolved_for_their_own_destination() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut buffer = [0; 4096];
+                // A request without a body comes in one piece here.
+                while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+                }
+            });
+        }
+    });
+    let transport = transport(&[&format!("localhost:{port}")], vec![]);
+    let url = format!("http://localhost:{port}/");
+    for _ in 0..3 {
+        let answers = (0..40).map(|_| transport.send(get(&url, PATIENT)));
+        for answer in futures_util::future::join_all(answers).await {
+            assert_eq!(answer.unwrap().status, 200);
+        }
+    }
+}
+
+#[tokio::test]
 async fn our_own_listeners_are_refused_by_address_and_by_name_even_if_listed() {
     let listener = unused_listener();
     let own = listener.local_addr().unwrap();
@@ -159,10 +185,12 @@ async fn what_cannot_be_reached_says_so() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gone = listener.local_addr().unwrap();
     drop(listener);
-    let transport = transport(&[&gone.to_string(), "no-such-host.invalid"], vec![]);
+    // A label of more than 63 letters is refused by the system itself: no name server is asked.
+    let nowhere = format!("{}.invalid", "a".repeat(64));
+    let transport = transport(&[&gone.to_string(), &nowhere], vec![]);
     let error = transport.send(get(&format!("http://{gone}/"), PATIENT)).await.unwrap_err();
     assert!(matches!(error, TransportError::Broken { .. }) && error.is_passing(), "{error}");
-    let error = transport.send(get("http://no-such-host.invalid/", PATIENT)).await.unwrap_err();
+    let error = transport.send(get(&format!("http://{nowhere}/"), PATIENT)).await.unwrap_err();
     assert!(matches!(error, TransportError::Unresolved { .. }), "{error}");
     let bad = get(&format!("http://{gone}/"), PATIENT).header("x", "a\nb");
     assert!(matches!(transport.send(bad).await, Err(TransportError::BadHeader { .. })));

@@ -232,6 +232,23 @@ mod tests {
     }
 
     #[test]
+    fn a_signature_with_a_point_of_small_order_is_refused() {
+        // Fits the equation of RFC 8032, but R is of small order: strict verification only refuses it (the case of
+        // mixed A and small R from the speccheck of "Taming the many EdDSAs").
+        let hex = |text: &str| -> Vec<u8> {
+            (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+        };
+        let message = hex("aebf3f2601a0c8c5d39cc7d8911642f740b78168218da8471772b35f9d35b9ab");
+        let public = hex("f7badec5b8abeaf699583992219b7b223f1df3fbbea919844e3f7c554a43dd43");
+        let signature = hex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa\
+             8c4bd45aecaca5b24fb97bc10ac27ac8751a7dfe1baff8b953ec9f5833ca260e");
+        let key = VerifyingKey::try_from(public.as_slice()).unwrap();
+        let loose = Signature::from_slice(&signature).unwrap();
+        assert!(ed25519_dalek::Verifier::verify(&key, &message, &loose).is_ok());
+        assert!(!PublicKey::ed25519(key).unwrap().verifies(&message, &signature));
+    }
+
+    #[test]
     fn secrets_are_long_and_never_printed() {
         assert!(matches!(PairSecret::new(&[b's'; 31]), Err(KeyFormatError::ShortSecret { bytes: 31 })));
         let secret = PairSecret::new(&[b's'; 32]).unwrap();

@@ -150,8 +150,11 @@ impl KeyCache {
 
     /// How long a document that could not be had is not asked for again, for `Retry-After`.
     pub fn retry_after(&self, key_id: &Iri) -> Duration {
+        let document = key_id.without_fragment();
         let mut known = self.known.lock();
-        let until = known.failures.get(&key_id.without_fragment()).map(|failure| failure.until);
+        let failure = known.failures.get(&document).map(|failure| failure.until);
+        let refresh = known.refreshes.get(&document).filter(|last| last.failed.is_some());
+        let until = failure.or(refresh.map(|last| last.at.plus(self.settings.failure_min)));
         until.map_or(Duration::ZERO, |until| until.since(self.clock.now())).max(Duration::from_secs(1))
     }
 

@@ -1,6 +1,6 @@
 //! What strangers can and cannot make the key cache do.
 
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt, join_all};
 use serde_json::json;
 
 use super::*;
@@ -67,6 +67,15 @@ async fn a_hundred_askers_make_one_fetch_also_when_it_fails() {
     assert!(join_all(ids.iter().map(|id| world.cache.key(id))).await.iter().all(Result::is_ok));
     assert_eq!(world.net.asked(), 2);
     assert!(world.cache.turns.lock().values().all(|turn| turn.strong_count() == 0));
+}
+
+#[tokio::test]
+async fn an_asker_who_goes_away_blocks_nobody() {
+    let world = world();
+    peer().publish(&world.net);
+    assert!(world.cache.key(&key_id()).now_or_never().is_none(), "the net takes a moment");
+    assert!(world.cache.key(&key_id()).await.is_ok());
+    assert_eq!(world.net.asked(), 2);
 }
 
 #[tokio::test]
@@ -137,6 +146,7 @@ async fn a_refresh_that_fails_in_passing_keeps_the_key_and_says_so() {
     for _ in 0..3 {
         let error = world.cache.refresh(&old).await.unwrap_err();
         assert!(error.is_passing(), "{error}");
+        assert_eq!(world.cache.retry_after(&key_id()), MINUTE);
     }
     assert_eq!(world.net.asked(), 2);
     assert!(world.cache.key(&key_id()).await.is_ok());

@@ -1,5 +1,7 @@
 //! Signing what we send: RFC 9421 with the node's own key, or with the secret shared with one peer.
 
+use sfv::{BareItem, InnerList, Integer, Item, Key};
+
 use super::base::BaseError;
 use super::digest::content_digest;
 use super::key::{NodeKey, PairSecret};
@@ -13,6 +15,9 @@ const TAG: &str = "quickbeam";
 
 /// What is signed beside `@method` and `@target-uri`, when the request has it.
 const FIELDS: [&str; 3] = ["content-digest", "content-type", "idempotency-key"];
+
+/// What signing adds; of an earlier attempt nothing may stay.
+const ADDED: [&str; 3] = ["content-digest", "signature-input", "signature"];
 
 /// A key with the id under which the receiver finds its other half.
 #[derive(Debug, Clone)]
@@ -32,6 +37,7 @@ impl Signer {
     /// Adds `Content-Digest` when there is a body, then `Signature-Input` and `Signature` under the label `sig`. Call it
     /// last: what is added or changed afterwards is not covered.
     pub fn sign(&self, mut request: Request, now: Time) -> Result<Request, BaseError> {
+        request.headers.retain(|(name, _)| !ADDED.contains(&name.as_str()));
         if !request.body.is_empty() {
             let digest = content_digest(&request.body);
             request = request.header("content-digest", digest);
@@ -44,13 +50,13 @@ impl Signer {
 
     fn input(&self, request: &Request, now: Time) -> SignatureInput {
         let view = request.view();
-        let fields = FIELDS.iter().filter(|name| view.has_header(name));
-        let names: Vec<String> =
-            ["@method", "@target-uri"].iter().chain(fields).map(|name| format!("\"{name}\"")).collect();
-        let (names, created, key_id) = (names.join(" "), now.seconds(), &self.key_id);
-        // An id is in normal form: it holds neither quotes nor backslashes nor control characters.
-        let text = format!("({names});created={created};keyid=\"{key_id}\";tag=\"{TAG}\"");
-        SignatureInput::parse(&text).expect("our own parameters are well formed")
+        let fields = FIELDS.into_iter().filter(|name| view.has_header(name));
+        let items = ["@method", "@target-uri"].into_iter().chain(fields).map(|name| Item::new(text(name))).collect();
+        let created = Integer::try_from(now.seconds()).unwrap_or(Integer::MAX);
+        let params =
+            [("created", BareItem::Integer(created)), ("keyid", text(self.key_id.as_str())), ("tag", text(TAG))];
+        let params = params.into_iter().map(|(name, value)| (key(name), value)).collect();
+        SignatureInput::new(InnerList::with_params(items, params)).expect("our own parameters have the right types")
     }
 }
 
@@ -61,6 +67,14 @@ impl SignerKey {
             Self::HmacSha256(secret) => secret.sign(base).to_vec(),
         }
     }
+}
+
+fn text(plain: &str) -> BareItem {
+    BareItem::String(sfv::String::try_from(plain.to_owned()).expect("names and ids in normal form are ASCII"))
+}
+
+fn key(name: &str) -> Key {
+    Key::try_from(name.to_owned()).expect("the names of parameters are keys")
 }
 
 fn sfv_bytes(signature: &[u8]) -> String {
@@ -106,6 +120,22 @@ mod tests {
         let signed = signer().sign(Request::get(url, "application/activity+json", LIMITS), Time(1_000)).unwrap();
         assert!(header(&signed, "signature-input").starts_with("sig=(\"@method\" \"@target-uri\");created=1;"));
         assert_eq!(header(&signed, "content-digest"), "");
+    }
+
+    #[test]
+    fn signing_again_replaces_what_was_signed_before() {
+        let url = Iri::parse("https://b.example/inbox").unwrap();
+        let request = || Request::post(url.clone(), "application/activity+json", "{}", LIMITS);
+        let again = signer().sign(signer().sign(request(), Time(1_000)).unwrap(), Time(2_000)).unwrap();
+        assert_eq!(again, signer().sign(request(), Time(2_000)).unwrap());
+    }
+
+    #[test]
+    fn a_key_id_is_quoted_whatever_it_holds() {
+        let key_id = Iri::parse("https://a.example/?a=\\;b=1").unwrap();
+        let request = Request::get(Iri::parse("https://b.example/").unwrap(), "x", LIMITS);
+        let signed = Signer { key_id, ..signer() }.sign(request, Time(1_000)).unwrap();
+        assert!(header(&signed, "signature-input").contains(r#";keyid="https://a.example/?a=\\;b=1";tag="#));
     }
 
     #[test]

@@ -25,9 +25,12 @@ pub(crate) fn iri(text: &str) -> Iri {
     Iri::parse(text).unwrap()
 }
 
-/// Time stands still until it is moved.
+/// Time stands still until it is moved, or goes on with each look at it.
 #[derive(Debug)]
-pub(crate) struct StepClock(AtomicU64);
+pub(crate) struct StepClock {
+    now: AtomicU64,
+    each_look: AtomicU64,
+}
 
 /// Answers from a table, counts what it was asked, and can be told to fail.
 #[derive(Default)]
@@ -45,21 +48,25 @@ pub(crate) struct Peer {
 
 impl StepClock {
     pub(crate) fn start() -> Arc<Self> {
-        Arc::new(Self(AtomicU64::new(START.0)))
+        Arc::new(Self { now: AtomicU64::new(START.0), each_look: AtomicU64::new(0) })
     }
 
     pub(crate) fn step(&self, span: Duration) {
-        self.0.fetch_add(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+        self.now.fetch_add(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn move_with_each_look(&self, span: Duration) {
+        self.each_look.store(u64::try_from(span.as_millis()).unwrap(), Ordering::SeqCst);
     }
 }
 
 impl Clock for StepClock {
     fn now(&self) -> Time {
-        Time(self.0.load(Ordering::SeqCst))
+        Time(self.now.fetch_add(self.each_look.load(Ordering::SeqCst), Ordering::SeqCst))
     }
 
     fn monotonic(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::SeqCst))
+        Duration::from_millis(self.now.load(Ordering::SeqCst))
     }
 
     fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {

@@ -193,6 +193,28 @@ async fn a_forged_signature_is_refused_and_fetches_no_more_than_once_in_five_min
 }
 
 #[tokio::test]
+async fn a_key_that_was_fetched_for_this_request_is_not_fetched_twice() {
+    let world = World::new();
+    world.clock.move_with_each_look(Duration::from_millis(50));
+    let forged = Peer::new("https://a.example/", 66).signer().sign(post(follow().to_string()), START).unwrap();
+    assert_eq!(world.refuses(&forged).await.0, Class::Forbidden);
+    assert_eq!(world.net.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_key_that_became_rsa_is_named_as_one_that_cannot_be_checked() {
+    let world = World::new();
+    world.receive(&signed(&follow())).await.unwrap();
+    world.clock.step(Duration::from_secs(1));
+    let mut document = peer().document();
+    document["publicKey"]["publicKeyPem"] = "-----BEGIN RSA PUBLIC KEY-----\nMA==\n-----END RSA PUBLIC KEY-----".into();
+    world.net.serve("https://a.example/actor", &document);
+    let forged = Peer::new("https://a.example/", 66).signer().sign(post(follow().to_string()), START).unwrap();
+    let (class, refusal) = world.refuses(&forged).await;
+    assert!(class == Class::Unauthorized && matches!(refusal, Refusal::UnsupportedKey { .. }), "{refusal}");
+}
+
+#[tokio::test]
 async fn a_rotated_key_is_believed_after_one_new_fetch() {
     let world = World::new();
     world.receive(&signed(&follow())).await.unwrap();
