@@ -3,5 +3,6 @@
 //! `ARCHITECTURE.md` is the map. Imports run one way: `web, wire → actors → domains`, `actors → store`.
 
 pub mod clock;
+pub mod config;
 pub mod domains;
 pub mod store;

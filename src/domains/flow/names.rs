@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators};
 
 use super::expr::{NESTING_MAX, Refused};
-use crate::domains::nearest::nearest;
+use crate::config::nearest::nearest;
 
 /// What a place in a flow may name.
 #[derive(Debug, Clone, Default)]
