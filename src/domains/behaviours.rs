@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Report;
 use crate::config::mistake::Place;
-use crate::config::reader::{Section, suggest};
+use crate::config::nearest::nearest;
+use crate::config::reader::Section;
 use crate::config::tree::{Node, Shape};
 
 /// What is done to an object.
@@ -127,8 +128,12 @@ fn from(node: &Node, section: &Section<'_>, report: &mut Report) -> Option<From>
         (_, Some("followers")) => Some(From::Followers),
         (_, Some("anyone")) => Some(From::Anyone),
         (_, Some(other)) => {
-            let remedy = suggest(other, ["following", "followers", "anyone"].into_iter());
-            section.wrong("from", format!("`from` is `{other}`"), format!("{remedy}, or a list"), report);
+            let words = ["following", "followers", "anyone"];
+            let remedy = match nearest(other, words) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "write \"following\", \"followers\", \"anyone\" or a list, as [\"events.example\"]".into(),
+            };
+            section.wrong("from", format!("`from` is `{other}`"), remedy, report);
             None
         }
         _ => {

@@ -202,17 +202,23 @@ impl Effects {
         let wrong = spec.parameters.iter().filter_map(|parameter| match call.with.get(parameter.name) {
             Some(Argument::Value(value)) => {
                 let what = parameter.field.check(value).err()?;
-                Some(Fault::new(path(parameter.name), format!("`{}` {what}", parameter.name), parameter.summary))
+                Some(Fault::new(path(parameter.name), format!("`{}` {what}", parameter.name), parameter.described()))
             }
             Some(_) => None,
             None if parameter.field.required => {
                 let what = format!("`{}` needs the parameter `{}`", spec.name, parameter.name);
-                let remedy = format!("add with.{} = {}", parameter.name, parameter.summary);
+                let remedy = format!("add with.{}", parameter.described());
                 Some(Fault::new(format!("steps.{step}.with"), what, remedy))
             }
             None => None,
         });
         unknown.chain(wrong).collect()
+    }
+}
+
+impl Parameter {
+    fn described(&self) -> String {
+        format!("{}: {}", self.name, self.summary)
     }
 }
 

@@ -82,7 +82,7 @@ fn one_step(name: &str, entry: &Entry, path: &str, report: &mut Report) -> Step 
     let condition = section.text("if", report);
     let kind = kind(&mut section, entry, report);
     let retry = if matches!(kind, Some(Kind::Effect(_) | Kind::Each { .. })) {
-        section.has("retry").then(|| retry(section.section("retry", report), report))
+        section.node("retry").map(|_| retry(section.section("retry", report), report))
     } else {
         None
     };
