@@ -190,22 +190,52 @@ fn what_is_missing_is_named() {
 #[test]
 fn wrong_settings_of_the_node_are_named() {
     for (text, expected) in [
-        ("sevral = 1", "1:1: unknown key `sevral` in the file; known are admin, fetch, flow, follow, limits, log, node, peers, public, runtime, seed, store, tick, type"),
-        ("[public]\nlisten = \"8001\"", "2:10: `listen` is `8001`, not an address and a port; write \"127.0.0.1:8001\" or \"[::]:8001\""),
+        (
+            "sevral = 1",
+            "1:1: unknown key `sevral` in the file; known are admin, fetch, flow, follow, limits, log, node, peers, public, runtime, seed, store, tick, type",
+        ),
+        (
+            "[public]\nlisten = \"8001\"",
+            "2:10: `listen` is `8001`, not an address and a port; write \"127.0.0.1:8001\" or \"[::]:8001\"",
+        ),
         ("[public]\nlisten = 8001", "2:10: `listen` has to be text, not a whole number"),
-        ("[admin]\nlisten = \"127.0.0.1:8001\"", "2:10: [public] and [admin] both listen on 127.0.0.1:8001; give one of them another port"),
-        ("[public]\ntrusted_proxies = [\"10.0.0.0/33\"]", "2:19: `10.0.0.0/33` is no address or network; write \"127.0.0.1\" or \"10.0.0.0/8\""),
-        ("[fetch]\nallow = [\"http://a.example\"]", "2:9: `http://a.example` is no authority: a host in lower case, and a port when it is not the default; write \"127.0.0.1:8002\" or \"events.example\""),
+        (
+            "[admin]\nlisten = \"127.0.0.1:8001\"",
+            "2:10: [public] and [admin] both listen on 127.0.0.1:8001; give one of them another port",
+        ),
+        (
+            "[public]\ntrusted_proxies = [\"10.0.0.0/33\"]",
+            "2:19: `10.0.0.0/33` is no address or network; write \"127.0.0.1\" or \"10.0.0.0/8\"",
+        ),
+        (
+            "[fetch]\nallow = [\"http://a.example\"]",
+            "2:9: `http://a.example` is no authority: a host in lower case, and a port when it is not the default; write \"127.0.0.1:8002\" or \"events.example\"",
+        ),
         ("[follow]\naccept = \"al\"", "2:10: `accept` is `al`; did you mean `all`?"),
-        ("[follow]\nat_start = [\"evnts\"]\n[peers.events]\nactor = \"https://e.example/actor\"", "2:12: `evnts` is no name in [peers], no authority and no URL; did you mean `events`?"),
+        (
+            "[follow]\nat_start = [\"evnts\"]\n[peers.events]\nactor = \"https://e.example/actor\"",
+            "2:12: `evnts` is no name in [peers], no authority and no URL; did you mean `events`?",
+        ),
         ("[peers.events]", "1:1: `actor` is missing in [peers.events]; add actor = \"https://events.example/actor\""),
-        ("[peers.events]\nactor = \"e.example\"", "2:9: `actor` is `e.example`, not an http or https URL; write it like \"https://blog.example\""),
-        ("[tick]\nevery = \"15\"", "2:9: `every` has to be a duration, not `15`; write \"500ms\", \"15s\", \"10m\", \"1h\" or \"7d\""),
-        ("[tick]\nevery = \"7w\"", "2:9: `every` has to be a duration, not `7w`; write \"500ms\", \"15s\", \"10m\", \"1h\" or \"7d\""),
+        (
+            "[peers.events]\nactor = \"e.example\"",
+            "2:9: `actor` is `e.example`, not an http or https URL; write it like \"https://blog.example\"",
+        ),
+        (
+            "[tick]\nevery = \"15\"",
+            "2:9: `every` has to be a duration, not `15`; write \"500ms\", \"15s\", \"10m\", \"1h\" or \"7d\"",
+        ),
+        (
+            "[tick]\nevery = \"7w\"",
+            "2:9: `every` has to be a duration, not `7w`; write \"500ms\", \"15s\", \"10m\", \"1h\" or \"7d\"",
+        ),
         ("[tick]\nevery = \"2d\"", "2:9: `every` is 2d, it has to be 50ms to 1d"),
         ("[limits]\nmailbox = 1", "2:11: `mailbox` is 1, it has to be 8 to 65536"),
         ("[limits]\nmailbox = -1", "2:11: `mailbox` is -1, it has to be 8 to 65536"),
-        ("[limits]\nbody = \"1 MB\"", "2:8: `body` has to be a number of bytes, not `1 MB`; write 65536, \"64 KiB\", \"1 MiB\" or \"2 GiB\""),
+        (
+            "[limits]\nbody = \"1 MB\"",
+            "2:8: `body` has to be a number of bytes, not `1 MB`; write 65536, \"64 KiB\", \"1 MiB\" or \"2 GiB\"",
+        ),
         ("[limits]\nbody = \"1 GiB\"", "2:8: `body` is 1 GiB, it has to be 1 KiB to 64 MiB"),
         ("[limits]\nbdy = 1", "2:1: unknown key `bdy` in [limits]; did you mean `body`?"),
         ("[log]\nformat = \"xml\"", "2:10: `format` is `xml`; known are text, json"),
@@ -220,8 +250,16 @@ fn wrong_settings_of_the_node_are_named() {
 fn wrong_names_and_bases_are_named() {
     for (name, base, expected) in [
         ("Blog", "https://blog.example", "2:8: the name `Blog` has to be 1 to 63 of the letters a-z, 0-9 and -"),
-        ("blog", "blog.example", "3:8: `base` is `blog.example`, not an http or https URL; write it like \"https://blog.example\""),
-        ("blog", "ftp://blog.example", "3:8: `base` is `ftp://blog.example`, not an http or https URL; write it like \"https://blog.example\""),
+        (
+            "blog",
+            "blog.example",
+            "3:8: `base` is `blog.example`, not an http or https URL; write it like \"https://blog.example\"",
+        ),
+        (
+            "blog",
+            "ftp://blog.example",
+            "3:8: `base` is `ftp://blog.example`, not an http or https URL; write it like \"https://blog.example\"",
+        ),
         ("blog", "https://blog.example/x", "3:8: `base` has a path; give the node a host of its own"),
         ("blog", "https://blog.example/?x", "3:8: `base` has a query or a fragment; take it away"),
         ("blog", "https://a:b@blog.example", "3:8: `base` has a user or a password; take it away"),
@@ -271,22 +309,49 @@ fn wrong_types_are_named() {
     for (line, expected) in [
         ("fields.title = { kind = \"txt\" }", "2:25: `txt` is no kind of field; did you mean `text`?"),
         ("fields.title = { max = 3 }", "2:16: `kind` is missing in [type.article.fields.title]; add kind = \"text\""),
-        ("fields.title = { kind = \"choice\" }", "2:16: a choice needs `of`, a list of at least one text; add of = [\"one\", \"other\"]"),
-        ("fields.title = { kind = \"text\", of = \"text\" }", "2:38: a field of kind text has no such `of`; only choice and list have it"),
-        ("fields.title = { kind = \"text\", requird = true }", "2:33: unknown key `requird` in [type.article.fields.title]; did you mean `required`?"),
-        ("fields.title = { kind = \"text\", required = 1 }", "2:44: `required` has to be true or false, not a whole number"),
+        (
+            "fields.title = { kind = \"choice\" }",
+            "2:16: a choice needs `of`, a list of at least one text; add of = [\"one\", \"other\"]",
+        ),
+        (
+            "fields.title = { kind = \"text\", of = \"text\" }",
+            "2:38: a field of kind text has no such `of`; only choice and list have it",
+        ),
+        (
+            "fields.title = { kind = \"text\", requird = true }",
+            "2:33: unknown key `requird` in [type.article.fields.title]; did you mean `required`?",
+        ),
+        (
+            "fields.title = { kind = \"text\", required = 1 }",
+            "2:44: `required` has to be true or false, not a whole number",
+        ),
         ("fields.title = { kind = \"bool\", max = 1 }", "2:39: a field of kind bool has no `max`; take it away"),
         ("fields.title = { kind = \"text\", min = 3, max = 1 }", "2:39: `min` is 3 and `max` is 1; exchange them"),
         ("fields.title = { kind = \"integer\", default = \"x\" }", "2:46: `default` is text, not a whole number"),
-        ("fields.title = { kind = \"text\", required = true, default = \"x\" }", "2:60: a required field has no use for a default; take one away"),
-        ("title = \"titel\"\nfields.title = { kind = \"text\" }", "2:9: `title` is `titel`, which is no field of kind text; did you mean `title`?"),
+        (
+            "fields.title = { kind = \"text\", required = true, default = \"x\" }",
+            "2:60: a required field has no use for a default; take one away",
+        ),
+        (
+            "title = \"titel\"\nfields.title = { kind = \"text\" }",
+            "2:9: `title` is `titel`, which is no field of kind text; did you mean `title`?",
+        ),
         ("path = \"a/b\"", "2:8: `path` is `a/b`; use 1 to 80 of a-z, 0-9 and -"),
         ("visibility = \"privat\"", "2:14: `visibility` is `privat`; known are public, followers, direct"),
         ("on.craete = \"f\"", "2:4: unknown key `craete` in [type.article.on]; did you mean `create`?"),
         ("on.allocate = \"f\"", "2:4: unknown key `allocate` in [type.article.on]; known are create, delete, update"),
-        ("remote.create = { run = \"f\", from = \"folowing\" }", "2:37: `from` is `folowing`; did you mean `following`?"),
-        ("remote.create = { from = \"anyone\" }", "2:17: `run` is missing in [type.article.remote.create]; add run = \"FLOW\""),
-        ("on.create = { run = \"f\", from = \"anyone\" }", "2:26: unknown key `from` in [type.article.on.create]; known are run"),
+        (
+            "remote.create = { run = \"f\", from = \"folowing\" }",
+            "2:37: `from` is `folowing`; did you mean `following`?",
+        ),
+        (
+            "remote.create = { from = \"anyone\" }",
+            "2:17: `run` is missing in [type.article.remote.create]; add run = \"FLOW\"",
+        ),
+        (
+            "on.create = { run = \"f\", from = \"anyone\" }",
+            "2:26: unknown key `from` in [type.article.on.create]; known are run",
+        ),
         ("on.create = \"g\"", "2:13: unknown flow `g`; did you mean `f`?"),
     ] {
         let text = format!("[type.article]\n{line}\n[flow.f]\nsteps.a = {{ {NOTIFY} }}\n{NODE}");
@@ -296,8 +361,14 @@ fn wrong_types_are_named() {
         }
     }
     assert_all(&differences);
-    assert_mistakes("[type.Article]\n", &["1:7: the type `Article` has a name that no path can have; use a-z, 0-9 and -, a letter first"]);
-    assert_mistakes("[type.article]\nfields.id.kind = \"text\"\n", &["2:8: a field cannot be called `id`: every object has that already; give it another name"]);
+    assert_mistakes(
+        "[type.Article]\n",
+        &["1:7: the type `Article` has a name that no path can have; use a-z, 0-9 and -, a letter first"],
+    );
+    assert_mistakes(
+        "[type.article]\nfields.id.kind = \"text\"\n",
+        &["2:8: a field cannot be called `id`: every object has that already; give it another name"],
+    );
 }
 
 #[test]
@@ -308,7 +379,10 @@ fn wrong_seeds_are_named() {
         ("[seed.calendar.main]\ntitel = \"x\"", "4:1: `titel` is not a field; did you mean `title`?"),
         ("[seed.calendar.main]", "3:16: `title` is missing"),
         ("[seed.calendar.Main]\ntitle = \"x\"", "3:16: `Main` is no slug; use 1 to 80 of a-z, 0-9 and -"),
-        ("[seed]\ncalendar.main = 1", "4:10: `main` is a whole number, a seed has to be a table; write [seed.calendar.SLUG]"),
+        (
+            "[seed]\ncalendar.main = 1",
+            "4:10: `main` is a whole number, a seed has to be a table; write [seed.calendar.SLUG]",
+        ),
     ] {
         let mistakes = load_text(&format!("{calendar}{seed}\n{NODE}"), &[]).unwrap_err();
         assert!(named(&mistakes).contains(&expected.to_owned()), "{:#?}", named(&mistakes));
@@ -322,21 +396,63 @@ fn wrong_seeds_are_named() {
 fn wrong_steps_are_named() {
     let mut differences = Vec::new();
     for (steps, expected) in [
-        ("steps.a = { after = \"b\" }\nsteps.b = { N }", "2:7: [flow.f.steps.a] does nothing that is known; it does one of effect, branch, each, suspend"),
-        ("steps.a = { wait = \"1d\" }", "2:7: [flow.f.steps.a] does nothing that is known; `wait` is none; known are effect, branch, each, suspend"),
-        ("steps.a = { N, undo = \"b\" }", "2:57: unknown key `undo` in [flow.f.steps.a]; known are after, effect, if, retry, with"),
-        ("steps.a = { suspend = \"go\", branch = \"true\" }", "2:7: [flow.f.steps.a] is branch and suspend at once; make two steps of it"),
+        (
+            "steps.a = { after = \"b\" }\nsteps.b = { N }",
+            "2:7: [flow.f.steps.a] does nothing that is known; it does one of effect, branch, each, suspend",
+        ),
+        (
+            "steps.a = { wait = \"1d\" }",
+            "2:7: [flow.f.steps.a] does nothing that is known; `wait` is none; known are effect, branch, each, suspend",
+        ),
+        (
+            "steps.a = { N, undo = \"b\" }",
+            "2:57: unknown key `undo` in [flow.f.steps.a]; known are after, effect, if, retry, with",
+        ),
+        (
+            "steps.a = { suspend = \"go\", branch = \"true\" }",
+            "2:7: [flow.f.steps.a] is branch and suspend at once; make two steps of it",
+        ),
         ("steps.a = { each = \"[1]\" }", "2:11: `effect` is missing in [flow.f.steps.a]; add effect = \"notify\""),
-        ("steps.a = { branch = \"object.x\" }", "2:22: [flow.f.steps.a] goes nowhere; add then = \"STEP\" and else = \"STEP\" or \"end\""),
-        ("steps.a = { branch = \"object.x\", then = \"b\" }", "2:41: `a` names the step `b`, which does not exist; did you mean `a`?"),
-        ("steps.a = { N, after = \"nothing\" }", "2:65: `a` names the step `nothing`, which does not exist; steps are a"),
-        ("steps.a = { N, after = \"b\" }\nsteps.b = { N, after = \"c\" }\nsteps.c = { N, after = \"a\" }", "2:7: the steps go round in a cycle: `a` → `c` → `b` → `a`; a flow only goes forward; take one of these ways away"),
-        ("steps.a = { N, after = \"a\" }", "2:7: the steps go round in a cycle: `a` → `a`; a flow only goes forward; take one of these ways away"),
-        ("steps.a = { branch = \"true\", then = \"end\", else = \"b\" }\nsteps.b = { N }", "3:7: the step `b` can never be reached: `a` never goes there; change the condition, or take the step away"),
-        ("steps.a = { suspend = \"go\", otherwise = \"b\" }\nsteps.b = { N }", "2:41: `a` has an `otherwise` and no `timeout`, so it would never come to it; add timeout = \"7d\""),
-        ("steps.a = { suspend = \"go\", timeout = \"soon\" }", "2:39: `timeout` has to be a duration, not `soon`; write \"500ms\", \"15s\", \"10m\", \"1h\" or \"7d\""),
-        ("steps.a = { suspend = \"Go!\" }", "2:23: `Go!` is no name of a signal; use a-z, 0-9, - and _, a letter first"),
-        ("steps.a-b = { N }", "2:7: the step `a-b` has a name that results.a-b could not say; use a-z, 0-9 and _, a letter first"),
+        (
+            "steps.a = { branch = \"object.x\" }",
+            "2:22: [flow.f.steps.a] goes nowhere; add then = \"STEP\" and else = \"STEP\" or \"end\"",
+        ),
+        (
+            "steps.a = { branch = \"object.x\", then = \"b\" }",
+            "2:41: `a` names the step `b`, which does not exist; did you mean `a`?",
+        ),
+        (
+            "steps.a = { N, after = \"nothing\" }",
+            "2:65: `a` names the step `nothing`, which does not exist; steps are a",
+        ),
+        (
+            "steps.a = { N, after = \"b\" }\nsteps.b = { N, after = \"c\" }\nsteps.c = { N, after = \"a\" }",
+            "2:7: the steps go round in a cycle: `a` → `c` → `b` → `a`; a flow only goes forward; take one of these ways away",
+        ),
+        (
+            "steps.a = { N, after = \"a\" }",
+            "2:7: the steps go round in a cycle: `a` → `a`; a flow only goes forward; take one of these ways away",
+        ),
+        (
+            "steps.a = { branch = \"true\", then = \"end\", else = \"b\" }\nsteps.b = { N }",
+            "3:7: the step `b` can never be reached: `a` never goes there; change the condition, or take the step away",
+        ),
+        (
+            "steps.a = { suspend = \"go\", otherwise = \"b\" }\nsteps.b = { N }",
+            "2:41: `a` has an `otherwise` and no `timeout`, so it would never come to it; add timeout = \"7d\"",
+        ),
+        (
+            "steps.a = { suspend = \"go\", timeout = \"soon\" }",
+            "2:39: `timeout` has to be a duration, not `soon`; write \"500ms\", \"15s\", \"10m\", \"1h\" or \"7d\"",
+        ),
+        (
+            "steps.a = { suspend = \"Go!\" }",
+            "2:23: `Go!` is no name of a signal; use a-z, 0-9, - and _, a letter first",
+        ),
+        (
+            "steps.a-b = { N }",
+            "2:7: the step `a-b` has a name that results.a-b could not say; use a-z, 0-9 and _, a letter first",
+        ),
         ("steps.end = { N }", "2:7: no step can be called `end`: targets use the word; rename it"),
         ("steps.a = { N, retry = { attempts = 0 } }", "2:78: `attempts` is 0, it has to be 1 to 1000"),
         ("steps.a = { N, retry = { factor = 0.5 } }", "2:76: `factor` is 0.5, it has to be 1 to 100"),
@@ -360,9 +476,15 @@ fn wrong_effects_are_named() {
     for (step, expected) in [
         ("{ effect = \"notfy\" }", "2:22: unknown effect `notfy`; did you mean `notify`?"),
         ("{ effect = \"notify\" }", "2:7: `notify` needs the parameter `text`; add with.text: what it says"),
-        ("{ effect = \"notify\", with = { text = \"'x'\", abuot = \"'y'\" } }", "2:63: unknown parameter `abuot` of `notify`; did you mean `about`?"),
+        (
+            "{ effect = \"notify\", with = { text = \"'x'\", abuot = \"'y'\" } }",
+            "2:63: unknown parameter `abuot` of `notify`; did you mean `about`?",
+        ),
         ("{ effect = \"notify\", with = { text = 3 } }", "2:48: `text` is a number, not text; text: what it says"),
-        ("{ effect = \"object.create\", with = { type = \"'artcle'\", fields = {} } }", "2:55: unknown type `artcle`; did you mean `article`?"),
+        (
+            "{ effect = \"object.create\", with = { type = \"'artcle'\", fields = {} } }",
+            "2:55: unknown type `artcle`; did you mean `article`?",
+        ),
     ] {
         let text = format!("[flow.f]\nsteps.a = {step}\n[type.article]\n{NODE}");
         let mistakes = load_text(&text, &[]).unwrap_err();
@@ -382,7 +504,10 @@ fn wrong_expressions_are_named_to_the_letter() {
     for (expression, expected) in [
         ("object.x ==", "2:"),
         ("objct.x", "2:23: unknown name `objct`; did you mean `object`?"),
-        ("1 == 1 && colour", "2:33: unknown name `colour`; known are input, activity, object, actor, results; text stands in 'single quotes'"),
+        (
+            "1 == 1 && colour",
+            "2:33: unknown name `colour`; known are input, activity, object, actor, results; text stands in 'single quotes'",
+        ),
         ("sise(object.x) > 1", "unknown function `sise`; did you mean `size`?"),
         ("object.x.matches('a')", "unknown function `matches`; known are "),
         ("size() > 1", "`size()` is no form of `size`; write size(…) or x.size()"),
@@ -397,7 +522,9 @@ fn wrong_expressions_are_named_to_the_letter() {
         ("[1].map(x)", "`map` is not called like this; write list.map(x, value)"),
         ("int{a: 1} == 1", "makes a value of a type, and there are none"),
     ] {
-        let text = format!("[flow.f]\nsteps.a = {{ branch = \"{expression}\", then = \"end\" }}\nsteps.b = {{ {NOTIFY} }}\n{NODE}");
+        let text = format!(
+            "[flow.f]\nsteps.a = {{ branch = \"{expression}\", then = \"end\" }}\nsteps.b = {{ {NOTIFY} }}\n{NODE}"
+        );
         let mistakes = named(&load_text(&text, &[]).unwrap_err());
         if !mistakes[0].replace(" (in flow `f`)", "").contains(expected) {
             differences.push(format!("{expression}: {mistakes:#?}"));
@@ -415,7 +542,8 @@ fn expressions_are_tried_on_made_up_objects() {
              [flow.f]\nsteps.a = {{ branch = \"{on}\", then = \"end\" }}\n"
         )
     };
-    for right in ["object.kind == 'b'", "object.kind == 'b' || object.count > 3", "object.more.x == 1", "has(object.x)"] {
+    for right in ["object.kind == 'b'", "object.kind == 'b' || object.count > 3", "object.more.x == 1", "has(object.x)"]
+    {
         good(&flow(right));
     }
     for (wrong, expected) in [
@@ -424,7 +552,10 @@ fn expressions_are_tried_on_made_up_objects() {
         ("object.title", "it gave text, it must give true or false"),
     ] {
         let mistakes = named(&load_text(&format!("{}{NODE}", flow(wrong)), &[]).unwrap_err());
-        assert!(mistakes.len() == 1 && mistakes[0].starts_with("8:") && mistakes[0].contains(expected), "{mistakes:#?}");
+        assert!(
+            mistakes.len() == 1 && mistakes[0].starts_with("8:") && mistakes[0].contains(expected),
+            "{mistakes:#?}"
+        );
     }
 }
 
