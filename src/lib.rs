@@ -4,6 +4,7 @@
 
 pub mod actors;
 pub mod clock;
+pub mod config;
 pub mod domains;
 pub mod store;
 pub mod wire;

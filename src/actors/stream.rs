@@ -16,6 +16,7 @@ use super::rows::{Index, Reads, RowKey, Rows, part, parts};
 use super::world::World;
 use crate::clock::Time;
 use crate::domains::activity::{Activity, Verb};
+use crate::domains::behaviours;
 use crate::domains::effects::StreamOp;
 use crate::domains::flow::expr::Input;
 use crate::domains::identity::Iri;
@@ -394,7 +395,7 @@ fn written(id: &Iri, object: &Object) -> Value {
 }
 
 fn declared<'a>(world: &'a World, kind: &str) -> Result<&'a Type, Rejection> {
-    world.catalog.type_named(kind).ok_or_else(|| Rejection::UnknownType(kind.to_owned()))
+    world.catalog.object_type(kind).ok_or_else(|| Rejection::UnknownType(kind.to_owned()))
 }
 
 fn linked_row(into: &str, at: Time) -> RowKey {
@@ -458,7 +459,7 @@ pub(super) fn start_local(
     object: &Object,
 ) -> Decision<Stream> {
     let catalog = &turn.world.catalog;
-    let Some(behaviour) = catalog.on(&object.kind, verb) else { return decision };
+    let Some(behaviour) = behaviours::Verb::of(verb).and_then(|verb| catalog.on(&object.kind, verb)) else { return decision };
     let Some(definition) = catalog.current(&behaviour.run) else { return decision };
     let id = turn.world.iri(&object.path);
     let start = Start {

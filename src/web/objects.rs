@@ -37,7 +37,7 @@ pub async fn create(request: HttpRequest, kind: Path<String>, payload: Payload, 
     let Envelope { slug, to, visibility, fields } = envelope(&site, &body)?;
     let explicit = slug.is_some();
     let stem = match slug {
-        Some(slug) => explicit_slug(&slug)?,
+        Some(slug) => slug::explicit(&slug).map_err(|error| Problem::unprocessable(error.to_string()))?.to_owned(),
         None => derived_slug(&site, declared, &fields),
     };
     let create = Create { kind: declared.name.clone(), fields: Value::Object(fields), to, visibility, attributed_to: None, into: None };
@@ -75,19 +75,9 @@ async fn place(
     Err(Problem::new(409, "taken", format!("{stem} is taken {SLUG_TRIES_MAX} times over; choose another slug")))
 }
 
-fn explicit_slug(slug: &str) -> Result<String, Problem> {
-    let good = (1..=slug::LENGTH_MAX).contains(&slug.len())
-        && slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if good {
-        return Ok(slug.to_owned());
-    }
-    let near = slug::of(slug).map(|near| format!(", for example {near:?}")).unwrap_or_default();
-    let detail = format!("the slug {slug:?} has to be 1 to {} of the letters a-z, 0-9 and -{near}", slug::LENGTH_MAX);
-    Err(Problem::unprocessable(detail))
-}
-
 fn derived_slug(site: &Site, declared: &Type, fields: &Map<String, Value>) -> String {
-    declared.title_of(fields).and_then(slug::of).unwrap_or_else(|| site.request_id().to_lowercase())
+    let title = declared.title_of(fields);
+    title.and_then(|title| slug::from_title(title, &[])).unwrap_or_else(|| site.request_id().to_lowercase())
 }
 
 /// `PATCH /api/objects/{type}/{slug}`
