@@ -11,11 +11,17 @@ use serde::{Deserialize, Serialize};
 
 mod admit;
 mod changes;
+pub mod disk;
+mod filter;
+mod frame;
 pub mod key;
 pub mod memory;
+mod overlay;
+pub mod redb;
 
 pub use key::Key;
 pub use memory::MemoryEngine;
+pub use redb::RedbEngine;
 
 /// The position of the batch that wrote a row, ordered within one shard; the row's version for conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
