@@ -135,6 +135,10 @@ pub(super) fn guarded<T>(doing: &'static str, work: impl FnOnce() -> Result<T, r
 /// Says in the store's own words what went wrong.
 pub(super) fn failure(doing: &'static str, error: redb::Error) -> Failure {
     match error {
+        // A file that is not redb's, or shorter than it says.
+        redb::Error::Io(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
+            Failure::Damaged { what: format!("{doing}: {error}") }
+        }
         redb::Error::Io(error) => io_failure(doing, error),
         redb::Error::DatabaseClosed => Failure::Closed,
         redb::Error::PreviousIo => io_failure(doing, io::Error::other("an earlier access to the file failed")),
