@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "store/blobs.rs"]
+mod blobs;
 #[path = "store/disk.rs"]
 mod disk;
 #[path = "store/faults.rs"]
@@ -10,6 +12,8 @@ mod faults;
 mod files;
 #[path = "store/model.rs"]
 mod model;
+#[path = "store/programs.rs"]
+mod programs;
 #[path = "store/subject.rs"]
 mod subject;
 #[path = "store/suite.rs"]

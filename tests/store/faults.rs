@@ -175,9 +175,9 @@ fn calls_of_the_scenario() -> u64 {
     disk.calls()
 }
 
-/// Every call in the long form, else about eighty of them, spread so that all kinds are met.
+/// Every call in the long form, else about fifty of them, spread so that all kinds are met.
 fn some(calls: u64) -> impl Iterator<Item = u64> {
-    let step = if std::env::var_os("QUICKBEAM_TESTS_LONG").is_some() { 1 } else { (calls / 80) | 1 };
+    let step = if std::env::var_os("QUICKBEAM_TESTS_LONG").is_some() { 1 } else { (calls / 50) | 1 };
     (1..calls).step_by(usize::try_from(step).unwrap())
 }
 
