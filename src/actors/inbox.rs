@@ -358,9 +358,13 @@ fn changed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision
     let kind = match &held {
         Some(held) if !held.deleted => Some(held.kind.clone()),
         Some(_) => None,
-        None if creates => {
-            Some(object.kind().and_then(|kind| turn.world.catalog.type_seen_as(kind)).map(|declared| declared.name.clone()).unwrap_or_default())
-        }
+        None if creates => Some(
+            object
+                .kind()
+                .and_then(|kind| turn.world.catalog.type_seen_as(kind))
+                .map(|declared| declared.name.clone())
+                .unwrap_or_default(),
+        ),
         None => None,
     };
     let Some(kind) = kind else { return Ok(Decision::reply(Receipt::Ignored)) };

@@ -5,6 +5,7 @@ pub mod ask;
 mod dispatch;
 pub mod entity;
 pub mod errands;
+pub mod first;
 mod flight;
 pub mod flow;
 pub mod follower;
