@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod domains;
 pub mod node;
+pub mod private;
 pub mod serve;
 pub mod store;
 pub mod tokens;
