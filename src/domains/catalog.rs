@@ -50,7 +50,7 @@ pub fn load(
         Ok(_) => {}
         Err(more) => mistakes.extend(more),
     }
-    mistakes.sort_by(|left, right| (left.line, left.column).cmp(&(right.line, right.column)));
+    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
     Err(mistakes)
 }
 
