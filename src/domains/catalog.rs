@@ -238,3 +238,15 @@ fn quoted_text(source: &str) -> Option<&str> {
     let text = source.trim().strip_prefix('\'')?.strip_suffix('\'')?;
     (!text.contains(['\'', '\\'])).then_some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catalog_is_shared_by_all_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Catalog>();
+        shared::<Arc<Compiled>>();
+    }
+}

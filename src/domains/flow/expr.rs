@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::{Expr, IdedExpr, SourceInfo, operators};
+use cel::common::ast::{CallExpr, Expr, IdedExpr, SourceInfo, operators};
 use cel::{Context, Env, ExecutionError, Value as Cel};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,6 +31,8 @@ const PARSER_STACK: usize = 16 << 20;
 
 /// The function that lists go through on their way into a macro. `@` keeps it out of reach of sources.
 const WALK: &str = "@walk";
+/// Ends the loops of `exists` and `all` once the bound is passed: they would swallow the error and go on.
+const GOING: &str = "@going";
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();
@@ -128,6 +130,10 @@ impl Expression {
         let counter = Arc::clone(&spent);
         context
             .add_function(WALK, move |range: Cel| walk(range, &counter))
+            .expect("no standard function has a name that begins with @");
+        let counter = Arc::clone(&spent);
+        context
+            .add_function(GOING, move |more: bool| more && counter.over().is_none())
             .expect("no standard function has a name that begins with @");
         self.bind(&mut context, scope);
         let value = Cel::resolve(&self.root, &context).map_err(|error| self.failed(plain(&error)))?;
@@ -234,16 +240,21 @@ fn walk(range: Cel, spent: &Spent) -> Result<Cel, ExecutionError> {
     }
 }
 
-/// Puts [`WALK`] around what each macro walks.
+/// Puts [`WALK`] around what each macro walks, and [`GOING`] around the condition of those that stop early.
 fn rewrite(mut expression: IdedExpr) -> IdedExpr {
     names::for_each_child(&mut expression, &mut |child| *child = rewrite(std::mem::take(child)));
     if let Expr::Comprehension(comprehension) = &mut expression.expr {
-        let range = std::mem::take(&mut comprehension.iter_range);
-        let id = range.id;
-        let call = cel::common::ast::CallExpr { func_name: WALK.into(), target: None, args: vec![range] };
-        comprehension.iter_range = IdedExpr { id, expr: Expr::Call(call) };
+        comprehension.iter_range = called(WALK, std::mem::take(&mut comprehension.iter_range));
+        if !matches!(comprehension.loop_cond.expr, Expr::Literal(_)) {
+            comprehension.loop_cond = called(GOING, std::mem::take(&mut comprehension.loop_cond));
+        }
     }
     expression
+}
+
+fn called(function: &str, argument: IdedExpr) -> IdedExpr {
+    let id = argument.id;
+    IdedExpr { id, expr: Expr::Call(CallExpr { func_name: function.into(), target: None, args: vec![argument] }) }
 }
 
 /// On a thread of its own, since callers may have little stack left and a stack overflow would end the process.
