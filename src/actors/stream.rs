@@ -368,7 +368,7 @@ impl Stream {
             StreamOp::Append { record } => Ok(self.append(turn, record)),
             StreamOp::Link { what, title } => self.object(turn, rows).map(|object| link(turn, &object, what, title)),
             StreamOp::Validate { object_type, object } => declared(turn.world, &object_type)
-                .and_then(|declared| declared.check(&own_fields(declared, &object)).map_err(Rejection::Invalid))
+                .and_then(|declared| declared.validate(&object).map_err(Rejection::Invalid))
                 .map(|object| (Decision::default(), Value::Object(object))),
         };
         match done {
@@ -396,13 +396,6 @@ fn written(id: &Iri, object: &Object) -> Value {
 
 fn declared<'a>(world: &'a World, kind: &str) -> Result<&'a Type, Rejection> {
     world.catalog.object_type(kind).ok_or_else(|| Rejection::UnknownType(kind.to_owned()))
-}
-
-/// The declared fields of an object as others see it, without the words of ActivityStreams around them.
-fn own_fields(declared: &Type, object: &Value) -> Value {
-    let Value::Object(object) = object else { return object.clone() };
-    let own = object.iter().filter(|(name, _)| declared.fields.contains_key(*name));
-    Value::Object(own.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 fn linked_row(into: &str, at: Time) -> RowKey {
