@@ -10,6 +10,8 @@ pub mod demo;
 pub mod domains;
 pub mod node;
 pub mod private;
+pub mod serve;
 pub mod store;
 pub mod tokens;
+pub mod web;
 pub mod wire;

@@ -28,11 +28,6 @@ pub enum PrivateError {
     },
 }
 
-/// Where a node's own ed25519 key is, as PKCS#8 PEM.
-pub fn key_file(data: &Path) -> PathBuf {
-    data.join("node.key")
-}
-
 /// Reads a file, and refuses one that others may read or change.
 ///
 /// # Errors

@@ -60,7 +60,11 @@ pub(super) fn undelivered_row(at: Time, entry: u64) -> RowKey {
 ///
 /// # Errors
 /// What the store says.
-pub async fn list(runtime: &Runtime, after: Option<&str>, limit: usize) -> Result<(Vec<Shown>, Option<String>), ReadError> {
+pub async fn list(
+    runtime: &Runtime,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<Shown>, Option<String>), ReadError> {
     let mut shown = Vec::new();
     let deliveries = after.and_then(|after| after.strip_prefix("d ")).map(str::to_owned);
     if deliveries.is_none() {
@@ -94,7 +98,14 @@ pub async fn list(runtime: &Runtime, after: Option<&str>, limit: usize) -> Resul
 fn message(ulid: String, value: &[u8]) -> Option<Shown> {
     let letter: DeadLetter = record::decode(value).ok()?;
     let (at, to) = (letter.at.to_string(), letter.to.to_string());
-    Some(Shown { id: Name::Message { ulid }.to_string(), at, kind: "message", to, reason: letter.reason, activity: None })
+    Some(Shown {
+        id: Name::Message { ulid }.to_string(),
+        at,
+        kind: "message",
+        to,
+        reason: letter.reason,
+        activity: None,
+    })
 }
 
 fn delivery(prefix: &Key, key: &Key, value: &[u8]) -> Option<Shown> {

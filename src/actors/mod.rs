@@ -1,10 +1,13 @@
 //! Durable actors: what one is ([`entity`]), the shell that runs each ([`host`]), who knows them all ([`registry`]), and
 //! one file per kind.
 
+mod arrivals;
 pub mod ask;
+mod delivery;
 mod dispatch;
 pub mod entity;
 pub mod errands;
+pub mod first;
 mod flight;
 pub mod flow;
 pub mod follower;
@@ -17,6 +20,7 @@ pub mod layout;
 pub mod letters;
 mod life;
 pub mod log;
+mod moves;
 pub mod outbox;
 mod poison;
 mod prepare;
@@ -26,6 +30,7 @@ pub mod registry;
 pub mod root;
 pub mod rows;
 pub mod runtime;
+mod steps;
 pub mod stream;
 pub mod tick;
 mod timers;

@@ -31,8 +31,8 @@ pub enum Accept {
     All,
     /// None: somebody decides about each.
     Ask,
-    /// Those of these authorities; somebody decides about the others.
-    Listed(BTreeSet<Authority>),
+    /// Those of these authorities and actors; somebody decides about the others.
+    Listed(BTreeSet<String>),
 }
 
 /// How activities are sent to one peer.
@@ -99,11 +99,11 @@ impl World {
 }
 
 impl Accept {
-    pub fn takes(&self, authority: &Authority) -> bool {
+    pub fn takes(&self, actor: &Iri) -> bool {
         match self {
             Self::All => true,
             Self::Ask => false,
-            Self::Listed(listed) => listed.contains(authority),
+            Self::Listed(listed) => listed.contains(actor.as_str()) || listed.contains(actor.authority().as_str()),
         }
     }
 }

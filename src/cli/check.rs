@@ -9,6 +9,7 @@ use super::list::text;
 use crate::config::Config;
 use crate::domains::behaviours::Verb;
 use crate::domains::catalog::Catalog;
+use crate::node::KEY_FILE;
 use crate::private::{self, PrivateError};
 use crate::tokens;
 
@@ -69,7 +70,7 @@ fn behaviours(catalog: &Catalog, types: &[&str]) -> Vec<String> {
 
 /// What is no mistake of the configuration and keeps the node from starting, or its secrets from being secret.
 fn warnings(data: &Path) -> Vec<String> {
-    let needed = [private::key_file(data), tokens::admin_file(data)].map(|path| private::read(&path).err());
+    let needed = [data.join(KEY_FILE), tokens::admin_file(data)].map(|path| private::read(&path).err());
     let held = match private::read(&tokens::file(data)) {
         Err(PrivateError::Missing { .. }) | Ok(_) => None,
         Err(error) => Some(error),

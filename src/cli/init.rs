@@ -12,6 +12,7 @@ use crate::clock::Time;
 use crate::config::Mistake;
 use crate::config::template::{Answers, Template, render};
 use crate::domains::{all_effects, catalog};
+use crate::node::KEY_FILE;
 use crate::private::{self, PrivateError};
 use crate::tokens::{self, Scope, TokenError, TokenStore};
 use crate::wire::key::NodeKey;
@@ -138,7 +139,7 @@ fn fill(new: &New) -> Result<Made, InitError> {
     let data = settings.node.data;
     private::make_folder(&data)?;
     let [key, admin, first] = new.seeds;
-    private::create(&private::key_file(&data), NodeKey::from_seed(key).to_pem().as_bytes())?;
+    private::create(&&data.join(KEY_FILE), NodeKey::from_seed(key).to_pem().as_bytes())?;
     private::create(&tokens::admin_file(&data), (tokens::token_of(&admin)? + "\n").as_bytes())?;
     let token = TokenStore::open(&data)?.add(FIRST_NAME, &FIRST_SCOPES, None, new.now, &first)?;
     let host = settings.node.base.split_once("://").map_or("", |(_, host)| host);

@@ -13,9 +13,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
-    let (config, _) = context.catalog()?;
+    let (config, catalog) = context.catalog()?;
     (context.start_log)(&config.log);
     let name = config.node.name.clone();
     let options = node::Options { exit_with_stdin: args.exit_with_stdin };
-    node::run(config, options).with_context(|| format!("the node {name} cannot run"))
+    node::run(config, catalog, options).with_context(|| format!("the node {name} cannot run"))
 }

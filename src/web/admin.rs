@@ -37,7 +37,7 @@ pub async fn status(request: HttpRequest, site: Data<Site>) -> Result<HttpRespon
         "incarnation": site.incarnation, "ready": reason.is_none(), "reason": reason,
         "active": site.runtime.registry().active(),
         "counters": {
-            "turns": read(&counters.turns), "messages": read(&counters.messages),
+            "turns": read(&counters.turns),
             "rejections": read(&counters.rejections), "panics": read(&counters.panics),
             "activations": read(&counters.activations), "ignored": read(&site.ignored),
         },
@@ -87,7 +87,11 @@ fn actor_id(text: &str) -> Result<ActorId, Problem> {
 }
 
 /// `GET /admin/actors/{kind}/{key}`
-pub async fn actor(request: HttpRequest, path: Path<(String, String)>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn actor(
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     admin(&site, &request)?;
     let id = ActorId::new(kind(&path.0)?, path.1.as_str());
     match inspect::details(&site.runtime, &id).await? {
@@ -97,7 +101,11 @@ pub async fn actor(request: HttpRequest, path: Path<(String, String)>, site: Dat
 }
 
 /// `POST /admin/actors/{kind}/{key}/retry`: tries to rebuild one that failed.
-pub async fn retry_actor(request: HttpRequest, path: Path<(String, String)>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn retry_actor(
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     admin(&site, &request)?;
     let id = ActorId::new(kind(&path.0)?, path.1.as_str());
     match site.runtime.registry().retry_failed(&id) {
@@ -110,7 +118,9 @@ pub async fn retry_actor(request: HttpRequest, path: Path<(String, String)>, sit
 pub async fn peers(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
     admin(&site, &request)?;
     let prefix = layout::heads(Some(Kind::Outbox));
-    let found = page(site.runtime.engine.as_ref(), &prefix, Direction::Forward, &paging, |row| layout::head_actor(&row.key)).await?;
+    let found =
+        page(site.runtime.engine.as_ref(), &prefix, Direction::Forward, &paging, |row| layout::head_actor(&row.key))
+            .await?;
     let mut items = Vec::with_capacity(found.items.len());
     for id in found.items {
         items.push(peer(&site, &id).await?);
@@ -119,11 +129,16 @@ pub async fn peers(request: HttpRequest, paging: Query<Paging>, site: Data<Site>
 }
 
 async fn peer(site: &Site, id: &ActorId) -> Result<Value, Problem> {
-    let outbox = inspect::state::<Outbox>(&site.runtime, &id.key).await.map_err(|reason| Problem::new(500, "damaged", reason))?;
+    let outbox = inspect::state::<Outbox>(&site.runtime, &id.key)
+        .await
+        .map_err(|reason| Problem::new(500, "damaged", reason))?;
     let outbox = outbox.unwrap_or_default();
     let queue = layout::row_prefix(id, &outbox::queue_rows());
     let oldest = site.runtime.engine.range(crate::store::Span::prefix(&queue, 1)).await?;
-    let oldest = oldest.first().and_then(|row| record::decode::<outbox::Entry>(&row.value).ok()).map(|entry| entry.since.to_string());
+    let oldest = oldest
+        .first()
+        .and_then(|row| record::decode::<outbox::Entry>(&row.value).ok())
+        .map(|entry| entry.since.to_string());
     let state = match (outbox.paused, outbox.retry_at) {
         (true, _) => "paused",
         (false, Some(_)) => "waiting",
@@ -138,7 +153,11 @@ async fn peer(site: &Site, id: &ActorId) -> Result<Value, Problem> {
 }
 
 /// `POST /admin/peers/{authority}/{verb}`
-pub async fn move_peer(request: HttpRequest, path: Path<(String, String)>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn move_peer(
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     admin(&site, &request)?;
     let (authority, verb) = path.into_inner();
     let command = match verb.as_str() {
@@ -146,17 +165,27 @@ pub async fn move_peer(request: HttpRequest, path: Path<(String, String)>, site:
         "pause" => outbox::Command::Pause,
         "continue" => outbox::Command::Continue,
         "forget" => outbox::Command::Forget,
-        _ => return Err(Problem::not_found(format!("a peer cannot be told to {verb:?}; there are retry, pause, continue, forget"))),
+        _ => {
+            return Err(Problem::not_found(format!(
+                "a peer cannot be told to {verb:?}; there are retry, pause, continue, forget"
+            )));
+        }
     };
     if inspect::state::<Outbox>(&site.runtime, &authority).await.is_ok_and(|outbox| outbox.is_none()) {
-        return Err(Problem::not_found(format!("nothing was ever sent to {authority}; `quickbeam peers` lists all peers")));
+        return Err(Problem::not_found(format!(
+            "nothing was ever sent to {authority}; `quickbeam peers` lists all peers"
+        )));
     }
     site.runtime.registry().ask::<Outbox>(&authority, command, None).await?;
     Ok(HttpResponse::Ok().json(json!({})))
 }
 
 /// `GET /admin/dead-letters`
-pub async fn dead_letters(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn dead_letters(
+    request: HttpRequest,
+    paging: Query<Paging>,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     admin(&site, &request)?;
     let limit = paging.limit();
     let after = paging.after.as_deref().map(placed).transpose()?;
@@ -165,13 +194,21 @@ pub async fn dead_letters(request: HttpRequest, paging: Query<Paging>, site: Dat
 }
 
 /// `POST /admin/dead-letters/{id}/{retry,discard}`
-pub async fn move_letter(request: HttpRequest, path: Path<(String, String)>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn move_letter(
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     admin(&site, &request)?;
     let (id, verb) = path.into_inner();
     let retry = match verb.as_str() {
         "retry" => true,
         "discard" => false,
-        _ => return Err(Problem::not_found(format!("a dead letter cannot be told to {verb:?}; there are retry and discard"))),
+        _ => {
+            return Err(Problem::not_found(format!(
+                "a dead letter cannot be told to {verb:?}; there are retry and discard"
+            )));
+        }
     };
     match letters::Name::parse(&id) {
         Some(letters::Name::Delivery { authority, number }) => {
@@ -182,7 +219,11 @@ pub async fn move_letter(request: HttpRequest, path: Path<(String, String)>, sit
             site.runtime.registry().ask::<Outbox>(&authority, command, None).await?;
         }
         Some(letters::Name::Message { ulid }) => {
-            let found = if retry { letters::retry(&site.runtime, &ulid).await? } else { letters::discard(&site.runtime, &ulid).await? };
+            let found = if retry {
+                letters::retry(&site.runtime, &ulid).await?
+            } else {
+                letters::discard(&site.runtime, &ulid).await?
+            };
             if !found {
                 return Err(Problem::not_found(format!("there is no dead letter {id}")));
             }
@@ -208,7 +249,11 @@ pub struct FollowerQuery {
 }
 
 /// `GET /admin/followers?status=asked`
-pub async fn followers(request: HttpRequest, query: Query<FollowerQuery>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn followers(
+    request: HttpRequest,
+    query: Query<FollowerQuery>,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     admin(&site, &request)?;
     let prefix = layout::index_prefix(Index::FollowersByActor, &Key::default());
     let paging = Paging { after: query.after.clone(), limit: query.limit };
@@ -224,7 +269,12 @@ pub async fn followers(request: HttpRequest, query: Query<FollowerQuery>, site: 
 }
 
 /// `POST /admin/followers/{accept,reject}?actor=`
-pub async fn move_follower(request: HttpRequest, verb: Path<String>, query: Query<FollowerQuery>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn move_follower(
+    request: HttpRequest,
+    verb: Path<String>,
+    query: Query<FollowerQuery>,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     admin(&site, &request)?;
     let command = match verb.as_str() {
         "accept" => follower::Command::Accept,
@@ -260,9 +310,14 @@ pub async fn add_token(request: HttpRequest, payload: Payload, site: Data<Site>)
     let (now, clock, tokens) = (site.clock.now(), site.clock.clone(), site.tokens.clone());
     let name = new.name.clone();
     let seed = [clock.random(), clock.random()].concat();
-    let made = actix_web::web::block(move || tokens.add(&new.name, &new.scopes, new.expires.as_deref(), now, &seed)).await;
-    let token = made.map_err(|error| Problem::new(500, "failed", error.to_string()))?.map_err(|error| Problem::unprocessable(error.to_string()))?;
-    Ok(HttpResponse::Created().insert_header((header::CACHE_CONTROL, "no-store")).json(json!({ "name": name, "token": token })))
+    let made =
+        actix_web::web::block(move || tokens.add(&new.name, &new.scopes, new.expires.as_deref(), now, &seed)).await;
+    let token = made
+        .map_err(|error| Problem::new(500, "failed", error.to_string()))?
+        .map_err(|error| Problem::unprocessable(error.to_string()))?;
+    Ok(HttpResponse::Created()
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .json(json!({ "name": name, "token": token })))
 }
 
 /// `DELETE /admin/tokens/{name}`
@@ -270,6 +325,35 @@ pub async fn revoke_token(request: HttpRequest, name: Path<String>, site: Data<S
     admin(&site, &request)?;
     let (tokens, revoked) = (site.tokens.clone(), name.clone());
     let done = actix_web::web::block(move || tokens.revoke(&revoked)).await;
-    done.map_err(|error| Problem::new(500, "failed", error.to_string()))?.map_err(|error| Problem::not_found(error.to_string()))?;
+    done.map_err(|error| Problem::new(500, "failed", error.to_string()))?
+        .map_err(|error| Problem::not_found(error.to_string()))?;
     Ok(HttpResponse::Ok().json(json!({})))
+}
+
+/// `GET /metrics`: what is counted, in the text form of Prometheus.
+pub async fn metrics(request: HttpRequest, site: Data<Site>) -> Result<HttpResponse, Problem> {
+    admin(&site, &request)?;
+    let counters = &site.runtime.counters;
+    let mut text = String::new();
+    let counted = [
+        ("turns_total", "Turns taken", &counters.turns),
+        ("rejections_total", "Messages that an actor refused", &counters.rejections),
+        ("panics_total", "Turns that panicked", &counters.panics),
+        ("activations_total", "Actors brought into memory", &counters.activations),
+        ("ignored_total", "Verified activities that nothing here wanted", &site.ignored),
+    ];
+    for (name, help, counter) in counted {
+        let value = counter.load(Ordering::Relaxed);
+        text += &format!("# HELP quickbeam_{name} {help}\n# TYPE quickbeam_{name} counter\nquickbeam_{name} {value}\n");
+    }
+    let active = site.runtime.registry().active();
+    text += &format!(
+        "# HELP quickbeam_actors Actors in memory\n# TYPE quickbeam_actors gauge\nquickbeam_actors {active}\n"
+    );
+    for (name, value) in (site.store_stats)().as_object().into_iter().flatten() {
+        if let Some(number) = value.as_u64() {
+            text += &format!("# TYPE quickbeam_store_{name} untyped\nquickbeam_store_{name} {number}\n");
+        }
+    }
+    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text))
 }
