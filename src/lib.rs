@@ -4,6 +4,11 @@
 
 pub mod actors;
 pub mod clock;
+pub mod config;
 pub mod domains;
+pub mod node;
+pub mod serve;
 pub mod store;
+pub mod tokens;
+pub mod web;
 pub mod wire;

@@ -18,6 +18,7 @@ use super::stream::{self, Stream};
 use crate::clock::Time;
 use crate::domains::activity::{Reference, Verb};
 use crate::domains::effects::Plan;
+use crate::domains::flow::definition::DefinitionHash;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::fact::{AfterFailure, Fact};
 use crate::domains::flow::progress::{End, Phase, Progress};
@@ -326,7 +327,7 @@ struct Moves<'a> {
 
 impl<'a> Moves<'a> {
     fn of(turn: &'a Turn<'a>, start: Start, progress: Progress, began: Option<Time>) -> Result<Self, Rejection> {
-        let compiled = turn.world.catalog.definition(&start.definition);
+        let compiled = turn.world.catalog.definition(&DefinitionHash(start.definition.clone()));
         let compiled = compiled.ok_or_else(|| Rejection::NoDefinition(start.definition.clone()))?;
         let before = began.map(|_| progress.phase());
         Ok(Self { turn, start, began, compiled, progress, before, decision: Decision::default() })

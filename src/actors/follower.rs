@@ -102,9 +102,7 @@ impl Entity for Follower {
         let they = they(turn.me);
         match (self.status, command) {
             (Status::Accepted, Command::Follow(follow)) => Ok(self.accept(turn, &they, follow)),
-            (_, Command::Follow(follow)) if turn.world.accept.takes(&they.authority()) => {
-                Ok(self.accept(turn, &they, follow))
-            }
+            (_, Command::Follow(follow)) if turn.world.accept.takes(&they) => Ok(self.accept(turn, &they, follow)),
             (_, Command::Follow(follow)) => {
                 let listed = Listed { actor: they.clone(), status: Status::Asked, since: turn.now };
                 Ok(Decision::reply(Status::Asked).put(by_actor(&they), &listed).event(Event::Asked(follow)))

@@ -19,7 +19,7 @@ use super::rows::{Index, Reads, RowKey, Rows, part, parts};
 use super::stream::{self, Stream};
 use crate::clock::Time;
 use crate::domains::activity::{Activity, Reference, Verb};
-use crate::domains::behaviours::{Behaviour, From};
+use crate::domains::behaviours::{self, Behaviour, Sender};
 use crate::domains::flow::expr::Input;
 use crate::domains::identity::Iri;
 use crate::domains::object::Object;
@@ -312,7 +312,7 @@ fn allocated(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decisi
     let activity = &received.activity;
     let Some(path) = &received.target else { return Ok(Decision::reply(Receipt::Ignored)) };
     let target = rows.one::<Object>("target").filter(|object| object.deleted.is_none());
-    let behaviour = target.and_then(|object| turn.world.catalog.remote(&object.kind, &Verb::Allocate));
+    let behaviour = target.and_then(|object| turn.world.catalog.remote(&object.kind, behaviours::Verb::Allocate));
     let Some(behaviour) = behaviour else { return Ok(refuse(taken(turn, received, None), turn, received)) };
     if !allows(behaviour, rows, &activity.actor) {
         return Err(Rejection::NotAllowed {
@@ -358,14 +358,18 @@ fn changed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision
     let kind = match &held {
         Some(held) if !held.deleted => Some(held.kind.clone()),
         Some(_) => None,
-        None if creates => {
-            Some(object.kind().and_then(|kind| turn.world.catalog.type_shown_as(kind)).unwrap_or_default().to_owned())
-        }
+        None if creates => Some(
+            object
+                .kind()
+                .and_then(|kind| turn.world.catalog.type_seen_as(kind))
+                .map(|declared| declared.name.clone())
+                .unwrap_or_default(),
+        ),
         None => None,
     };
     let Some(kind) = kind else { return Ok(Decision::reply(Receipt::Ignored)) };
-    let behaviour =
-        turn.world.catalog.remote(&kind, &activity.verb).filter(|behaviour| allows(behaviour, rows, &activity.actor));
+    let behaviour = behaviours::Verb::of(&activity.verb).and_then(|verb| turn.world.catalog.remote(&kind, verb));
+    let behaviour = behaviour.filter(|behaviour| allows(behaviour, rows, &activity.actor));
     // What those we follow make is kept also when nothing runs on it.
     if behaviour.is_none() && !follows(rows) {
         return Ok(Decision::reply(Receipt::Ignored));
@@ -415,15 +419,11 @@ fn follows(rows: &Rows) -> bool {
 
 /// Whether a behaviour lets this actor fire it.
 fn allows(behaviour: &Behaviour, rows: &Rows, actor: &Iri) -> bool {
-    match &behaviour.from {
-        From::Anyone => true,
-        From::Following => follows(rows),
-        From::Followers => {
-            rows.one::<follower::Listed>("follower").is_some_and(|listed| listed.status == follower::Status::Accepted)
-        }
-        From::Listed(listed) => {
-            let authority = actor.authority();
-            listed.iter().any(|one| one == actor.as_str() || one == authority.as_str())
-        }
-    }
+    let follower: Option<follower::Listed> = rows.one("follower");
+    behaviour.from.admits(&Sender {
+        actor: actor.as_str(),
+        authority: actor.authority().as_str(),
+        followed: follows(rows),
+        follower: follower.is_some_and(|listed| listed.status == follower::Status::Accepted),
+    })
 }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::errands::{Errand, Recipient, Report};
 use super::following;
+use super::letters;
 use super::rows::{Index, Reads, RowKey, Rows, part, parts};
 use crate::clock::Time;
 use crate::store::Key;
@@ -182,11 +183,6 @@ fn undelivered_key(entry: u64) -> Key {
     part().text("undelivered").number(entry).done()
 }
 
-/// All dead letters of an outbox, for lists.
-pub fn undelivered_rows() -> RowKey {
-    RowKey::Own(parts(["undelivered"]))
-}
-
 /// All queued entries of an outbox, for lists.
 pub fn queue_rows() -> RowKey {
     RowKey::Own(parts(["queue"]))
@@ -228,8 +224,9 @@ impl Entity for Outbox {
             Command::Forget => Ok(self.forget(turn, rows)),
             Command::Revive { undelivered } => self.revive(turn, rows, undelivered),
             Command::Discard { undelivered } => {
-                letter(rows, undelivered)?;
-                Ok(Decision::default().delete(undelivered_row(undelivered)))
+                let letter = letter(rows, undelivered)?;
+                let decision = Decision::default().delete(undelivered_row(undelivered));
+                Ok(decision.delete(letters::undelivered_row(letter.at, undelivered)))
             }
         }
     }
@@ -431,6 +428,7 @@ impl Outbox {
             let reason = "given up by the operator".to_owned();
             let letter = Undelivered { at: turn.now, reason, entry };
             decision = decision.delete(queue_row(number)).put(undelivered_row(number), &letter);
+            decision = decision.put(letters::undelivered_row(turn.now, number), &letter);
         }
         decision.tell::<Self>(turn.me.key.clone(), &Command::Forget)
     }
@@ -440,9 +438,9 @@ impl Outbox {
         if turn.now.since(letter.entry.since) > turn.world.dedupe {
             return Err(Rejection::TooOld(number));
         }
-        let mut decision = self.send(turn, Entry { attempts: 0, refusals: 0, ..letter.entry });
-        decision = decision.delete(undelivered_row(number));
-        Ok(decision)
+        let listed = letters::undelivered_row(letter.at, number);
+        let decision = self.send(turn, Entry { attempts: 0, refusals: 0, ..letter.entry });
+        Ok(decision.delete(undelivered_row(number)).delete(listed))
     }
 }
 

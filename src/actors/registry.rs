@@ -85,7 +85,14 @@ pub struct Registry {
 
 impl Registry {
     pub(super) fn new(runtime: Weak<Runtime>, arbiters: Vec<ArbiterHandle>, kinds: Kinds) -> Self {
-        Self { runtime, arbiters, kinds, book: Mutex::default(), watchers: Mutex::default(), watching: AtomicUsize::new(0) }
+        Self {
+            runtime,
+            arbiters,
+            kinds,
+            book: Mutex::default(),
+            watchers: Mutex::default(),
+            watching: AtomicUsize::new(0),
+        }
     }
 
     /// Asks an actor, and answers when the turns that the answer rests on are on disk.

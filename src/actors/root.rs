@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 use super::dispatch;
 use super::errands::{Outside, Runner};
 use super::runtime::{Health, Runtime};
+use super::tick;
 use super::timers;
 
 /// How often idle actors are looked for, as a part of the time that they may be idle.
@@ -21,13 +22,14 @@ const SERVICE_RESTART_DELAY: Duration = Duration::from_millis(200);
 const SERVICE_RESTARTS_MAX: u32 = 5;
 
 /// Starts the services of the runtime on an arbiter.
-pub fn start(runtime: &Arc<Runtime>, outside: &Arc<dyn Outside>, arbiter: &ArbiterHandle) {
+pub fn start(runtime: &Arc<Runtime>, outside: &Arc<dyn Outside>, tick_every: Duration, arbiter: &ArbiterHandle) {
     supervise(runtime, arbiter, "recovery", Runtime::recover);
     supervise(runtime, arbiter, "messages", dispatch::run);
     supervise(runtime, arbiter, "timers", timers::run);
     let outside = outside.clone();
     supervise(runtime, arbiter, "errands", move |runtime| Runner::run(runtime, outside.clone()));
     supervise(runtime, arbiter, "passivation", sweep);
+    supervise(runtime, arbiter, "tick", move |runtime| tick::run(runtime, tick_every));
 }
 
 /// Runs a service again when it panics; ends the process with a clear error when it cannot be kept up.

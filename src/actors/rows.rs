@@ -37,6 +37,8 @@ pub enum Index {
     ObjectsByType,
     /// What is in collections of ours, by collection and time.
     Linked,
+    /// Deliveries that were given up, by time.
+    Undelivered,
     /// Peers that failed and have something waiting, by authority.
     Outboxes,
 }
@@ -53,6 +55,7 @@ impl Index {
             Self::Outboxes => 7,
             Self::FollowersByActor => 8,
             Self::Linked => 9,
+            Self::Undelivered => 10,
         }
     }
 }

@@ -72,7 +72,6 @@ pub struct Runtime {
 #[derive(Debug, Default)]
 pub struct Counters {
     pub turns: AtomicU64,
-    pub messages: AtomicU64,
     pub rejections: AtomicU64,
     pub panics: AtomicU64,
     pub activations: AtomicU64,

@@ -16,6 +16,7 @@ use super::rows::{Index, Reads, RowKey, Rows, part, parts};
 use super::world::World;
 use crate::clock::Time;
 use crate::domains::activity::{Activity, Verb};
+use crate::domains::behaviours;
 use crate::domains::effects::StreamOp;
 use crate::domains::flow::expr::Input;
 use crate::domains::identity::Iri;
@@ -367,7 +368,7 @@ impl Stream {
             StreamOp::Append { record } => Ok(self.append(turn, record)),
             StreamOp::Link { what, title } => self.object(turn, rows).map(|object| link(turn, &object, what, title)),
             StreamOp::Validate { object_type, object } => declared(turn.world, &object_type)
-                .and_then(|declared| declared.check(&object).map_err(Rejection::Invalid))
+                .and_then(|declared| declared.check(&own_fields(declared, &object)).map_err(Rejection::Invalid))
                 .map(|object| (Decision::default(), Value::Object(object))),
         };
         match done {
@@ -394,7 +395,14 @@ fn written(id: &Iri, object: &Object) -> Value {
 }
 
 fn declared<'a>(world: &'a World, kind: &str) -> Result<&'a Type, Rejection> {
-    world.catalog.type_named(kind).ok_or_else(|| Rejection::UnknownType(kind.to_owned()))
+    world.catalog.object_type(kind).ok_or_else(|| Rejection::UnknownType(kind.to_owned()))
+}
+
+/// The declared fields of an object as others see it, without the words of ActivityStreams around them.
+fn own_fields(declared: &Type, object: &Value) -> Value {
+    let Value::Object(object) = object else { return object.clone() };
+    let own = object.iter().filter(|(name, _)| declared.fields.contains_key(*name));
+    Value::Object(own.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 fn linked_row(into: &str, at: Time) -> RowKey {
@@ -458,7 +466,9 @@ pub(super) fn start_local(
     object: &Object,
 ) -> Decision<Stream> {
     let catalog = &turn.world.catalog;
-    let Some(behaviour) = catalog.on(&object.kind, verb) else { return decision };
+    let Some(behaviour) = behaviours::Verb::of(verb).and_then(|verb| catalog.on(&object.kind, verb)) else {
+        return decision;
+    };
     let Some(definition) = catalog.current(&behaviour.run) else { return decision };
     let id = turn.world.iri(&object.path);
     let start = Start {

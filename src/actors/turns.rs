@@ -145,20 +145,12 @@ impl<E: Entity> Host<E> {
         match prepared {
             Prepared::Ready(ready) => self.decide(*ready, ctx),
             Prepared::Gone(waiter) => Told::<E>::of(waiter, Ok(E::Reply::default())).now(),
-            Prepared::Unreadable { source, reason, .. } => {
+            Prepared::Unreadable { source, waiter, reason } => {
                 error!(actor = %self.seat.id, reason, "a stored message cannot be read");
-                self.commit(
-                    poison::give_up(
-                        self.runtime.registry().kinds(),
-                        &self.seat.id,
-                        &source,
-                        &reason,
-                        self.now(),
-                        self.fence,
-                    ),
-                    Told::Nobody,
-                    ctx,
-                );
+                let kinds = self.runtime.registry().kinds();
+                let batch = poison::give_up(kinds, &self.seat.id, &source, &reason, self.now(), self.fence);
+                // The row is gone with this, so that a service has nothing to offer again.
+                self.commit(batch, Told::of(waiter, Ok(E::Reply::default())), ctx);
             }
             Prepared::Failed { error, waiter } => {
                 Told::of(waiter, Ok(E::Reply::default())).failed(AskError::Store(error.clone()));

@@ -31,8 +31,8 @@ pub enum Accept {
     All,
     /// None: somebody decides about each.
     Ask,
-    /// Those of these authorities; somebody decides about the others.
-    Listed(BTreeSet<Authority>),
+    /// Those of these authorities and actors; somebody decides about the others.
+    Listed(BTreeSet<String>),
 }
 
 /// How activities are sent to one peer.
@@ -72,7 +72,7 @@ impl World {
         if let Ok(iri) = Iri::parse(name) {
             return self.local(&iri).unwrap_or(name).to_owned();
         }
-        match name.split_once('/').and_then(|(kind, slug)| Some((self.catalog.type_named(kind)?, slug))) {
+        match name.split_once('/').and_then(|(kind, slug)| Some((self.catalog.object_type(kind)?, slug))) {
             Some((declared, slug)) => declared.address(slug),
             None => name.to_owned(),
         }
@@ -84,9 +84,9 @@ impl World {
             StreamOp::Append { .. } | StreamOp::Validate { .. } => stream::local_stream(name),
             StreamOp::UpdateObject { .. } | StreamOp::Link { .. } => stream::object_stream(&self.object_path(name)),
             StreamOp::CreateObject { object_type, slug_hint, fields, .. } => {
-                let declared = self.catalog.type_named(object_type);
+                let declared = self.catalog.object_type(object_type);
                 let title = slug_hint.as_deref().or_else(|| declared?.title_of(fields));
-                let slug = title.and_then(slug::of).unwrap_or_else(|| fresh.to_lowercase());
+                let slug = title.and_then(|title| slug::from_title(title, &[])).unwrap_or_else(|| fresh.to_lowercase());
                 stream::object_stream(&declared.map_or(slug.clone(), |declared| declared.address(&slug)))
             }
         }
@@ -99,11 +99,11 @@ impl World {
 }
 
 impl Accept {
-    pub fn takes(&self, authority: &Authority) -> bool {
+    pub fn takes(&self, actor: &Iri) -> bool {
         match self {
             Self::All => true,
             Self::Ask => false,
-            Self::Listed(listed) => listed.contains(authority),
+            Self::Listed(listed) => listed.contains(actor.as_str()) || listed.contains(actor.authority().as_str()),
         }
     }
 }

@@ -1,25 +1,240 @@
-//! x
-use super::{behaviours::Behaviour, flow::check::Compiled, types::Type, verb::Verb};
+//! Everything that a configuration declares, checked and ready: types, behaviours, flows and seeds.
+
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
-/// x
-pub struct Catalog;
+
+use parking_lot::RwLock;
+
+use super::behaviours::{Behaviour, Behaviours, Verb};
+use super::declare::{self, Seed};
+use super::effects::Effects;
+use super::flow::check::{Bounds, Compiled, Fault, compile};
+use super::flow::definition::{Definition, DefinitionHash};
+use super::flow::parse::{self, Places};
+use super::flow::samples;
+use super::types::Type;
+use crate::config::mistake::{Mistake, Place, Report};
+use crate::config::reader::suggest;
+use crate::config::{Config, Declarations};
+
+/// What is declared. Definitions of older instances are added as they are met.
+#[derive(Debug)]
+pub struct Catalog {
+    types: BTreeMap<String, Type>,
+    behaviours: BTreeMap<String, Behaviours>,
+    flows: BTreeMap<String, Arc<Compiled>>,
+    by_hash: RwLock<BTreeMap<DefinitionHash, Arc<Compiled>>>,
+    seeds: Vec<Seed>,
+    bounds: Bounds,
+}
+
+/// Why a stored definition cannot run in this binary.
+#[derive(Debug, thiserror::Error)]
+pub enum StoredError {
+    #[error("the stored definition is not readable: it came from a newer binary, or is damaged")]
+    Unreadable(#[source] serde_json::Error),
+    #[error("the stored definition of `{name}` cannot run in this binary: {}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Unusable { name: String, faults: Vec<Fault> },
+}
+
+/// Reads a configuration and all that it declares, and names the mistakes of both in one go.
+pub fn load(
+    path: &Path,
+    environment: impl Iterator<Item = (String, String)>,
+    effects: &Effects,
+) -> Result<(Config, Catalog), Vec<Mistake>> {
+    let (config, mut mistakes) = Config::draft(path, environment);
+    match Catalog::build(&config, effects) {
+        Ok(catalog) if mistakes.is_empty() => return Ok((config, catalog)),
+        Ok(_) => {}
+        Err(more) => mistakes.extend(more),
+    }
+    mistakes.sort_by(|left, right| (left.line, left.column).cmp(&(right.line, right.column)));
+    Err(mistakes)
+}
+
 impl Catalog {
-    pub fn type_named(&self, _: &str) -> Option<&Type> {
-        None
+    pub fn build(config: &Config, effects: &Effects) -> Result<Self, Vec<Mistake>> {
+        let bounds = Bounds { steps: config.limits.flow_steps, results: config.limits.flow_results };
+        Self::of(&config.declarations, bounds, effects)
     }
-    pub fn type_shown_as(&self, _: &str) -> Option<&str> {
-        None
+
+    /// The declared type of this name.
+    pub fn object_type(&self, name: &str) -> Option<&Type> {
+        self.types.get(name)
     }
-    pub fn on(&self, _: &str, _: &Verb) -> Option<&Behaviour> {
-        None
+
+    pub fn types(&self) -> impl Iterator<Item = &Type> {
+        self.types.values()
     }
-    pub fn remote(&self, _: &str, _: &Verb) -> Option<&Behaviour> {
-        None
+
+    /// The first declared type that others see as this ActivityStreams type.
+    pub fn type_seen_as(&self, activity_streams: &str) -> Option<&Type> {
+        self.types.values().find(|it| it.activity_streams == activity_streams)
     }
-    pub fn current(&self, _: &str) -> Option<Arc<Compiled>> {
-        None
+
+    /// What our own write sets off.
+    pub fn on(&self, object_type: &str, verb: Verb) -> Option<&Behaviour> {
+        self.behaviours.get(object_type)?.on.get(&verb)
     }
-    pub fn definition(&self, _: &str) -> Option<Arc<Compiled>> {
-        None
+
+    /// What an activity of others sets off.
+    pub fn remote(&self, object_type: &str, verb: Verb) -> Option<&Behaviour> {
+        self.behaviours.get(object_type)?.remote.get(&verb)
     }
+
+    /// The newest definition of a flow, for new instances.
+    pub fn current(&self, name: &str) -> Option<Arc<Compiled>> {
+        self.flows.get(name).cloned()
+    }
+
+    /// The declared flows.
+    pub fn flows(&self) -> impl Iterator<Item = &Arc<Compiled>> {
+        self.flows.values()
+    }
+
+    /// A definition that was declared, or added from the store.
+    pub fn definition(&self, hash: &DefinitionHash) -> Option<Arc<Compiled>> {
+        self.by_hash.read().get(hash).cloned()
+    }
+
+    /// Adds a definition from its stored bytes, for instances that began with it.
+    pub fn add_stored(&self, bytes: &[u8]) -> Result<Arc<Compiled>, StoredError> {
+        let hash = DefinitionHash::of(bytes);
+        if let Some(known) = self.definition(&hash) {
+            return Ok(known);
+        }
+        let definition = Definition::from_bytes(bytes).map_err(StoredError::Unreadable)?;
+        let name = definition.name.clone();
+        let mut compiled = compile(definition, self.bounds).map_err(|faults| StoredError::Unusable { name, faults })?;
+        // The bytes are what it is known by, also when this binary would write them differently.
+        compiled.hash = hash.clone();
+        let compiled = Arc::new(compiled);
+        self.by_hash.write().insert(hash, Arc::clone(&compiled));
+        Ok(compiled)
+    }
+
+    /// What is made at the first start.
+    pub fn seeds(&self) -> &[Seed] {
+        &self.seeds
+    }
+
+    fn of(declarations: &Declarations, bounds: Bounds, effects: &Effects) -> Result<Self, Vec<Mistake>> {
+        let mut report = Report::new(declarations.file.as_str());
+        let declared = declare::types(declarations.types.as_ref(), &mut report);
+        let (mut types, mut behaviours) = (BTreeMap::new(), BTreeMap::new());
+        for (name, (declared, its_behaviours)) in declared {
+            types.insert(name.clone(), declared);
+            behaviours.insert(name, its_behaviours);
+        }
+        let mut reader = FlowReader { effects, bounds, types: &types, behaviours: &behaviours, report: &mut report };
+        let mut flows = BTreeMap::new();
+        for (name, entry) in declare::tables(declarations.flows.as_ref(), "flow", reader.report) {
+            let compiled = reader.read(name, entry);
+            flows.insert(name.to_owned(), compiled);
+        }
+        flows_exist(&behaviours, &flows, &mut report);
+        let seeds = declare::seeds(declarations.seeds.as_ref(), &types, &mut report);
+        if !report.is_empty() {
+            return Err(report.into_mistakes());
+        }
+        let flows: BTreeMap<_, _> = flows.into_iter().filter_map(|(name, flow)| Some((name, flow?))).collect();
+        let by_hash = RwLock::new(flows.values().map(|it| (it.hash.clone(), Arc::clone(it))).collect());
+        Ok(Self { types, behaviours, flows, by_hash, seeds, bounds })
+    }
+}
+
+struct FlowReader<'a> {
+    effects: &'a Effects,
+    bounds: Bounds,
+    types: &'a BTreeMap<String, Type>,
+    behaviours: &'a BTreeMap<String, Behaviours>,
+    report: &'a mut Report,
+}
+
+impl FlowReader<'_> {
+    /// `None` when it has a mistake, which is in the report.
+    fn read(&mut self, name: &str, entry: &crate::config::tree::Entry) -> Option<Arc<Compiled>> {
+        let before = self.report.count();
+        let (definition, places) = parse::read(name, entry, self.report);
+        let mut faults = self.effects.check(&definition);
+        faults.extend(self.unknown_types(&definition));
+        let compiled = match compile(definition, self.bounds) {
+            Ok(compiled) => Some(compiled),
+            Err(more) => {
+                faults.extend(more);
+                None
+            }
+        };
+        if let Some(compiled) = &compiled {
+            faults.extend(samples::check(compiled, &self.fired_by(name)));
+        }
+        faults.iter().for_each(|fault| self.add(name, fault, &places));
+        compiled.filter(|_| self.report.count() == before).map(Arc::new)
+    }
+
+    /// The types whose objects this flow is about. What others send has a shape that nobody here declared.
+    fn fired_by(&self, flow: &str) -> Vec<&Type> {
+        let remotely = |behaviours: &Behaviours| behaviours.remote.values().any(|it| it.run == flow);
+        if self.behaviours.values().any(remotely) {
+            return Vec::new();
+        }
+        let fires = |behaviours: &Behaviours| behaviours.on.values().any(|it| it.run == flow);
+        let names = self.behaviours.iter().filter(|(_, behaviours)| fires(behaviours)).map(|(name, _)| name);
+        names.filter_map(|name| self.types.get(name)).collect()
+    }
+
+    /// `with.type` of an effect, where it is a plain text in quotes.
+    fn unknown_types(&self, definition: &Definition) -> Vec<Fault> {
+        let named = definition.steps.iter().filter_map(|(step, it)| {
+            let call = it.kind.call().filter(|call| call.effect.starts_with("object."))?;
+            match call.with.get("type")? {
+                super::flow::definition::Argument::Cel(source) => Some((step, quoted_text(source)?)),
+                _ => None,
+            }
+        });
+        let unknown = named.filter(|(_, name)| !self.types.contains_key(*name));
+        let fault = |(step, name): (&String, &str)| {
+            let remedy = suggest(name, self.types.keys().map(String::as_str));
+            Fault::new(format!("steps.{step}.with.type"), format!("unknown type `{name}`"), remedy)
+        };
+        unknown.map(fault).collect()
+    }
+
+    fn add(&mut self, flow: &str, fault: &Fault, places: &Places) {
+        let place = match (parse::place_of(places, &fault.path), fault.offset) {
+            // The expression stands behind a quote. One over several lines is named by its beginning.
+            (Place::File { line, column }, Some(offset)) => Place::File { line: *line, column: column + 1 + offset },
+            (place, _) => place.clone(),
+        };
+        let remedy = fault.remedy.as_str();
+        self.report.add(
+            &place,
+            &format!("flow.{flow}.{}", fault.path),
+            format!("{} (in flow `{flow}`)", fault.what),
+            remedy,
+        );
+    }
+}
+
+fn flows_exist(
+    behaviours: &BTreeMap<String, Behaviours>,
+    flows: &BTreeMap<String, Option<Arc<Compiled>>>,
+    report: &mut Report,
+) {
+    for (name, its) in behaviours {
+        let all = its.on.iter().map(|it| ("on", it)).chain(its.remote.iter().map(|it| ("remote", it)));
+        for (side, (verb, behaviour)) in all.filter(|(_, (_, behaviour))| !flows.contains_key(&behaviour.run)) {
+            let path = format!("type.{name}.{side}.{}", verb.word());
+            let remedy = suggest(&behaviour.run, flows.keys().map(String::as_str));
+            report.add(&behaviour.place, &path, format!("unknown flow `{}`", behaviour.run), remedy);
+        }
+    }
+}
+
+/// What stands between the quotes, when the expression is a text and nothing else.
+fn quoted_text(source: &str) -> Option<&str> {
+    let text = source.trim().strip_prefix('\'')?.strip_suffix('\'')?;
+    (!text.contains(['\'', '\\'])).then_some(text)
 }

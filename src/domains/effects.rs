@@ -11,8 +11,8 @@ use serde_json::{Map, Value, json};
 use super::flow::check::Fault;
 use super::flow::definition::{Argument, Call, Definition};
 use super::flow::expr::Input;
-use super::nearest::nearest;
 use super::types::{Field, FieldMistake, Kind, check_fields};
+use crate::config::nearest::nearest;
 
 /// All effects of a binary, by name.
 #[derive(Debug, Clone, Default)]
@@ -80,7 +80,7 @@ pub enum StreamOp {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         title: Option<String>,
     },
-    /// Checks an object against a declared type. The result is the object with its defaults; a mistake fails the step.
+    /// Checks the declared fields of an object ([`super::types::Type::validate`]). The result is the object with its defaults; a mistake fails the step.
     Validate { object_type: String, object: Value },
 }
 
@@ -103,7 +103,7 @@ impl Effects {
                 summary: "makes an object of a declared type and publishes it",
                 parameters: vec![
                     required("type", Kind::Text, "a declared type"),
-                    required("fields", Kind::Json, "its fields"),
+                    required("fields", Kind::Table, "its fields"),
                     optional("slug", Kind::Text, "what its slug is made of; its title without it"),
                     optional("into", Kind::Text, "a collection of ours that it goes into"),
                 ],
@@ -114,7 +114,7 @@ impl Effects {
                 summary: "changes fields of an object of ours and publishes it",
                 parameters: vec![
                     required("object", Kind::Text, "its id, or TYPE/SLUG"),
-                    required("fields", Kind::Json, "what changes; null takes a field away"),
+                    required("fields", Kind::Table, "what changes; null takes a field away"),
                 ],
                 plan: update,
             })
@@ -202,17 +202,23 @@ impl Effects {
         let wrong = spec.parameters.iter().filter_map(|parameter| match call.with.get(parameter.name) {
             Some(Argument::Value(value)) => {
                 let what = parameter.field.check(value).err()?;
-                Some(Fault::new(path(parameter.name), format!("`{}` {what}", parameter.name), parameter.summary))
+                Some(Fault::new(path(parameter.name), format!("`{}` {what}", parameter.name), parameter.described()))
             }
             Some(_) => None,
             None if parameter.field.required => {
                 let what = format!("`{}` needs the parameter `{}`", spec.name, parameter.name);
-                let remedy = format!("add with.{} = {}", parameter.name, parameter.summary);
+                let remedy = format!("add with.{}", parameter.described());
                 Some(Fault::new(format!("steps.{step}.with"), what, remedy))
             }
             None => None,
         });
         unknown.chain(wrong).collect()
+    }
+}
+
+impl Parameter {
+    fn described(&self) -> String {
+        format!("{}: {}", self.name, self.summary)
     }
 }
 

@@ -11,10 +11,10 @@ pub fn register(effects: Effects) -> Effects {
         name: "calendar.link",
         summary: "makes an `event` for something that was allocated to a calendar and puts it there; gives the event's id",
         parameters: vec![
-            required("calendar", Kind::Text, "the calendar's id, or calendar/SLUG"),
-            required("about", Kind::Iri, "what was allocated"),
-            required("title", Kind::Text, "what the event is called; its slug too"),
-            optional("start", Kind::Time, "when it begins"),
+            required("calendar", Kind::Iri, "the calendar's id"),
+            optional("about", Kind::Iri, "what was allocated; the flow's object without it"),
+            optional("title", Kind::Text, "what the event is called, its slug too; the name of the object without it"),
+            optional("start", Kind::Time, "when it begins; the object's startTime without it"),
         ],
         plan: link,
     })
@@ -22,19 +22,22 @@ pub fn register(effects: Effects) -> Effects {
 
 /// One message makes the event and links it, so that there is never one without the other.
 fn link(input: &EffectInput<'_>) -> Plan {
+    let of_object = |field: &str| input.cause.object.get(field).and_then(Value::as_str).map(str::to_owned);
+    let about = input.text("about").or_else(|| input.about());
+    let last_part = |iri: &String| iri.trim_end_matches('/').rsplit('/').next().map(str::to_owned);
+    let title = input.text("title").or_else(|| of_object("name")).or_else(|| about.as_ref().and_then(last_part));
     let calendar = input.required_text("calendar");
-    let title = input.required_text("title");
     let given = [
-        ("title", Some(title.clone())),
-        ("about", input.text("about")),
+        ("title", title.clone()),
+        ("about", about),
         ("calendar", Some(calendar.clone())),
-        ("start", input.text("start")),
+        ("start", input.text("start").or_else(|| of_object("startTime"))),
     ];
     let fields: Map<String, Value> =
         given.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::String(value?)))).collect();
     let op = StreamOp::CreateObject {
         object_type: "event".into(),
-        slug_hint: Some(title),
+        slug_hint: title,
         fields,
         attributed_to: None,
         link_into: Some(calendar),

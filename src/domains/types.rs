@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::nearest::nearest;
+use crate::config::nearest::nearest;
 
 /// A declared type of objects.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,11 +62,13 @@ pub enum Kind {
     Iri,
     /// Elements of one kind, any without it.
     List(Option<Box<Kind>>),
+    /// Any JSON object.
+    Table,
     Json,
 }
 
 /// The words that declare kinds.
-pub const KINDS: &[&str] = &["text", "choice", "number", "integer", "bool", "time", "iri", "list", "json"];
+pub const KINDS: &[&str] = &["text", "choice", "number", "integer", "bool", "time", "iri", "list", "table", "json"];
 
 /// What is wrong with one field of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
@@ -80,6 +82,13 @@ impl Type {
     /// The object with its defaults, or everything that is wrong with it.
     pub fn check(&self, object: &Value) -> Result<Map<String, Value>, Vec<FieldMistake>> {
         check_fields(&self.fields, object)
+    }
+
+    /// The declared fields of something that may have more, such as an id, with their defaults.
+    pub fn validate(&self, object: &Value) -> Result<Map<String, Value>, Vec<FieldMistake>> {
+        let Value::Object(object) = object else { return Err(vec![not_a_table(object)]) };
+        let declared = object.iter().filter(|(name, _)| self.fields.contains_key(*name));
+        self.check(&Value::Object(declared.map(|(name, value)| (name.clone(), value.clone())).collect()))
     }
 
     /// The object with some fields changed; `null` takes an optional one away.
@@ -171,6 +180,7 @@ impl Kind {
             Kind::Time => "time",
             Kind::Iri => "iri",
             Kind::List(_) => "list",
+            Kind::Table => "table",
             Kind::Json => "json",
         }
     }
@@ -178,7 +188,7 @@ impl Kind {
     fn check(&self, value: &Value) -> Result<(), String> {
         match (self, value) {
             (Kind::Text, Value::String(_)) | (Kind::Number, Value::Number(_)) | (Kind::Bool, Value::Bool(_)) => Ok(()),
-            (Kind::Json, _) => Ok(()),
+            (Kind::Table, Value::Object(_)) | (Kind::Json, _) => Ok(()),
             (Kind::Integer, Value::Number(number)) if number.is_i64() || number.is_u64() => Ok(()),
             (Kind::Choice(of), Value::String(text)) => choose(of, text),
             (Kind::Time, Value::String(text)) => match text.parse::<jiff::Timestamp>() {
@@ -208,6 +218,7 @@ impl Kind {
             Kind::Time => "a time as text",
             Kind::Iri => "a URL as text",
             Kind::List(_) => "a list",
+            Kind::Table => "a table",
             Kind::Json => "JSON",
         }
     }

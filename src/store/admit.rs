@@ -28,10 +28,6 @@ impl Fences {
     pub(crate) fn iter(&self) -> impl Iterator<Item = Fence> + '_ {
         self.0.iter().map(|(&shard, &epoch)| Fence { shard, epoch })
     }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
 }
 
 /// Tries the conditions in order; `version_of` says at which position a key stands at this point of the queue.

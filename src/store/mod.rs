@@ -9,13 +9,23 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
+pub mod access;
 mod admit;
+pub mod blob;
 mod changes;
+pub mod disk;
+mod filter;
+mod frame;
 pub mod key;
+pub mod kv;
 pub mod memory;
+mod overlay;
+pub mod redb;
+pub mod streams;
 
 pub use key::Key;
 pub use memory::MemoryEngine;
+pub use redb::RedbEngine;
 
 /// The position of the batch that wrote a row, ordered within one shard; the row's version for conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

@@ -24,12 +24,17 @@ pub struct Caller {
 /// 401 without a valid token, 403 with one that lacks the scope.
 pub fn require(site: &Site, request: &HttpRequest, scope: Scope) -> Result<Caller, Problem> {
     let caller = caller(site, request)?.ok_or_else(|| {
-        Problem::unauthorized(format!("send Authorization: Bearer TOKEN with the scope {scope}; `quickbeam token add` makes one"))
+        Problem::unauthorized(format!(
+            "send Authorization: Bearer TOKEN with the scope {scope}; `quickbeam token add` makes one"
+        ))
     })?;
     if caller.grant.allows(scope) {
         return Ok(caller);
     }
-    Err(Problem::forbidden(format!("the token `{}` does not have the scope {scope}; use one that has", caller.grant.name)))
+    Err(Problem::forbidden(format!(
+        "the token `{}` does not have the scope {scope}; use one that has",
+        caller.grant.name
+    )))
 }
 
 /// The caller, if the request has a token at all.
@@ -81,6 +86,8 @@ pub fn once(request: &HttpRequest, caller: &Caller, body: &[u8]) -> Result<Optio
 /// 400 without one.
 pub fn once_required(request: &HttpRequest, caller: &Caller, body: &[u8]) -> Result<Once, Problem> {
     once(request, caller, body)?.ok_or_else(|| {
-        Problem::bad_request("Idempotency-Key is missing: send a new one for each new request, and the same for a repeat")
+        Problem::bad_request(
+            "Idempotency-Key is missing: send a new one for each new request, and the same for a repeat",
+        )
     })
 }

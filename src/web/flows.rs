@@ -28,7 +28,12 @@ use crate::wire::error::Problem;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// `POST /flow/start/{name}`
-pub async fn start(request: HttpRequest, name: Path<String>, payload: Payload, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn start(
+    request: HttpRequest,
+    name: Path<String>,
+    payload: Payload,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     let caller = require(&site, &request, Scope::FlowsWrite)?;
     let body = read_body(&site, payload).await?;
     let once = once_required(&request, &caller, &body)?;
@@ -53,7 +58,13 @@ pub async fn start(request: HttpRequest, name: Path<String>, payload: Payload, s
 
 fn id_of(caller: &Caller, request: &HttpRequest) -> String {
     let key = request.headers().get("idempotency-key").map(|value| value.as_bytes()).unwrap_or_default();
-    let digest = Sha256::new().chain_update(&caller.grant.name).chain_update(b"\n").chain_update(request.path()).chain_update(b"\n").chain_update(key).finalize();
+    let digest = Sha256::new()
+        .chain_update(&caller.grant.name)
+        .chain_update(b"\n")
+        .chain_update(request.path())
+        .chain_update(b"\n")
+        .chain_update(key)
+        .finalize();
     digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -67,7 +78,12 @@ struct Resume {
 }
 
 /// `POST /flow/resume/{id}` and `POST /flows/{id}/resume`
-pub async fn resume(request: HttpRequest, id: Path<String>, payload: Payload, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn resume(
+    request: HttpRequest,
+    id: Path<String>,
+    payload: Payload,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     let caller = require(&site, &request, Scope::FlowsWrite)?;
     let body = read_body(&site, payload).await?;
     let once = once_required(&request, &caller, &body)?;
@@ -86,7 +102,12 @@ struct Reason {
 }
 
 /// `POST /flows/{id}/cancel` and `POST /flows/{id}/retry`
-pub async fn verb(request: HttpRequest, path: Path<(String, String)>, payload: Payload, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn verb(
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    payload: Payload,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     let caller = require(&site, &request, Scope::FlowsWrite)?;
     let body = read_body(&site, payload).await?;
     let once = super::auth::once(&request, &caller, &body)?;
@@ -94,9 +115,16 @@ pub async fn verb(request: HttpRequest, path: Path<(String, String)>, payload: P
     let given: Reason = serde_json::from_value(json_body(&site, &body)?).unwrap_or_default();
     let by = Some(caller.grant.name.clone());
     let command = match verb.as_str() {
-        "cancel" => Command::Cancel { reason: given.reason.unwrap_or_else(|| format!("cancelled by {}", caller.grant.name)), by },
+        "cancel" => Command::Cancel {
+            reason: given.reason.unwrap_or_else(|| format!("cancelled by {}", caller.grant.name)),
+            by,
+        },
         "retry" => Command::Retry { step: given.step, by },
-        _ => return Err(Problem::not_found(format!("a flow cannot be told to {verb:?}; it can be resumed, cancelled and retried"))),
+        _ => {
+            return Err(Problem::not_found(format!(
+                "a flow cannot be told to {verb:?}; it can be resumed, cancelled and retried"
+            )));
+        }
     };
     site.runtime.registry().ask::<Flow>(&id, command, once).await?;
     moved(&site, &request, &id, 200).await
@@ -107,7 +135,8 @@ fn json_body(site: &Site, body: &[u8]) -> Result<Value, Problem> {
     if body.is_empty() {
         return Ok(json!({}));
     }
-    parse_json(body, site.limits.json_depth).map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))
+    parse_json(body, site.limits.json_depth)
+        .map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))
 }
 
 /// Answers where the instance stands; with `Prefer: wait` once it has come to rest, or the time is over.
@@ -118,7 +147,10 @@ async fn moved(site: &Site, request: &HttpRequest, id: &str, otherwise: u16) -> 
         None => None,
     };
     Ok(match flow {
-        Some(flow) => HttpResponse::Ok().insert_header(("location", location)).insert_header(("preference-applied", "wait")).json(instance(id, &flow)),
+        Some(flow) => HttpResponse::Ok()
+            .insert_header(("location", location))
+            .insert_header(("preference-applied", "wait"))
+            .json(instance(id, &flow)),
         None if otherwise == 202 => {
             HttpResponse::Accepted().insert_header(("location", location)).json(json!({ "id": id }))
         }
@@ -142,7 +174,11 @@ async fn settled(site: &Site, id: &str, wait: Duration) -> Result<Option<Flow>, 
     loop {
         let turn = site.runtime.registry().watch(&actor);
         let flow = stored(site, id).await?;
-        if flow.as_ref().and_then(|flow| flow.progress.as_ref()).is_some_and(|progress| progress.phase() != Phase::Running) {
+        if flow
+            .as_ref()
+            .and_then(|flow| flow.progress.as_ref())
+            .is_some_and(|progress| progress.phase() != Phase::Running)
+        {
             return Ok(flow);
         }
         match select(turn, deadline).await {
@@ -163,7 +199,8 @@ async fn stored(site: &Site, id: &str) -> Result<Option<Flow>, Problem> {
 /// 404 if there is none.
 pub async fn find(site: &Site, id: &str) -> Result<Value, Problem> {
     let flow = stored(site, id).await?;
-    flow.map(|flow| instance(id, &flow)).ok_or_else(|| Problem::not_found(format!("there is no flow {id}; GET /flows lists them")))
+    flow.map(|flow| instance(id, &flow))
+        .ok_or_else(|| Problem::not_found(format!("there is no flow {id}; GET /flows lists them")))
 }
 
 /// `GET /flow/{id}`

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use actix_web::Error;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::web::{Data, Payload};
-use actix_web::{Error, HttpMessage};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
@@ -41,7 +41,8 @@ pub async fn read_body(site: &Site, payload: Payload) -> Result<Bytes, Problem> 
 async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| Problem::bad_request(format!("the body broke off: {error}; send it again")))?;
+        let chunk =
+            chunk.map_err(|error| Problem::bad_request(format!("the body broke off: {error}; send it again")))?;
         if body.len() + chunk.len() > limit {
             return Err(Problem::too_large(limit));
         }
@@ -51,30 +52,40 @@ async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
 }
 
 /// The layer around all routes of a listener.
-pub async fn around<S, B>(request: ServiceRequest, service: &S, listener: Listener) -> Result<ServiceResponse<EitherBody<B>>, Error>
+pub fn around<S, B>(
+    request: ServiceRequest,
+    service: &S,
+    listener: Listener,
+) -> impl Future<Output = Result<ServiceResponse<EitherBody<B>>, Error>> + use<S, B>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error>,
+    S::Future: 'static,
     B: MessageBody,
 {
     let site = request.app_data::<Data<Site>>().expect("every app has its site").clone();
     let id = site.request_id();
-    if let Err(problem) = admit(&site, &request, listener) {
-        let response = problem.respond(id.clone());
-        return Ok(with_id(request.into_response(response).map_into_right_body(), &id));
-    }
-    let response = service.call(request).await?;
-    let problem = response.response().extensions().get::<Problem>().cloned();
-    let response = match problem {
-        Some(problem) => {
-            if problem.status >= 500 && problem.status != 503 {
-                error!(request_id = id, status = problem.status, detail = problem.detail, "a request failed");
-            }
-            let (request, _) = response.into_parts();
-            ServiceResponse::new(request, problem.respond(id.clone())).map_into_right_body()
-        }
-        None => response.map_into_left_body(),
+    let called = match admit(&site, &request, listener) {
+        Ok(()) => Ok(service.call(request)),
+        Err(problem) => Err(request.into_response(problem.respond(id.clone()))),
     };
-    Ok(with_id(response, &id))
+    async move {
+        let response = match called {
+            Ok(call) => written_out(call.await?, &id),
+            Err(refused) => refused.map_into_right_body(),
+        };
+        Ok(with_id(response, &id))
+    }
+}
+
+/// The response, or the problem that travels with it.
+fn written_out<B: MessageBody>(response: ServiceResponse<B>, id: &str) -> ServiceResponse<EitherBody<B>> {
+    let problem = response.response().extensions().get::<Problem>().cloned();
+    let Some(problem) = problem else { return response.map_into_left_body() };
+    if problem.status >= 500 && problem.status != 503 {
+        error!(request_id = id, status = problem.status, detail = problem.detail, "a request failed");
+    }
+    let (request, _) = response.into_parts();
+    ServiceResponse::new(request, problem.respond(id.to_owned())).map_into_right_body()
 }
 
 fn with_id<B>(mut response: ServiceResponse<B>, id: &str) -> ServiceResponse<B> {
@@ -95,7 +106,12 @@ fn admit(site: &Site, request: &ServiceRequest, listener: Listener) -> Result<()
         return Err(Problem::new(431, "headers too large", detail));
     }
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
-    let host = request.uri().authority().map(|authority| authority.as_str()).or_else(|| text(header::HOST)).unwrap_or_default();
+    let host = request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str())
+        .or_else(|| text(header::HOST))
+        .unwrap_or_default();
     match listener {
         Listener::Public if names_authority(host, &site.root) => Ok(()),
         Listener::Public => {
@@ -103,7 +119,12 @@ fn admit(site: &Site, request: &ServiceRequest, listener: Listener) -> Result<()
             let detail = format!("this node is {own}, not {host:?}; send Host: {own}");
             Err(Problem::new(421, "misdirected", detail))
         }
-        Listener::Admin => admit_admin(site, host, text(header::ORIGIN), headers.get("sec-fetch-site").and_then(|value| value.to_str().ok())),
+        Listener::Admin => admit_admin(
+            site,
+            host,
+            text(header::ORIGIN),
+            headers.get("sec-fetch-site").and_then(|value| value.to_str().ok()),
+        ),
     }
 }
 
@@ -114,7 +135,9 @@ fn admit_admin(site: &Site, host: &str, origin: Option<&str>, fetch_site: Option
         return Err(Problem::new(421, "misdirected", detail));
     }
     let same = |origin: &str| origin.strip_prefix("http://").is_some_and(|origin| origin == host);
-    if origin.is_some_and(|origin| !same(origin)) || fetch_site.is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+    if origin.is_some_and(|origin| !same(origin))
+        || fetch_site.is_some_and(|site| !matches!(site, "same-origin" | "none"))
+    {
         return Err(Problem::forbidden("the administration takes no requests of other pages"));
     }
     Ok(())

@@ -29,7 +29,12 @@ struct Envelope {
 }
 
 /// `POST /api/objects/{type}`
-pub async fn create(request: HttpRequest, kind: Path<String>, payload: Payload, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn create(
+    request: HttpRequest,
+    kind: Path<String>,
+    payload: Payload,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     let caller = require(&site, &request, Scope::Publish)?;
     let body = read_body(&site, payload).await?;
     let once = once(&request, &caller, &body)?;
@@ -37,10 +42,17 @@ pub async fn create(request: HttpRequest, kind: Path<String>, payload: Payload, 
     let Envelope { slug, to, visibility, fields } = envelope(&site, &body)?;
     let explicit = slug.is_some();
     let stem = match slug {
-        Some(slug) => explicit_slug(&slug)?,
+        Some(slug) => slug::explicit(&slug).map_err(|error| Problem::unprocessable(error.to_string()))?.to_owned(),
         None => derived_slug(&site, declared, &fields),
     };
-    let create = Create { kind: declared.name.clone(), fields: Value::Object(fields), to, visibility, attributed_to: None, into: None };
+    let create = Create {
+        kind: declared.name.clone(),
+        fields: Value::Object(fields),
+        to,
+        visibility,
+        attributed_to: None,
+        into: None,
+    };
     let (slug, written) = place(&site, declared, &stem, explicit, &create, once).await?;
     let id = written.id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
     let answer = json!({ "id": id, "activity": written.activity, "slug": slug });
@@ -60,7 +72,11 @@ async fn place(
         let slug = if number == 1 { stem.to_owned() } else { slug::numbered(stem, number) };
         if site.is_reserved(&declared.address(&slug)) {
             if explicit {
-                return Err(Problem::new(409, "taken", format!("{slug} is an address of the node itself; choose another slug")));
+                return Err(Problem::new(
+                    409,
+                    "taken",
+                    format!("{slug} is an address of the node itself; choose another slug"),
+                ));
             }
             continue;
         }
@@ -75,23 +91,18 @@ async fn place(
     Err(Problem::new(409, "taken", format!("{stem} is taken {SLUG_TRIES_MAX} times over; choose another slug")))
 }
 
-fn explicit_slug(slug: &str) -> Result<String, Problem> {
-    let good = (1..=slug::LENGTH_MAX).contains(&slug.len())
-        && slug.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if good {
-        return Ok(slug.to_owned());
-    }
-    let near = slug::of(slug).map(|near| format!(", for example {near:?}")).unwrap_or_default();
-    let detail = format!("the slug {slug:?} has to be 1 to {} of the letters a-z, 0-9 and -{near}", slug::LENGTH_MAX);
-    Err(Problem::unprocessable(detail))
-}
-
 fn derived_slug(site: &Site, declared: &Type, fields: &Map<String, Value>) -> String {
-    declared.title_of(fields).and_then(slug::of).unwrap_or_else(|| site.request_id().to_lowercase())
+    let title = declared.title_of(fields);
+    title.and_then(|title| slug::from_title(title, &[])).unwrap_or_else(|| site.request_id().to_lowercase())
 }
 
 /// `PATCH /api/objects/{type}/{slug}`
-pub async fn update(request: HttpRequest, path: Path<(String, String)>, payload: Payload, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn update(
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    payload: Payload,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     let caller = require(&site, &request, Scope::Publish)?;
     let body = read_body(&site, payload).await?;
     let once = once(&request, &caller, &body)?;
@@ -100,13 +111,22 @@ pub async fn update(request: HttpRequest, path: Path<(String, String)>, payload:
 }
 
 /// `DELETE /api/objects/{type}/{slug}`
-pub async fn delete(request: HttpRequest, path: Path<(String, String)>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn delete(
+    request: HttpRequest,
+    path: Path<(String, String)>,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     let caller = require(&site, &request, Scope::Publish)?;
     let once = once(&request, &caller, b"")?;
     write(&site, &path, Command::Delete, once).await
 }
 
-async fn write(site: &Site, path: &(String, String), command: Command, once: Option<Once>) -> Result<HttpResponse, Problem> {
+async fn write(
+    site: &Site,
+    path: &(String, String),
+    command: Command,
+    once: Option<Once>,
+) -> Result<HttpResponse, Problem> {
     let stream = object_stream(&declared(site, &path.0)?.address(&path.1));
     let Written { id, activity } = site.runtime.registry().ask::<Stream>(&stream, command, once).await?;
     Ok(HttpResponse::Ok().json(json!({ "id": id, "activity": activity })))
@@ -121,10 +141,16 @@ pub struct Where {
 }
 
 /// `POST /{slug}/allocate?calendar=ID&to=PEER`
-pub async fn allocate(request: HttpRequest, slug: Path<String>, query: Query<Where>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn allocate(
+    request: HttpRequest,
+    slug: Path<String>,
+    query: Query<Where>,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     let caller = require(&site, &request, Scope::Publish)?;
     let once = once(&request, &caller, b"")?;
-    let missing = |what: &str| Problem::bad_request(format!("{what} is missing: POST /{slug}/allocate?calendar=ID&to=PEER"));
+    let missing =
+        |what: &str| Problem::bad_request(format!("{what} is missing: POST /{slug}/allocate?calendar=ID&to=PEER"));
     let to = site.named_peer(query.to.as_deref().ok_or_else(|| missing("to"))?)?;
     let base = format!("{}://{}", if to.is_https() { "https" } else { "http" }, to.authority());
     let target = match (&query.calendar, &query.collection) {

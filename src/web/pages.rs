@@ -141,7 +141,11 @@ fn text(value: &Value) -> String {
 }
 
 /// `GET /activities`
-pub async fn activities(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn activities(
+    request: HttpRequest,
+    paging: Query<Paging>,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     let known = caller(&site, &request)?.is_some();
     let page = public::activities(&site, &paging, known).await?;
     if wanted(&request) != Wanted::Html {
@@ -243,5 +247,9 @@ pub async fn flow(request: HttpRequest, id: Path<String>, site: Data<Site>) -> R
 
 fn details(step: &Value) -> String {
     let Some(step) = step.as_object() else { return String::new() };
-    step.iter().filter(|(name, _)| *name != "state").map(|(name, value)| format!("{name}: {}", text(value))).collect::<Vec<_>>().join("  ")
+    step.iter()
+        .filter(|(name, _)| *name != "state")
+        .map(|(name, value)| format!("{name}: {}", text(value)))
+        .collect::<Vec<_>>()
+        .join("  ")
 }

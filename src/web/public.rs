@@ -69,7 +69,10 @@ pub async fn actor(site: Data<Site>) -> HttpResponse {
 pub async fn webfinger(query: Query<Resource>, site: Data<Site>) -> Result<HttpResponse, Problem> {
     let world = &site.runtime.world;
     let account = format!("acct:{}@{}", world.name, world.authority);
-    let asked = query.resource.as_deref().ok_or_else(|| Problem::bad_request("resource is missing: ask for ?resource=acct:NAME@HOST"))?;
+    let asked = query
+        .resource
+        .as_deref()
+        .ok_or_else(|| Problem::bad_request("resource is missing: ask for ?resource=acct:NAME@HOST"))?;
     if asked != account && asked != world.actor.as_str() && asked != world.base {
         return Err(Problem::not_found(format!("{asked} is not here; the one account is {account}")));
     }
@@ -78,7 +81,10 @@ pub async fn webfinger(query: Query<Resource>, site: Data<Site>) -> Result<HttpR
         "aliases": [world.actor.as_str()],
         "links": [{ "rel": "self", "type": "application/activity+json", "href": world.actor.as_str() }],
     });
-    Ok(HttpResponse::Ok().content_type("application/jrd+json").insert_header(("access-control-allow-origin", "*")).body(body.to_string()))
+    Ok(HttpResponse::Ok()
+        .content_type("application/jrd+json")
+        .insert_header(("access-control-allow-origin", "*"))
+        .body(body.to_string()))
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,12 +95,14 @@ pub struct Resource {
 /// `GET /.well-known/nodeinfo`
 pub async fn nodeinfo_links(site: Data<Site>) -> HttpResponse {
     let href = format!("{}/nodeinfo/2.1", site.runtime.world.base);
-    HttpResponse::Ok().json(json!({ "links": [{ "rel": "http://nodeinfo.diaspora.software/ns/schema/2.1", "href": href }] }))
+    HttpResponse::Ok()
+        .json(json!({ "links": [{ "rel": "http://nodeinfo.diaspora.software/ns/schema/2.1", "href": href }] }))
 }
 
 /// `GET /nodeinfo/2.1`
 pub async fn nodeinfo(site: Data<Site>) -> Result<HttpResponse, Problem> {
-    let objects = count(site.runtime.engine.as_ref(), &layout::index_prefix(Index::Objects, &Key::default()), COUNT_MAX).await?;
+    let objects =
+        count(site.runtime.engine.as_ref(), &layout::index_prefix(Index::Objects, &Key::default()), COUNT_MAX).await?;
     Ok(HttpResponse::Ok().json(json!({
         "version": "2.1",
         "software": { "name": "quickbeam", "version": env!("CARGO_PKG_VERSION") },
@@ -228,7 +236,8 @@ pub fn object_json(request: &HttpRequest, shown: &Shown) -> HttpResponse {
         Wanted::Html | Wanted::Activity => Wanted::Activity,
     };
     if !shown.items.is_empty() {
-        let items = shown.items.iter().map(|item| json!({ "what": item.what, "title": item.title, "at": item.at.to_string() }));
+        let items =
+            shown.items.iter().map(|item| json!({ "what": item.what, "title": item.title, "at": item.at.to_string() }));
         json["items"] = items.collect::<Vec<_>>().into();
     }
     if !shown.allocations.is_empty() {
@@ -248,7 +257,12 @@ pub fn object_json(request: &HttpRequest, shown: &Shown) -> HttpResponse {
 }
 
 /// `GET /api/streams/{name}`: the records of a local list.
-pub async fn records(request: HttpRequest, name: Path<String>, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn records(
+    request: HttpRequest,
+    name: Path<String>,
+    paging: Query<Paging>,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     super::auth::require(&site, &request, Scope::FlowsRead)?;
     let owner = ActorId::of::<Stream>(stream::local_stream(&name));
     let prefix = layout::row_prefix(&owner, &RowKey::Own(stream::record_rows()));

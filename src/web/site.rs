@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::routes::RESERVED;
 use crate::actors::runtime::Runtime;
 use crate::clock::{SharedClock, ulid};
 use crate::domains::identity::{Authority, IdentityError, Iri};
 use crate::tokens::TokenStore;
-use super::routes::RESERVED;
 use crate::wire::error::Problem;
 use crate::wire::keys::KeyCache;
 use crate::wire::rate::Rates;
@@ -72,7 +72,9 @@ impl Site {
     /// 400 for a name that is nobody's.
     pub fn named_peer(&self, named: &str) -> Result<Iri, Problem> {
         self.peer(named).map_err(|error| {
-            Problem::bad_request(format!("{named:?} is no peer: {error}; give a name in [peers], an authority or an actor URL"))
+            Problem::bad_request(format!(
+                "{named:?} is no peer: {error}; give a name in [peers], an authority or an actor URL"
+            ))
         })
     }
 

@@ -77,8 +77,12 @@ impl Deliverer {
     async fn deliver(&self, activity: &str, to: Recipient) -> Report {
         let body = match self.body(activity).await {
             Ok(Some(body)) => body,
-            Ok(None) => return Report::Impossible { reason: format!("the activity {activity} is not in the log any more") },
-            Err(failure) => return Report::Unreachable { reason: format!("the activity could not be read: {failure}") },
+            Ok(None) => {
+                return Report::Impossible { reason: format!("the activity {activity} is not in the log any more") };
+            }
+            Err(failure) => {
+                return Report::Unreachable { reason: format!("the activity could not be read: {failure}") };
+            }
         };
         let inbox = match self.inbox(to).await {
             Ok(inbox) => inbox,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
-use actix_web::{HttpMessage, HttpResponse, ResponseError};
+use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -107,7 +107,7 @@ impl ResponseError for Problem {
     }
 
     fn error_response(&self) -> HttpResponse {
-        let response = HttpResponse::new(self.status_code());
+        let mut response = HttpResponse::new(self.status_code());
         response.extensions_mut().insert(self.clone());
         response
     }
@@ -195,9 +195,10 @@ impl Rejected for flow::Rejection {
         match self {
             Self::Unknown(_) => Problem::not_found(detail),
             Self::WhichSignal { .. } => Problem::unprocessable(detail),
-            Self::NotWaiting { .. } | Self::Step(step::Rejection::Finished(_) | step::Rejection::NotWaiting { .. } | step::Rejection::NothingToRetry) => {
-                Problem::new(409, "not now", detail)
-            }
+            Self::NotWaiting { .. }
+            | Self::Step(
+                step::Rejection::Finished(_) | step::Rejection::NotWaiting { .. } | step::Rejection::NothingToRetry,
+            ) => Problem::new(409, "not now", detail),
             Self::Step(step::Rejection::WrongShape { mistakes, .. }) => Problem::unprocessable(detail).errors(mistakes),
             Self::Step(step::Rejection::TooLarge { .. }) => Problem::new(413, "too large", detail),
             Self::NoDefinition(_) => Problem::new(500, "definition lost", detail),

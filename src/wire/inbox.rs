@@ -20,7 +20,8 @@ pub async fn receive(request: HttpRequest, payload: Payload, site: Data<Site>) -
     let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let view = RequestView { method: request.method().as_str(), target: Target::at(&site.root, path), headers };
     let limits = VerifyLimits { body_bytes_max: site.limits.body_bytes, json_depth_max: site.limits.json_depth };
-    let verified = verify(&view, body, &site.keys, site.clock.now(), limits).await.map_err(|refusal| refused(&site, refusal))?;
+    let verified =
+        verify(&view, body, &site.keys, site.clock.now(), limits).await.map_err(|refusal| refused(&site, refusal))?;
     let receipt = take(&site, verified).await?;
     let word = match receipt {
         Receipt::Taken => "taken",
@@ -59,7 +60,9 @@ async fn received(site: &Site, verified: Verified<Activity>) -> Result<Received,
     let inbox = match verified.inbox() {
         Some(inbox) => inbox.clone(),
         // A pair whose configuration names no inbox: its actor document does.
-        None => site.keys.actor(verified.actor()).await.map_err(|error| Problem::from(Refusal::from(error)))?.inbox.clone(),
+        None => {
+            site.keys.actor(verified.actor()).await.map_err(|error| Problem::from(Refusal::from(error)))?.inbox.clone()
+        }
     };
     let local = |iri: &Iri| site.runtime.world.local(iri).map(str::to_owned);
     let (shared_inbox, body) = (verified.shared_inbox().cloned(), verified.body().clone());

@@ -2,13 +2,17 @@
 
 pub mod address;
 pub mod base;
+pub mod deliver;
 pub mod digest;
 pub mod document;
+pub mod error;
 pub mod fetch;
 pub mod found;
+pub mod inbox;
 pub mod key;
 pub mod keys;
 pub mod message;
+pub mod rate;
 mod recent;
 pub mod refusal;
 pub mod sign;

@@ -7,7 +7,7 @@ use super::expr::{Expression, Refused};
 use super::graph::{self, By, Way, Ways};
 use super::names::{Names, variables};
 use super::with::Template;
-use crate::domains::nearest::nearest;
+use crate::config::nearest::nearest;
 
 /// A definition with its order worked out and its expressions parsed.
 #[derive(Debug)]
@@ -90,6 +90,34 @@ pub fn compile(definition: Definition, bounds: Bounds) -> Result<Compiled, Vec<F
         return Err(faults);
     }
     Ok(Compiled { hash: definition.hash(), definition, bounds, order, steps, result })
+}
+
+/// What an expression has to give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gives {
+    Bool,
+    List,
+    Any,
+}
+
+impl Compiled {
+    /// Every expression of its steps, where it stands, and what it has to give.
+    pub fn expressions(&self) -> Vec<(String, &Expression, Gives)> {
+        let mut found = Vec::new();
+        for (name, step) in &self.steps {
+            let path = |key: &str| format!("steps.{name}.{key}");
+            found.extend(step.condition.iter().map(|it| (path("if"), it, Gives::Bool)));
+            let kind = self.definition.steps.get(name).map(|step| &step.kind);
+            let (key, gives) = match kind {
+                Some(Kind::Each { .. }) => ("each", Gives::List),
+                _ => ("branch", Gives::Bool),
+            };
+            found.extend(step.subject.iter().map(|it| (path(key), it, gives)));
+            let with = step.with.iter().flat_map(|(name, it)| it.expressions(&path(&format!("with.{name}"))));
+            found.extend(with.map(|(path, it)| (path, it, Gives::Any)));
+        }
+        found
+    }
 }
 
 impl Fault {

@@ -109,6 +109,8 @@ fn cycle(ways: &Ways, order: &[String]) -> Vec<String> {
         if let Some(start) = path.iter().position(|step| step == at) {
             let mut cycle = path.split_off(start);
             cycle.reverse();
+            let first = cycle.iter().enumerate().min_by_key(|(_, step)| step.as_str()).map_or(0, |(at, _)| at);
+            cycle.rotate_left(first);
             return cycle;
         }
         path.push(at.clone());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators};
 
 use super::expr::{NESTING_MAX, Refused};
-use crate::domains::nearest::nearest;
+use crate::config::nearest::nearest;
 
 /// What a place in a flow may name.
 #[derive(Debug, Clone, Default)]
@@ -263,7 +263,7 @@ impl<'a> Check<'a> {
     }
 
     fn refuse(&mut self, at: &IdedExpr, what: impl Into<String>, remedy: impl Into<String>) {
-        let offset = self.positions.offset_for(at.id).map_or(0, |(start, _)| start.saturating_sub(1) as usize);
+        let offset = self.positions.offset_for(at.id).map_or(0, |(start, _)| start as usize);
         self.refused.push(Refused { offset, what: what.into(), remedy: remedy.into() });
     }
 }

@@ -180,6 +180,8 @@ impl Stepper<'_> {
     fn shaped(&self, step: &str, signal: &str, payload: Value) -> Result<Value, Rejection> {
         match self.compiled.definition.steps.get(step) {
             Some(Step { kind: Kind::Suspend { shape: Some(shape), .. }, .. }) => {
+                // Whoever sends a signal and nothing else sends an empty payload.
+                let payload = if payload.is_null() { Value::Object(serde_json::Map::new()) } else { payload };
                 let checked = check_fields(shape, &payload);
                 let wrong = |mistakes| Rejection::WrongShape { signal: signal.to_owned(), mistakes };
                 checked.map(Value::Object).map_err(wrong)

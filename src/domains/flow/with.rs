@@ -22,6 +22,21 @@ pub fn fill(with: &BTreeMap<String, Template>, scope: &Scope<'_>) -> Result<Valu
 }
 
 impl Template {
+    /// The expressions in it, and where they stand.
+    pub(super) fn expressions(&self, path: &str) -> Vec<(String, &Expression)> {
+        match self {
+            Template::Cel(expression) => vec![(path.to_owned(), expression)],
+            Template::Value(_) => Vec::new(),
+            Template::List(list) => {
+                let each = list.iter().enumerate();
+                each.flat_map(|(index, it)| it.expressions(&format!("{path}.{index}"))).collect()
+            }
+            Template::Table(table) => {
+                table.iter().flat_map(|(name, it)| it.expressions(&format!("{path}.{name}"))).collect()
+            }
+        }
+    }
+
     fn fill(&self, scope: &Scope<'_>) -> Result<Value, EvaluationError> {
         match self {
             Template::Cel(expression) => expression.evaluate(scope),

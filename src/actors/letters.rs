@@ -1,0 +1,176 @@
+//! Dead letters: deliveries that were given up, and messages that made their actor panic; listed, revived, discarded.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::layout;
+use super::outbox::Undelivered;
+use super::record::{self, DeadLetter};
+use super::rows::{Index, RowKey, part};
+use super::runtime::Runtime;
+use crate::clock::Time;
+use crate::store::{Batch, Condition, Key, Outcome, ReadError, Span};
+
+/// The name of a dead letter, as people write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Name {
+    Delivery { authority: String, number: u64 },
+    Message { ulid: String },
+}
+
+/// One dead letter of the list.
+#[derive(Debug, Clone, Serialize)]
+pub struct Shown {
+    pub id: String,
+    pub at: String,
+    pub kind: &'static str,
+    pub to: String,
+    pub reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activity: Option<String>,
+}
+
+impl Name {
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once('@') {
+            Some((number, authority)) => {
+                Some(Self::Delivery { authority: authority.to_owned(), number: number.parse().ok()? })
+            }
+            None => Some(Self::Message { ulid: text.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Delivery { authority, number } => write!(out, "{number}@{authority}"),
+            Self::Message { ulid } => out.write_str(ulid),
+        }
+    }
+}
+
+/// Where a delivery that was given up stands in the list of all.
+pub(super) fn undelivered_row(at: Time, entry: u64) -> RowKey {
+    RowKey::Index(Index::Undelivered, part().number(at.0).number(entry).done())
+}
+
+/// A page of dead letters: messages first, then deliveries. `after` is what the page before gave to go on.
+///
+/// # Errors
+/// What the store says.
+pub async fn list(
+    runtime: &Runtime,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<(Vec<Shown>, Option<String>), ReadError> {
+    let mut shown = Vec::new();
+    let deliveries = after.and_then(|after| after.strip_prefix("d ")).map(str::to_owned);
+    if deliveries.is_none() {
+        let mut span = Span::prefix(&layout::dead_letters(), limit);
+        if let Some(ulid) = after.and_then(|after| after.strip_prefix("m ")) {
+            span = span.after(&layout::dead_letter(ulid));
+        }
+        let rows = runtime.engine.range(span).await?;
+        let full = rows.len() == limit;
+        for row in &rows {
+            let Some(ulid) = row.key.parts_after(&layout::dead_letters()).text() else { continue };
+            shown.extend(message(ulid, &row.value));
+        }
+        if full {
+            let last = rows.last().and_then(|row| row.key.parts_after(&layout::dead_letters()).text());
+            return Ok((shown, last.map(|ulid| format!("m {ulid}"))));
+        }
+    }
+    let prefix = layout::index_prefix(Index::Undelivered, &Key::default());
+    let mut span = Span::prefix(&prefix, limit - shown.len());
+    if let Some(place) = deliveries.as_deref().and_then(place) {
+        span = span.after(&Key::build().raw(prefix.as_bytes()).raw(&place).done());
+    }
+    let rows = runtime.engine.range(span.clone()).await?;
+    shown.extend(rows.iter().filter_map(|row| delivery(&prefix, &row.key, &row.value)));
+    let last = rows.last().filter(|_| rows.len() == span.limit);
+    let next = last.map(|row| format!("d {}", hex(&row.key.as_bytes()[prefix.as_bytes().len()..])));
+    Ok((shown, next))
+}
+
+fn message(ulid: String, value: &[u8]) -> Option<Shown> {
+    let letter: DeadLetter = record::decode(value).ok()?;
+    let (at, to) = (letter.at.to_string(), letter.to.to_string());
+    Some(Shown {
+        id: Name::Message { ulid }.to_string(),
+        at,
+        kind: "message",
+        to,
+        reason: letter.reason,
+        activity: None,
+    })
+}
+
+fn delivery(prefix: &Key, key: &Key, value: &[u8]) -> Option<Shown> {
+    let letter: Undelivered = record::decode(value).ok()?;
+    let authority = layout::index_owner(key)?.key.to_string();
+    let mut parts = key.parts_after(prefix);
+    parts.number()?;
+    let number = parts.number()?;
+    Some(Shown {
+        id: Name::Delivery { authority: authority.clone(), number }.to_string(),
+        at: letter.at.to_string(),
+        kind: "delivery",
+        to: authority,
+        reason: letter.reason,
+        activity: Some(letter.entry.activity),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn place(text: &str) -> Option<Vec<u8>> {
+    let pair = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    (0..text.len()).step_by(2).map(pair).collect()
+}
+
+/// Puts the message back where it was, so that its actor takes it again. False if there is no such letter.
+///
+/// # Errors
+/// What the store says.
+pub async fn retry(runtime: &Runtime, ulid: &str) -> Result<bool, ReadError> {
+    let restore = |letter: DeadLetter| vec![(Key::from_bytes(letter.key), record::encode(&letter.waiting))];
+    remove(runtime, ulid, restore).await
+}
+
+/// Removes the letter for good. False if there is no such letter.
+///
+/// # Errors
+/// What the store says.
+pub async fn discard(runtime: &Runtime, ulid: &str) -> Result<bool, ReadError> {
+    remove(runtime, ulid, |_| Vec::new()).await
+}
+
+async fn remove(
+    runtime: &Runtime,
+    ulid: &str,
+    puts: impl Fn(DeadLetter) -> Vec<(Key, bytes::Bytes)>,
+) -> Result<bool, ReadError> {
+    let key = layout::dead_letter(ulid);
+    let Some(row) = runtime.engine.get(&key).await? else { return Ok(false) };
+    let Ok(letter) = record::decode::<DeadLetter>(&row.value) else { return Ok(false) };
+    let batch = Batch {
+        fence: runtime.fence(),
+        conditions: vec![Condition::Version(key.clone(), row.version)],
+        puts: puts(letter),
+        deletes: vec![key],
+    };
+    match runtime.engine.commit(batch).await {
+        Outcome::Committed(_) => Ok(true),
+        // Somebody else took it in the meantime.
+        Outcome::Refused(_) => Ok(false),
+        Outcome::Failed(failure) | Outcome::Unknown(failure) => {
+            runtime.store_failed(&failure);
+            Err(failure)
+        }
+    }
+}

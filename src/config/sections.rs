@@ -1,0 +1,346 @@
+//! The sections that every node has: where it listens, whom it follows, how it runs.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+
+use super::mistake::Report;
+use super::reader::Section;
+use super::secret::{Secret, Secrets};
+
+/// `[node]`
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub name: String,
+    /// What every id begins with: an origin, no slash at its end.
+    pub base: String,
+    /// The folder of the store, keys and tokens.
+    pub data: PathBuf,
+}
+
+/// `[public]`
+#[derive(Debug, Clone)]
+pub struct Public {
+    pub listen: SocketAddr,
+    /// Whose `Forwarded` is believed.
+    pub trusted_proxies: Vec<Network>,
+}
+
+/// `[admin]`
+#[derive(Debug, Clone)]
+pub struct Admin {
+    pub listen: SocketAddr,
+    /// The `Host`s that are answered besides the address itself.
+    pub hosts: Vec<String>,
+}
+
+/// `[fetch]`
+#[derive(Debug, Clone, Default)]
+pub struct Fetch {
+    /// Authorities, exactly, that may have any address and speak http.
+    pub allow: Vec<String>,
+}
+
+/// `[follow]`
+#[derive(Debug, Clone)]
+pub struct Follow {
+    pub accept: Accept,
+    /// Names in `[peers]`, authorities or actor URLs.
+    pub at_start: Vec<String>,
+}
+
+/// Whose Follow is accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accept {
+    All,
+    /// Nobody's until somebody says so.
+    Ask,
+    /// Those of these authorities or actors; others are asked about.
+    Only(Vec<String>),
+}
+
+/// `[peers.NAME]`
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub actor: Url,
+    /// Signs what this pair sends one another, with hmac-sha256.
+    pub secret: Option<Secret>,
+}
+
+/// `[tick]`
+#[derive(Debug, Clone)]
+pub struct Tick {
+    pub every: Duration,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// As in `RUST_LOG`.
+    pub filter: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// `[runtime]`
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    /// Threads that actors live on; 0: one for each core.
+    pub arbiters: usize,
+    /// Threads that answer HTTP; 0: one for each core.
+    pub workers: usize,
+    /// After which an actor with nothing to do leaves memory.
+    pub idle: Duration,
+}
+
+/// `[store]`
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// Bytes that may wait in memory for the next checkpoint; also what a start after a crash reads at most.
+    pub overlay_bytes: u64,
+}
+
+/// An address, or a network as `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    pub address: IpAddr,
+    pub prefix: u8,
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Node {
+    pub(super) fn read(top: &mut Section<'_>, folder: &Path, report: &mut Report) -> Self {
+        if !top.has("node") {
+            let remedy = "add [node] with name, base and data";
+            report.add(top.place(), "node", "the section [node] is missing", remedy);
+            return Self { name: String::new(), base: String::new(), data: folder.join("data") };
+        }
+        let mut section = top.section("node", report);
+        let name = section.required("name", "\"blog\"", report).unwrap_or_default();
+        let fits = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+        if section.has("name") && !(1..=63).contains(&name.len()) || !name.chars().all(fits) {
+            let what = format!("the name `{name}` has to be 1 to 63 of the letters a-z, 0-9 and -");
+            section.wrong("name", what, "", report);
+        }
+        let has_base = section.has("base");
+        let base = if has_base { section.url("base", report) } else { None };
+        if !has_base {
+            section.required("base", "\"https://blog.example\"", report);
+        }
+        if let Some(base) = &base {
+            check_base(base, &section, report);
+        }
+        let data = section.text("data", report).unwrap_or_else(|| "data".into());
+        section.finish(report);
+        Self {
+            name,
+            base: base.map(|base| base.origin().ascii_serialization()).unwrap_or_default(),
+            data: folder.join(data),
+        }
+    }
+}
+
+impl Public {
+    pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
+        let listen = listen(&mut section, 8001, report);
+        let proxies = section.texts("trusted_proxies", report).unwrap_or_default();
+        let network = |text: &String| {
+            let network = Network::parse(text);
+            if network.is_none() {
+                let what = format!("`{text}` is no address or network");
+                section.wrong("trusted_proxies", what, "write \"127.0.0.1\" or \"10.0.0.0/8\"", report);
+            }
+            network
+        };
+        let trusted_proxies = proxies.iter().filter_map(network).collect();
+        section.finish(report);
+        Self { listen, trusted_proxies }
+    }
+}
+
+impl Admin {
+    pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
+        let listen = listen(&mut section, 9001, report);
+        let hosts = section.texts("hosts", report).unwrap_or_default();
+        section.finish(report);
+        Self { listen, hosts }
+    }
+}
+
+impl Fetch {
+    pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
+        let allow = section.texts("allow", report).unwrap_or_default();
+        for authority in &allow {
+            if !is_authority(authority) {
+                let what = format!(
+                    "`{authority}` is no authority: a host in lower case, and a port when it is not the default"
+                );
+                section.wrong("allow", what, "write \"127.0.0.1:8002\" or \"events.example\"", report);
+            }
+        }
+        section.finish(report);
+        Self { allow }
+    }
+}
+
+impl Follow {
+    pub(super) fn read(mut section: Section<'_>, peers: &BTreeMap<String, Peer>, report: &mut Report) -> Self {
+        let is_list = section.node("accept").is_some_and(|node| node.as_text().is_none());
+        let accept = if is_list {
+            section.texts("accept", report).map(Accept::Only)
+        } else {
+            section.word("accept", &[("all", true), ("ask", false)], report).map(|all| match all {
+                true => Accept::All,
+                false => Accept::Ask,
+            })
+        };
+        let at_start = section.texts("at_start", report).unwrap_or_default();
+        for peer in &at_start {
+            let is_url = Url::parse(peer).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
+            if !peers.contains_key(peer) && !is_url && !(peer.contains(['.', ':']) && is_authority(peer)) {
+                let what = format!("`{peer}` is no name in [peers], no authority and no URL");
+                let remedy = super::reader::suggest(peer, peers.keys().map(String::as_str));
+                section.wrong("at_start", what, remedy, report);
+            }
+        }
+        section.finish(report);
+        Self { accept: accept.unwrap_or(Accept::All), at_start }
+    }
+}
+
+impl Peer {
+    pub(super) fn read_all(
+        mut section: Section<'_>,
+        secrets: &Secrets<'_>,
+        report: &mut Report,
+    ) -> BTreeMap<String, Self> {
+        let mut peers = BTreeMap::new();
+        for (name, entry) in section.entries() {
+            let mut one = Section::of(&entry.value, &format!("peers.{name}"), report);
+            let has_actor = one.has("actor");
+            let actor = if has_actor { one.url("actor", report) } else { None };
+            if !has_actor {
+                one.required("actor", "\"https://events.example/actor\"", report);
+            }
+            let secret = secrets.read(&mut one, report);
+            one.finish(report);
+            if let Some(actor) = actor {
+                peers.insert(name.to_owned(), Self { actor, secret });
+            }
+        }
+        peers
+    }
+}
+
+impl Tick {
+    pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
+        let range = Duration::from_millis(50)..=DAY;
+        let every = section.span("every", range, report).unwrap_or(SECOND * 15);
+        section.finish(report);
+        Self { every }
+    }
+}
+
+impl Log {
+    pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
+        let filter = section.text("filter", report).unwrap_or_else(|| "info".into());
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        let format = section.word("format", &formats, report).unwrap_or(LogFormat::Text);
+        section.finish(report);
+        Self { filter, format }
+    }
+}
+
+impl Runtime {
+    pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
+        let mut threads = |key: &str| {
+            let number = section.integer(key, 0..=256, report).unwrap_or(0);
+            usize::try_from(number).unwrap_or(0)
+        };
+        let (arbiters, workers) = (threads("arbiters"), threads("workers"));
+        let range = Duration::from_millis(10)..=DAY;
+        let idle = section.span("idle", range, report).unwrap_or(SECOND * 60);
+        section.finish(report);
+        Self { arbiters, workers, idle }
+    }
+}
+
+impl Store {
+    pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
+        let overlay_bytes = section.bytes("overlay_bytes", 1 << 20..=16 << 30, report).unwrap_or(64 << 20);
+        section.finish(report);
+        Self { overlay_bytes }
+    }
+}
+
+impl Network {
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix.parse::<u8>().ok()?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.unwrap_or(most);
+        (prefix <= most).then_some(Self { address, prefix })
+    }
+
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let shift = 32 - u32::from(self.prefix);
+                (own.to_bits() ^ other.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let shift = 128 - u32::from(self.prefix);
+                (own.to_bits() ^ other.to_bits()).checked_shr(shift).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+fn listen(section: &mut Section<'_>, port: u16, report: &mut Report) -> SocketAddr {
+    let default = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let Some(text) = section.text("listen", report) else { return default };
+    text.parse().unwrap_or_else(|_| {
+        let what = format!("`listen` is `{text}`, not an address and a port");
+        section.wrong("listen", what, format!("write \"127.0.0.1:{port}\" or \"[::]:{port}\""), report);
+        default
+    })
+}
+
+/// Ids are made of the base by adding a path, for ever.
+fn check_base(base: &Url, section: &Section<'_>, report: &mut Report) {
+    let (what, remedy) = if base.path() != "/" {
+        ("`base` has a path", "give the node a host of its own")
+    } else if base.query().is_some() || base.fragment().is_some() {
+        ("`base` has a query or a fragment", "take it away")
+    } else if !base.username().is_empty() || base.password().is_some() {
+        ("`base` has a user or a password", "take it away")
+    } else {
+        return;
+    };
+    section.wrong("base", what, remedy, report);
+}
+
+/// A host as URLs normalise it, with a port when there is one.
+fn is_authority(text: &str) -> bool {
+    let same = |url: &Url| {
+        let host = url.host_str().unwrap_or_default();
+        url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")) == text
+    };
+    let plain = !text.contains(['/', '@', '?', '#']);
+    plain
+        && ["https", "http"].iter().any(|scheme| Url::parse(&format!("{scheme}://{text}/")).is_ok_and(|url| same(&url)))
+}

@@ -1,0 +1,243 @@
+//! A Bloom filter over the keys of the table and their first prefixes: most questions about what is not there are
+//! answered without touching the disk.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use super::{Key, Span};
+
+/// How many of a key's prefixes are kept: those that end behind its first zero bytes, where text parts end.
+const PREFIXES_MAX: usize = 4;
+/// One cache line: all bits of a key stand in one, so that a question costs one miss.
+const BLOCK_WORDS: usize = 8;
+const BITS_PER_KEY: u64 = 12;
+const PROBES: u32 = 6;
+const WORDS_MIN: usize = 8 * 1024;
+
+/// The filter in use, and the one that is being filled to replace it.
+#[derive(Debug)]
+pub(crate) struct Filters {
+    current: RwLock<Arc<Filter>>,
+    next: RwLock<Option<Arc<Filter>>>,
+    bytes_max: usize,
+}
+
+impl Filters {
+    /// A filter that knows nothing yet, unless the table is empty, which it then knows.
+    pub(crate) fn new(table_is_empty: bool, bytes_max: usize) -> Self {
+        let filter = Filter::sized_for(0, bytes_max);
+        filter.complete.store(table_is_empty, Ordering::Release);
+        Self { current: RwLock::new(Arc::new(filter)), next: RwLock::default(), bytes_max }
+    }
+
+    /// False only when the table certainly does not hold the key.
+    pub(crate) fn may_hold(&self, key: &Key) -> bool {
+        self.current.read().may_hold(key.as_bytes())
+    }
+
+    /// False only when the table certainly holds nothing within the span.
+    pub(crate) fn may_hold_within(&self, span: &Span) -> bool {
+        self.current.read().may_hold_prefix(&common_prefix(span))
+    }
+
+    /// Must come before the key gets into the table.
+    pub(crate) fn add(&self, key: &Key) {
+        self.current.read().add(key.as_bytes());
+        if let Some(next) = &*self.next.read() {
+            next.add(key.as_bytes());
+        }
+    }
+
+    /// True when the filter should be built anew from the table: it never was, or it has filled up.
+    pub(crate) fn is_due(&self) -> bool {
+        let current = self.current.read();
+        self.next.read().is_none() && (!current.complete.load(Ordering::Acquire) || current.is_full())
+    }
+
+    /// Starts a filter for about this many rows. Every key that gets into the table from here on is added to it, so the
+    /// caller takes the view that it fills it from afterwards, and before anything more is written.
+    pub(crate) fn begin(&self, rows: u64) -> Arc<Filter> {
+        let filter = Arc::new(Filter::sized_for(rows, self.bytes_max));
+        *self.next.write() = Some(filter.clone());
+        filter
+    }
+
+    /// Ends what `begin` started, with a filter that holds the whole table, or with none.
+    pub(crate) fn finish(&self, whole: bool) {
+        if let Some(next) = self.next.write().take()
+            && whole
+        {
+            next.complete.store(true, Ordering::Release);
+            *self.current.write() = next;
+        }
+    }
+}
+
+/// The bits.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    words: Box<[AtomicU64]>,
+    added: AtomicU64,
+    capacity: u64,
+    complete: AtomicBool,
+}
+
+impl Filter {
+    /// Room for twice the rows, within the bound.
+    fn sized_for(rows: u64, bytes_max: usize) -> Self {
+        let wanted = usize::try_from(rows.saturating_mul(2 * BITS_PER_KEY) / 64).unwrap_or(usize::MAX);
+        let most = (bytes_max / 8).max(WORDS_MIN);
+        let words = wanted.clamp(WORDS_MIN, most) / BLOCK_WORDS * BLOCK_WORDS;
+        let capacity = (words as u64 * 64 / BITS_PER_KEY).max(2 * rows);
+        let words = (0..words).map(|_| AtomicU64::new(0)).collect();
+        Self { words, added: AtomicU64::new(0), capacity, complete: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn add(&self, key: &[u8]) {
+        self.added.fetch_add(1, Ordering::Relaxed);
+        let (prefixes, whole) = hashes(key);
+        // Neighbours share most prefixes, and looking is cheaper than writing to memory that others read.
+        prefixes.into_iter().flatten().chain([whole]).filter(|&hash| !self.holds(hash)).for_each(|hash| self.set(hash));
+    }
+
+    fn may_hold(&self, key: &[u8]) -> bool {
+        !self.complete.load(Ordering::Acquire) || self.holds(hashes(key).1)
+    }
+
+    fn may_hold_prefix(&self, prefix: &[u8]) -> bool {
+        let longest = hashes(prefix).0.into_iter().flatten().last();
+        !self.complete.load(Ordering::Acquire) || longest.is_none_or(|hash| self.holds(hash))
+    }
+
+    fn is_full(&self) -> bool {
+        self.added.load(Ordering::Relaxed) > self.capacity
+    }
+
+    fn holds(&self, hash: u64) -> bool {
+        probes(hash, self.words.len()).all(|(word, bit)| self.words[word].load(Ordering::Relaxed) & bit != 0)
+    }
+
+    fn set(&self, hash: u64) {
+        for (word, bit) in probes(hash, self.words.len()) {
+            self.words[word].fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What every key of the span begins with.
+fn common_prefix(span: &Span) -> Vec<u8> {
+    let (from, to) = (span.from.as_bytes(), span.to.as_bytes());
+    if let Some((&last, head)) = to.split_last()
+        && last > 0
+    {
+        let below = [head, &[last - 1]].concat();
+        if from.starts_with(&below) {
+            return below;
+        }
+    }
+    from.iter().zip(to).take_while(|(a, b)| a == b).map(|(&byte, _)| byte).collect()
+}
+
+/// The hashes of the first prefixes that end in a zero byte, and of the whole key, told apart from those.
+fn hashes(key: &[u8]) -> ([Option<u64>; PREFIXES_MAX], u64) {
+    let mut prefixes = [None; PREFIXES_MAX];
+    let mut ends = 0;
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for &byte in key {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        if byte == 0 && ends < PREFIXES_MAX {
+            prefixes[ends] = Some(mix(hash));
+            ends += 1;
+        }
+    }
+    (prefixes, mix(hash ^ 0x9e37_79b9_7f4a_7c15))
+}
+
+/// The finalizer of SplitMix64: spreads a hash over all of its bits.
+fn mix(mut hash: u64) -> u64 {
+    hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ (hash >> 31)
+}
+
+/// Which bits of which words stand for a hash: the high half chooses the block, the low half the bits in it.
+fn probes(hash: u64, words: usize) -> impl Iterator<Item = (usize, u64)> {
+    let blocks = (words / BLOCK_WORDS) as u64;
+    let block = usize::try_from(((hash >> 32) * blocks) >> 32).expect("less than the number of blocks");
+    let bits = mix(hash);
+    (0..PROBES).map(move |probe| {
+        let place = (bits >> (probe * 9)) & 511;
+        (block * BLOCK_WORDS + usize::try_from(place >> 6).expect("less than 8"), 1 << (place & 63))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key(text: &str, number: u64) -> Key {
+        Key::build().text("flow").text(text).number(number).done()
+    }
+
+    #[test]
+    fn most_absent_keys_and_prefixes_are_known_to_be_absent() {
+        let filters = Filters::new(true, 1 << 20);
+        (0..1_000).for_each(|number| filters.add(&key(&format!("here{number}"), number)));
+        let wrong = (0..10_000).filter(|&number| filters.may_hold(&key(&format!("gone{number}"), number))).count();
+        assert!(wrong < 100, "{wrong} of 10,000");
+        let gone = Key::build().text("flow").text("gone").done();
+        let here = Key::build().text("flow").text("here1").done();
+        assert!(!filters.may_hold_within(&Span::prefix(&gone, 1)));
+        assert!(filters.may_hold_within(&Span::prefix(&here, 1)));
+        assert!(!filters.may_hold_within(&Span::prefix(&gone, 1).after(&key("gone", 3))));
+        assert!(filters.may_hold_within(&Span::prefix(&here, 1).before(&key("here1", 3))));
+    }
+
+    #[test]
+    fn a_filter_that_was_not_filled_answers_perhaps() {
+        let filters = Filters::new(false, 1 << 20);
+        assert!(filters.may_hold(&key("any", 1)));
+        assert!(filters.is_due());
+        filters.begin(10).add(key("old", 1).as_bytes());
+        assert!(!filters.is_due(), "already under way");
+        filters.add(&key("new", 1));
+        assert!(filters.may_hold(&key("any", 1)));
+        filters.finish(true);
+        assert!(!filters.may_hold(&key("any", 1)));
+        assert!(filters.may_hold(&key("old", 1)) && filters.may_hold(&key("new", 1)));
+    }
+
+    #[test]
+    fn a_full_filter_is_built_anew_and_larger() {
+        let filters = Filters::new(true, 1 << 30);
+        (0..44_000).for_each(|number| filters.add(&key("a", number)));
+        assert!(filters.is_due());
+        filters.begin(44_000);
+        filters.finish(true);
+        assert!(!filters.is_due());
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_added_is_never_denied(
+            bytes in prop::collection::vec(prop_oneof![Just(0), Just(1), Just(255), any::<u8>()], 0..12),
+            from in prop::collection::vec(prop_oneof![Just(0), Just(1), Just(255), any::<u8>()], 0..12),
+            to in prop::collection::vec(prop_oneof![Just(0), Just(1), Just(255), any::<u8>()], 0..12),
+            cut in 0..12usize,
+        ) {
+            let filters = Filters::new(true, 0);
+            let key = Key::from_bytes(bytes.clone());
+            filters.add(&key);
+            prop_assert!(filters.may_hold(&key));
+            let prefix = Key::from_bytes(bytes[..cut.min(bytes.len())].to_vec());
+            prop_assert!(filters.may_hold_within(&Span::prefix(&prefix, 1)));
+            let span = Span { from: Key::from_bytes(from), to: Key::from_bytes(to), ..Span::prefix(&prefix, 1) };
+            if span.from <= key && key < span.to {
+                prop_assert!(filters.may_hold_within(&span));
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! The one thread that writes the log: everything queued becomes one group, judged in order, on disk with one commit.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, mpsc};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::checkpoint::Order;
+use super::files::{self, Opened, Ready};
+use super::log::{AppendError, Log};
+use super::queue::{CheckpointAnswer, Job, Work};
+use super::shared::{Pair, Shared};
+use super::table::{Held, Table};
+use super::{OpenError, Options};
+use crate::store::admit;
+use crate::store::disk::Disk;
+use crate::store::frame::{self, Op};
+use crate::store::{Batch, Epoch, Failure, Fence, Key, Outcome, Position, ReadError, Refusal, Shard};
+
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    disk: Arc<dyn Disk>,
+    options: Options,
+    checkpoints: mpsc::Sender<Order>,
+    /// `None` after a failure, until the files could be opened again.
+    log: Option<Log>,
+    table: Arc<Table>,
+    /// Where the history ends, the group that is being judged included.
+    last: Held,
+    /// Rows of the log below this one are in the table.
+    trim: u64,
+    /// After a failure nothing of these epochs may land, whatever was queued behind it.
+    poisoned: BTreeMap<Shard, Epoch>,
+    writing: Option<Writing>,
+    wanted: Vec<CheckpointAnswer>,
+}
+
+/// The checkpoint under way: where it will have brought the table, and who waits for it.
+struct Writing {
+    row: u64,
+    answers: Vec<CheckpointAnswer>,
+}
+
+/// What is written together.
+#[derive(Default)]
+struct Group {
+    frame: frame::Writer,
+    verdicts: Vec<(oneshot::Sender<Outcome>, Verdict)>,
+    /// What the batches of this group leave behind, which nobody else can see yet.
+    versions: BTreeMap<Key, Option<Position>>,
+}
+
+enum Verdict {
+    Land(Position),
+    Refuse(Refusal),
+    Fail(Arc<Failure>),
+}
+
+impl Committer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        disk: Arc<dyn Disk>,
+        options: Options,
+        checkpoints: mpsc::Sender<Order>,
+        ready: Ready,
+    ) -> Self {
+        let Ready { log, table, last, held_row } = ready;
+        Self {
+            shared,
+            disk,
+            options,
+            checkpoints,
+            log: Some(log),
+            table,
+            last,
+            trim: held_row,
+            poisoned: BTreeMap::new(),
+            writing: None,
+            wanted: Vec::new(),
+        }
+    }
+
+    /// The life of the thread.
+    pub(super) fn run(mut self) {
+        self.order(Order::Filter);
+        self.checkpoint_if_due();
+        loop {
+            match self.shared.queue.next(self.has_room(), self.options.group_bytes_max) {
+                Work::Group(jobs) => self.group(jobs),
+                Work::Checkpointed(result) => self.checkpointed(result),
+                Work::Checkpoint(answer) => self.wanted.push(answer),
+                Work::Stop => return,
+            }
+            self.checkpoint_if_due();
+        }
+    }
+
+    fn group(&mut self, jobs: Vec<Job>) {
+        let mut group = Group::default();
+        for Job { batch, answer } in jobs {
+            let verdict = self.judge(&batch, &mut group);
+            group.verdicts.push((answer, verdict));
+        }
+        let frame = group.frame.done();
+        let written = if frame.is_empty() { Ok(()) } else { self.write(&frame) };
+        // Answered only now, and refusals too: a batch may have been refused because of one that has just failed.
+        for (answer, verdict) in group.verdicts {
+            self.answer(answer, outcome(verdict, &written));
+        }
+        if written.is_ok() {
+            self.tell(frame);
+        }
+    }
+
+    /// Says what becomes of a batch if the group it is in reaches the disk.
+    fn judge(&mut self, batch: &Batch, group: &mut Group) -> Verdict {
+        let fence = batch.fence;
+        if self.poisoned.get(&fence.shard).is_some_and(|&poisoned| fence.epoch <= poisoned) {
+            return Verdict::Fail(Arc::new(Failure::Poisoned));
+        }
+        if let Err(failure) = self.ensure_open() {
+            return Verdict::Fail(failure);
+        }
+        if let Err(refusal) = self.last.fences.check(fence) {
+            return Verdict::Refuse(refusal);
+        }
+        match admit::conditions(batch, |key| self.version_of(key, group)) {
+            Ok(Err(refusal)) => Verdict::Refuse(refusal),
+            Err(failure) => {
+                self.poison(fence);
+                Verdict::Fail(failure)
+            }
+            Ok(Ok(())) => Verdict::Land(self.admit(batch, group)),
+        }
+    }
+
+    fn admit(&mut self, batch: &Batch, group: &mut Group) -> Position {
+        self.last.mark.position.0 += 1;
+        let position = self.last.mark.position;
+        self.last.fences.raise(batch.fence);
+        self.poisoned.remove(&batch.fence.shard);
+        group.frame.push(position, batch);
+        group.versions.extend(batch.puts.iter().map(|(key, _)| (key.clone(), Some(position))));
+        group.versions.extend(batch.deletes.iter().map(|key| (key.clone(), None)));
+        position
+    }
+
+    fn version_of(&self, key: &Key, group: &Group) -> Result<Option<Position>, ReadError> {
+        if let Some(&version) = group.versions.get(key) {
+            return Ok(version);
+        }
+        Ok(self.shared.get(key)?.map(|row| row.version))
+    }
+
+    /// Brings a frame to disk, then shows it to readers.
+    fn write(&mut self, frame: &Bytes) -> Result<(), AppendError> {
+        let log = self.log.as_mut().expect("a batch is admitted only while the log is open");
+        match log.append(frame, self.trim) {
+            Ok(row) => {
+                self.last.mark.row = row;
+                self.shared.counters.groups.add(1);
+                self.show(frame);
+                Ok(())
+            }
+            Err(error) => {
+                let (AppendError::Failed(failure) | AppendError::Unknown(failure)) = &error;
+                self.fall_ill(failure.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// The same way in which a replay applies a frame, so that memory and replay cannot differ.
+    fn show(&self, frame: &Bytes) {
+        let mut pair = self.shared.pair.write();
+        let Pair { overlay, filters, .. } = &mut *pair;
+        let mut position = Position::default();
+        for op in frame::ops(frame.clone()) {
+            let op = op.expect("the frame was written a moment ago");
+            overlay.apply(op, &mut position, |key| filters.may_hold(key));
+        }
+        overlay.reached(self.last.mark, frame.len() as u64);
+    }
+
+    /// Whoever began to watch after the frame was shown can see it, so that it does not matter who is told of it.
+    fn tell(&self, frame: Bytes) {
+        if self.shared.watchers.is_empty() {
+            return;
+        }
+        let put = |op| if let Ok(Op::Put(key, _)) = op { Some(key) } else { None };
+        let put: Vec<Key> = frame::ops(frame).filter_map(put).collect();
+        self.shared.watchers.tell(&put);
+    }
+
+    fn answer(&self, answer: oneshot::Sender<Outcome>, outcome: Outcome) {
+        let counters = &self.shared.counters;
+        match outcome {
+            Outcome::Committed(_) => counters.committed.add(1),
+            Outcome::Refused(_) => counters.refused.add(1),
+            Outcome::Failed(_) | Outcome::Unknown(_) => counters.failed.add(1),
+        }
+        // Whoever no longer waits for the outcome does not need it.
+        let _ = answer.send(outcome);
+    }
+
+    /// While one half of the overlay is being written to the table, commits fill the other and then wait.
+    fn has_room(&self) -> bool {
+        let room = self.log.is_none() || self.writing.is_none() || !self.is_half_full();
+        if !room && self.shared.queue.has_jobs() {
+            self.shared.counters.waits.add(1);
+        }
+        room
+    }
+
+    fn is_half_full(&self) -> bool {
+        self.shared.pair.read().overlay.active.weight() >= self.options.overlay_bytes_max / 2
+    }
+
+    fn checkpoint_if_due(&mut self) {
+        if self.log.is_none() {
+            let illness = self.shared.illness.read().clone().unwrap_or_else(|| Arc::new(Failure::Closed));
+            return tell_all(self.wanted.drain(..), &Err(illness));
+        }
+        if self.writing.is_some() || (self.wanted.is_empty() && !self.is_half_full()) {
+            return;
+        }
+        let frozen = self.shared.pair.write().overlay.freeze();
+        let held = Held { mark: frozen.through, fences: self.last.fences.clone() };
+        self.writing = Some(Writing { row: held.mark.row, answers: std::mem::take(&mut self.wanted) });
+        self.order(Order::Write { frozen, held, table: self.table.clone() });
+    }
+
+    fn checkpointed(&mut self, result: Result<(), Failure>) {
+        let Some(writing) = self.writing.take() else { return };
+        let result = result.map_err(Arc::new);
+        match &result {
+            Ok(()) => self.trim = writing.row,
+            Err(failure) => self.fall_ill(failure.clone()),
+        }
+        tell_all(writing.answers.into_iter(), &result);
+    }
+
+    fn order(&self, order: Order) {
+        self.checkpoints.send(order).expect("the checkpoint thread lives until this sender is gone");
+    }
+
+    /// Lets nothing land that was decided before the failure: whoever waits for it has to learn of it first, and shows
+    /// that it has by a higher epoch.
+    fn poison(&mut self, fence: Fence) {
+        for Fence { shard, epoch } in self.last.fences.iter().chain([fence]) {
+            let poisoned = self.poisoned.entry(shard).or_default();
+            *poisoned = epoch.max(*poisoned);
+        }
+    }
+
+    fn fall_ill(&mut self, failure: Arc<Failure>) {
+        self.poison(Fence::default());
+        self.shared.illness.write().get_or_insert(failure);
+        self.table.gate().forbid_writes();
+        if let Some(log) = self.log.take() {
+            log.abandon();
+        }
+    }
+
+    fn ensure_open(&mut self) -> Result<(), Arc<Failure>> {
+        if self.log.is_some() {
+            return Ok(());
+        }
+        if self.writing.is_some() {
+            let ended = self.shared.queue.wait_checkpointed();
+            self.checkpointed(ended);
+        }
+        let reopened = self.reopen().map_err(|error| Arc::new(Failure::from(error)));
+        self.shared.illness.write().clone_from(&reopened.as_ref().err().cloned());
+        reopened
+    }
+
+    /// Opens both files anew and puts what they hold in the place of what was shown. Reads went on over the old handle
+    /// until then; those under way fail over to the new one.
+    fn reopen(&mut self) -> Result<(), OpenError> {
+        let Opened { pair, ready } = files::open(&*self.disk, &self.options, &self.shared.counters)?;
+        ready.log.touch().map_err(|source| ready.gave_up(source))?;
+        let old = std::mem::replace(&mut *self.shared.pair.write(), pair);
+        self.table.gate().forbid_all();
+        drop(old);
+        self.table = ready.table;
+        self.log = Some(ready.log);
+        self.last = ready.last;
+        self.trim = ready.held_row;
+        self.shared.counters.reopened.add(1);
+        self.shared.watchers.all_missed();
+        self.order(Order::Filter);
+        Ok(())
+    }
+}
+
+fn outcome(verdict: Verdict, written: &Result<(), AppendError>) -> Outcome {
+    match (verdict, written) {
+        (Verdict::Land(position), Ok(())) => Outcome::Committed(position),
+        (Verdict::Land(_), Err(AppendError::Failed(failure))) => Outcome::Failed(failure.clone()),
+        (Verdict::Land(_), Err(AppendError::Unknown(failure))) => Outcome::Unknown(failure.clone()),
+        (Verdict::Refuse(refusal), Ok(())) => Outcome::Refused(refusal),
+        (Verdict::Refuse(_), Err(_)) => Outcome::Failed(Arc::new(Failure::Poisoned)),
+        (Verdict::Fail(failure), _) => Outcome::Failed(failure),
+    }
+}
+
+fn tell_all(answers: impl Iterator<Item = CheckpointAnswer>, result: &Result<(), Arc<Failure>>) {
+    for answer in answers {
+        // Whoever no longer waits for the outcome does not need it.
+        let _ = answer.send(result.clone());
+    }
+}

@@ -1,0 +1,162 @@
+//! What waits for the committer: batches in order, and word from the checkpoint.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use crate::store::{Batch, Failure, Outcome, frame};
+
+/// A queued batch and who waits for its outcome.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) batch: Batch,
+    pub(super) answer: oneshot::Sender<Outcome>,
+}
+
+/// Who asked for a checkpoint.
+pub(super) type CheckpointAnswer = oneshot::Sender<Result<(), Arc<Failure>>>;
+
+/// How to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) enum Stop {
+    #[default]
+    No,
+    /// Once everything queued is done.
+    Drained,
+    /// What is queued is answered as failed.
+    Now,
+}
+
+/// The next thing to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    Group(Vec<Job>),
+    Checkpointed(Result<(), Failure>),
+    Checkpoint(CheckpointAnswer),
+    Stop,
+}
+
+/// Grows as far as callers let it: each has a bounded mailbox, and every batch of a turn is counted there.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    checkpointed: Option<Result<(), Failure>>,
+    wanted: Vec<CheckpointAnswer>,
+    stop: Stop,
+}
+
+impl Queue {
+    /// Puts a batch behind all others.
+    pub(super) fn push(&self, job: Job) {
+        let mut waiting = self.waiting.lock();
+        if waiting.stop != Stop::No {
+            drop(waiting);
+            close(job);
+            return;
+        }
+        waiting.jobs.push_back(job);
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn want_checkpoint(&self, answer: CheckpointAnswer) {
+        let mut waiting = self.waiting.lock();
+        if waiting.stop == Stop::No {
+            waiting.wanted.push(answer);
+            drop(waiting);
+            self.wake.notify_one();
+        }
+    }
+
+    /// The checkpoint that was under way has ended.
+    pub(super) fn checkpointed(&self, result: Result<(), Failure>) {
+        self.waiting.lock().checkpointed = Some(result);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn stop(&self, stop: Stop) {
+        let mut waiting = self.waiting.lock();
+        waiting.stop = waiting.stop.max(stop);
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    /// Waits for the next thing to do. Without room in the overlay batches wait; a group is at most `bytes_max` large,
+    /// unless one batch alone is larger.
+    pub(super) fn next(&self, room: bool, bytes_max: usize) -> Work {
+        let mut waiting = self.waiting.lock();
+        loop {
+            if let Some(work) = waiting.next(room, bytes_max) {
+                return work;
+            }
+            self.wake.wait(&mut waiting);
+        }
+    }
+
+    /// Waits until the checkpoint that is under way has ended.
+    pub(super) fn wait_checkpointed(&self) -> Result<(), Failure> {
+        let mut waiting = self.waiting.lock();
+        loop {
+            if let Some(result) = waiting.checkpointed.take() {
+                return result;
+            }
+            self.wake.wait(&mut waiting);
+        }
+    }
+
+    /// Answers everything still queued, now that nobody will take it.
+    pub(super) fn end(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.stop = Stop::Now;
+        waiting.wanted.clear();
+        let jobs = std::mem::take(&mut waiting.jobs);
+        drop(waiting);
+        jobs.into_iter().for_each(close);
+    }
+
+    pub(super) fn has_jobs(&self) -> bool {
+        !self.waiting.lock().jobs.is_empty()
+    }
+}
+
+impl Waiting {
+    fn next(&mut self, room: bool, bytes_max: usize) -> Option<Work> {
+        if let Some(result) = self.checkpointed.take() {
+            return Some(Work::Checkpointed(result));
+        }
+        if self.stop == Stop::Now {
+            return Some(Work::Stop);
+        }
+        if let Some(answer) = self.wanted.pop() {
+            return Some(Work::Checkpoint(answer));
+        }
+        if room && !self.jobs.is_empty() {
+            return Some(Work::Group(self.group(bytes_max)));
+        }
+        (self.stop == Stop::Drained && self.jobs.is_empty()).then_some(Work::Stop)
+    }
+
+    fn group(&mut self, bytes_max: usize) -> Vec<Job> {
+        let mut bytes = 0;
+        let fits = |job: &Job| {
+            let first = bytes == 0;
+            bytes += frame::weight(&job.batch);
+            first || bytes <= bytes_max
+        };
+        let count = self.jobs.iter().map(fits).take_while(|&fits| fits).count();
+        self.jobs.drain(..count).collect()
+    }
+}
+
+fn close(job: Job) {
+    // Whoever no longer waits for the outcome does not need it.
+    let _ = job.answer.send(Outcome::Failed(Arc::new(Failure::Closed)));
+}

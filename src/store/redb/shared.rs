@@ -1,0 +1,107 @@
+//! What the engine's threads and its callers share.
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use super::queue::Queue;
+use super::readers::ReadQueue;
+use super::stats::Counters;
+use super::table::View;
+use crate::store::changes::Watchers;
+use crate::store::filter::Filters;
+use crate::store::overlay::{self, Overlay};
+use crate::store::{Failure, Key, ReadError, Row, Span, Versioned};
+
+/// The overlay and the view of the table that it lies over. They change together, under one lock, so that a row on its
+/// way from the one to the other is always seen in at least one.
+pub(super) struct Pair {
+    pub(super) overlay: Overlay,
+    pub(super) view: Arc<View>,
+    pub(super) filters: Arc<Filters>,
+}
+
+pub(super) struct Shared {
+    pub(super) pair: RwLock<Pair>,
+    pub(super) watchers: Watchers,
+    pub(super) queue: Queue,
+    pub(super) reads: ReadQueue,
+    pub(super) counters: Counters,
+    /// Why nothing can be committed at present.
+    pub(super) illness: RwLock<Option<Arc<Failure>>>,
+}
+
+impl Shared {
+    pub(super) fn new(pair: Pair, counters: Counters) -> Self {
+        Self {
+            pair: RwLock::new(pair),
+            watchers: Watchers::default(),
+            queue: Queue::default(),
+            reads: ReadQueue::default(),
+            counters,
+            illness: RwLock::new(None),
+        }
+    }
+
+    /// What memory alone can say of a key: `None` when the table has to be asked.
+    #[allow(clippy::option_option, reason = "the outer one is whether there is an answer, the inner one is the answer")]
+    pub(super) fn get_near(&self, key: &Key) -> Option<Option<Versioned>> {
+        let pair = self.pair.read();
+        match pair.overlay.get(key) {
+            Some(entry) => Some(entry.versioned()),
+            None if pair.filters.may_hold(key) => None,
+            None => Some(None),
+        }
+    }
+
+    /// What memory alone can say of a span: `None` when the table has to be asked.
+    pub(super) fn range_near(&self, span: &Span) -> Option<Vec<Row>> {
+        if span.limit == 0 || span.from >= span.to {
+            return Some(Vec::new());
+        }
+        let pair = self.pair.read();
+        if pair.view.count() > 0 && pair.filters.may_hold_within(span) {
+            return None;
+        }
+        let piece = pair.overlay.piece(span);
+        Some(piece.into_iter().filter_map(|(key, entry)| overlay::row(key, entry)).collect())
+    }
+
+    /// Reads a key, from the table if need be. Blocks.
+    pub(super) fn get(&self, key: &Key) -> Result<Option<Versioned>, ReadError> {
+        self.asking(
+            |pair| match pair.overlay.get(key) {
+                Some(entry) => Ok(entry.versioned()),
+                None => Err(()),
+            },
+            |view, ()| view.get(key),
+        )
+    }
+
+    /// Reads a span, from the table if need be. Blocks.
+    pub(super) fn range(&self, span: &Span) -> Result<Vec<Row>, ReadError> {
+        self.asking(|pair| Err(pair.overlay.piece(span)), |view, piece| view.range(span, piece))
+    }
+
+    /// Tries the overlay, and asks the table with what that left open. Both are taken at one moment, but the table is
+    /// read without the lock: a view whose file was given up meanwhile fails, and then the new one is asked.
+    fn asking<T, Open>(
+        &self,
+        overlay: impl Fn(&Pair) -> Result<T, Open>,
+        table: impl Fn(&View, Open) -> Result<T, Failure>,
+    ) -> Result<T, ReadError> {
+        loop {
+            let (view, open) = {
+                let pair = self.pair.read();
+                match overlay(&pair) {
+                    Ok(answer) => return Ok(answer),
+                    Err(open) => (pair.view.clone(), open),
+                }
+            };
+            match table(&view, open) {
+                Err(_) if !Arc::ptr_eq(&view, &self.pair.read().view) => {}
+                answer => return answer.map_err(Arc::new),
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Which request goes where, on each of the two listeners.
+
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::{admin, flows, follow, objects, pages, public};
+use crate::wire::error::Problem;
+use crate::wire::inbox;
+
+/// First parts of addresses that the node has for itself; objects get others.
+pub const RESERVED: &[&str] = &[
+    ".well-known",
+    "activities",
+    "actor",
+    "admin",
+    "api",
+    "assets",
+    "feed",
+    "flow",
+    "flows",
+    "followers",
+    "following",
+    "health",
+    "inbox",
+    "metrics",
+    "nodeinfo",
+    "outbox",
+    "ready",
+    "tags",
+];
+
+/// The routes for peers, programs and people.
+pub fn public_routes(config: &mut ServiceConfig) {
+    config
+        .route("/health", web::get().to(public::health))
+        .route("/ready", web::get().to(public::ready))
+        .route("/inbox", web::post().to(inbox::receive))
+        .route("/actor", web::get().to(public::actor))
+        .route("/outbox", web::get().to(public::outbox))
+        .route("/followers", web::get().to(public::people))
+        .route("/following", web::get().to(public::people))
+        .route("/.well-known/webfinger", web::get().to(public::webfinger))
+        .route("/.well-known/nodeinfo", web::get().to(public::nodeinfo_links))
+        .route("/nodeinfo/2.1", web::get().to(public::nodeinfo))
+        .route("/activities", web::get().to(pages::activities))
+        .route("/activities/{ulid}", web::get().to(public::activity))
+        .route("/api/objects/{type}", web::post().to(objects::create))
+        .route("/api/objects/{type}/{slug}", web::patch().to(objects::update))
+        .route("/api/objects/{type}/{slug}", web::delete().to(objects::delete))
+        .route("/api/streams/{name}", web::get().to(public::records))
+        .route("/api/follow", web::post().to(follow::follow))
+        .route("/api/follow", web::delete().to(follow::unfollow))
+        .route("/flow/start/{name}", web::post().to(flows::start))
+        .route("/flow/resume/{id}", web::post().to(flows::resume))
+        .route("/flow/{id}", web::get().to(flows::show))
+        .route("/flows", web::get().to(pages::flows))
+        .route("/flows/{id}", web::get().to(pages::flow))
+        .route("/flows/{id}/resume", web::post().to(flows::resume))
+        .route("/flows/{id}/{verb}", web::post().to(flows::verb))
+        .route("/", web::get().to(pages::home))
+        .route("/{slug}/allocate", web::post().to(objects::allocate))
+        .route("/{slug}", web::get().to(pages::object))
+        .route("/{collection}/{slug}", web::get().to(pages::object))
+        .default_service(web::to(nothing));
+}
+
+/// The routes of the administration.
+pub fn admin_routes(config: &mut ServiceConfig) {
+    config
+        .route("/health", web::get().to(public::health))
+        .route("/ready", web::get().to(public::ready))
+        .route("/metrics", web::get().to(admin::metrics))
+        .route("/admin/status", web::get().to(admin::status))
+        .route("/admin/actors", web::get().to(admin::actors))
+        .route("/admin/actors/{kind}/{key}", web::get().to(admin::actor))
+        .route("/admin/actors/{kind}/{key}/retry", web::post().to(admin::retry_actor))
+        .route("/admin/peers", web::get().to(admin::peers))
+        .route("/admin/peers/{authority}/{verb}", web::post().to(admin::move_peer))
+        .route("/admin/dead-letters", web::get().to(admin::dead_letters))
+        .route("/admin/dead-letters/{id}/{verb}", web::post().to(admin::move_letter))
+        .route("/admin/tick", web::post().to(admin::tick_now))
+        .route("/admin/followers", web::get().to(admin::followers))
+        .route("/admin/followers/{verb}", web::post().to(admin::move_follower))
+        .route("/admin/tokens", web::get().to(admin::tokens))
+        .route("/admin/tokens", web::post().to(admin::add_token))
+        .route("/admin/tokens/{name}", web::delete().to(admin::revoke_token))
+        .default_service(web::to(nothing));
+}
+
+async fn nothing(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::not_found(format!("there is no {} {} here", request.method(), request.path())))
+}

@@ -1,0 +1,20 @@
+//! One suite for every engine, and what is particular to the one on disk.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "store/blobs.rs"]
+mod blobs;
+#[path = "store/disk.rs"]
+mod disk;
+#[path = "store/faults.rs"]
+mod faults;
+#[path = "store/files.rs"]
+mod files;
+#[path = "store/model.rs"]
+mod model;
+#[path = "store/programs.rs"]
+mod programs;
+#[path = "store/subject.rs"]
+mod subject;
+#[path = "store/suite.rs"]
+mod suite;

@@ -1,0 +1,264 @@
+//! What the files of the redb engine promise: one process, known formats, damage noticed, reads that need no thread.
+
+use std::path::Path;
+
+use futures_util::FutureExt;
+use quickbeam::store::redb::{OpenError, Options};
+use quickbeam::store::{Engine, Failure, Key, Outcome, RedbEngine, Span};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::subject::{Subject, Words, batch, block_on, committed, everything, key, value};
+
+const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
+const LOG: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("rows");
+const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+
+fn open(folder: &Path) -> RedbEngine {
+    RedbEngine::open(folder, Options::default()).unwrap()
+}
+
+fn refusal(folder: &Path) -> OpenError {
+    RedbEngine::open(folder, Options::default()).unwrap_err()
+}
+
+fn edit(path: &Path, work: impl FnOnce(&redb::WriteTransaction)) {
+    let database = Database::open(path).unwrap();
+    let mut transaction = database.begin_write().unwrap();
+    transaction.set_quick_repair(true);
+    work(&transaction);
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_second_opener_is_refused_and_told_who_holds_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    match refusal(folder.path()) {
+        OpenError::Held { holder } => assert_eq!(holder, std::process::id().to_string()),
+        other => panic!("{other}"),
+    }
+    engine.close();
+    open(folder.path());
+}
+
+#[test]
+fn a_newer_format_is_refused_and_left_alone() {
+    for file in ["table.redb", "log.redb"] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(folder.path()));
+        let newer = 2_u32.to_le_bytes();
+        edit(&folder.path().join(file), |transaction| {
+            transaction.open_table(META).unwrap().insert("format", newer.as_slice()).unwrap();
+        });
+        let refusal = refusal(folder.path());
+        assert!(matches!(refusal, OpenError::Newer { found: 2, known: 1, .. }), "{refusal}");
+    }
+}
+
+#[test]
+fn a_store_that_was_killed_has_everything_that_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    for number in 0..50 {
+        committed(&engine, batch().put(&format!("{number:02}"), "1"));
+        if number == 25 {
+            block_on(engine.checkpoint()).unwrap();
+        }
+    }
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["table.redb", "log.redb"] {
+        std::fs::copy(folder.path().join(file), copy.path().join(file)).unwrap();
+    }
+    assert_eq!(everything(&open(copy.path())), everything(&engine));
+    drop(engine);
+    assert_eq!(everything(&open(folder.path())).len(), 50);
+}
+
+#[test]
+fn what_an_interrupted_creation_left_behind_is_thrown_away() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["table.redb.new", "log.redb.new"] {
+        std::fs::write(folder.path().join(file), b"half a file").unwrap();
+    }
+    committed(&open(folder.path()), batch().put("a", "1"));
+    assert_eq!(value(&open(folder.path()), "a").as_deref(), Some("1"));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+}
+
+#[test]
+fn a_log_that_is_gone_or_empty_or_cut_is_noticed() {
+    for loss in [lose_file as fn(&Path), lose_rows, lose_a_middle_row, empty_file, garble_file] {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = open(folder.path());
+        committed(&engine, batch().put("a", "1"));
+        block_on(engine.checkpoint()).unwrap();
+        for value in ["1", "2", "3"] {
+            committed(&engine, batch().put("b", value));
+        }
+        drop(engine);
+        loss(&folder.path().join("log.redb"));
+        match refusal(folder.path()) {
+            OpenError::Failed { file: "log.redb", source: Failure::Damaged { .. } } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn lose_file(log: &Path) {
+    std::fs::remove_file(log).unwrap();
+}
+
+fn lose_rows(log: &Path) {
+    edit(log, |transaction| transaction.open_table(LOG).unwrap().retain(|_, _| false).unwrap());
+}
+
+fn lose_a_middle_row(log: &Path) {
+    edit(log, |transaction| drop(transaction.open_table(LOG).unwrap().remove(3).unwrap().unwrap()));
+}
+
+fn empty_file(log: &Path) {
+    std::fs::write(log, b"").unwrap();
+}
+
+fn garble_file(log: &Path) {
+    let mut bytes = std::fs::read(log).unwrap();
+    bytes[..64].fill(0x55);
+    std::fs::write(log, bytes).unwrap();
+}
+
+/// A store whose rows `a` to `c` are in the table alone, changed behind its back.
+fn with_changed_table(work: impl FnOnce(&redb::WriteTransaction)) -> (tempfile::TempDir, RedbEngine) {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    committed(&engine, batch().put("a", "1").put("b", "1").put("c", "1"));
+    block_on(engine.checkpoint()).unwrap();
+    drop(engine);
+    edit(&folder.path().join("table.redb"), work);
+    let engine = open(folder.path());
+    (folder, engine)
+}
+
+#[test]
+fn a_flipped_bit_is_never_served() {
+    let (_folder, engine) = with_changed_table(|transaction| {
+        let mut rows = transaction.open_table(ROWS).unwrap();
+        let mut stored = rows.get(key("b").as_bytes()).unwrap().unwrap().value().to_vec();
+        *stored.last_mut().unwrap() ^= 1;
+        rows.insert(key("b").as_bytes(), stored.as_slice()).unwrap();
+    });
+    let damaged = |failure: &Failure| matches!(failure, Failure::Damaged { what } if what.contains('b'));
+    assert!(damaged(&block_on(engine.get(&key("b"))).unwrap_err()));
+    assert!(damaged(&block_on(engine.range(Span::prefix(&Key::default(), 9))).unwrap_err()));
+    assert_eq!(value(&engine, "a").as_deref(), Some("1"), "the others go on");
+    let failed = block_on(engine.commit(batch().absent("b").put("d", "1")));
+    assert!(matches!(&failed, Outcome::Failed(failure) if damaged(failure)), "{failed:?}");
+    committed(&engine, batch().epoch(1).put("d", "1"));
+    let scrub = block_on(engine.scrub()).unwrap();
+    assert_eq!((scrub.rows, scrub.damages), (3, 1), "{:?}", scrub.listed);
+}
+
+#[test]
+fn a_vanished_row_is_found_by_the_scrub() {
+    let (_folder, engine) = with_changed_table(|transaction| {
+        transaction.open_table(ROWS).unwrap().remove(key("b").as_bytes()).unwrap();
+    });
+    let scrub = block_on(engine.scrub()).unwrap();
+    assert_eq!((scrub.rows, scrub.damages), (2, 1), "{:?}", scrub.listed);
+    assert!(scrub.listed[0].contains("row"), "the area is named: {:?}", scrub.listed);
+}
+
+#[test]
+fn a_row_put_back_in_an_older_version_is_found_by_the_scrub() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    let path = folder.path().join("table.redb");
+    let stored = |path: &Path| {
+        let rows = Database::open(path).unwrap().begin_read().unwrap().open_table(ROWS).unwrap();
+        rows.get(key("a").as_bytes()).unwrap().unwrap().value().to_vec()
+    };
+    committed(&engine, batch().put("a", "1"));
+    block_on(engine.checkpoint()).unwrap();
+    drop(engine);
+    let older = stored(&path);
+    let engine = open(folder.path());
+    committed(&engine, batch().put("a", "2"));
+    block_on(engine.checkpoint()).unwrap();
+    assert_eq!(block_on(engine.scrub()).unwrap().damages, 0);
+    drop(engine);
+    edit(&path, |transaction| {
+        transaction.open_table(ROWS).unwrap().insert(key("a").as_bytes(), older.as_slice()).unwrap();
+    });
+    assert_eq!(block_on(open(folder.path()).scrub()).unwrap().damages, 1);
+}
+
+#[test]
+fn what_memory_knows_is_answered_without_a_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    let near = |name: &str| engine.get(&key(name)).now_or_never().expect("an answer at once").unwrap();
+    let near_range = |name: &str| {
+        let prefix = Key::build().text(name).done();
+        engine.range(Span::prefix(&prefix, 9)).now_or_never().expect("an answer at once").unwrap().len()
+    };
+    assert_eq!((near("a"), near_range("row")), (None, 0), "the table is empty");
+    committed(&engine, batch().put("a", "1").put("b", "1"));
+    assert!(near("a").is_some());
+    block_on(engine.checkpoint()).unwrap();
+    committed(&engine, batch().delete("a"));
+    assert_eq!(near("a"), None, "deleted above the table");
+    assert_eq!(near("never"), None, "the filter knows");
+    assert_eq!(near_range("never"), 0, "the filter knows");
+    let before = engine.stats().reads_far;
+    assert_eq!(value(&engine, "b").as_deref(), Some("1"));
+    assert_eq!(engine.stats().reads_far, before + 1);
+}
+
+#[test]
+fn rows_that_come_and_go_never_reach_the_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    for number in 0..100 {
+        committed(&engine, batch().put(&format!("{number}"), "1"));
+        committed(&engine, batch().delete(&format!("{number}")));
+    }
+    assert_eq!(engine.stats().overlay_rows, 0);
+    block_on(engine.checkpoint()).unwrap();
+    assert_eq!(block_on(engine.scrub()).unwrap().rows, 0);
+}
+
+#[test]
+fn the_log_is_trimmed_once_the_table_holds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    let large = "x".repeat(10_000);
+    let mut grown = 0;
+    for round in 0..8 {
+        for number in 0..100 {
+            committed(&engine, batch().put(&format!("{number}"), &large));
+        }
+        block_on(engine.checkpoint()).unwrap();
+        if round == 3 {
+            grown = engine.stats().log.bytes;
+        }
+    }
+    assert!(engine.stats().log.bytes <= grown, "{} after {grown}", engine.stats().log.bytes);
+    drop(engine);
+    let database = Database::open(folder.path().join("log.redb")).unwrap();
+    let rows = database.begin_read().unwrap().open_table(LOG).unwrap();
+    let first = rows.first().unwrap().unwrap().0.value();
+    assert!(first > 600, "{first}");
+}
+
+#[test]
+fn a_closed_store_says_so() {
+    let mut subject = Subject::redb(Options::default());
+    let engine = subject.on_disk();
+    committed(&*subject.engine(), batch().put("a", "1"));
+    block_on(engine.checkpoint()).unwrap();
+    engine.close();
+    engine.close();
+    let outcome = block_on(engine.commit(batch()));
+    assert!(matches!(&outcome, Outcome::Failed(failure) if matches!(**failure, Failure::Closed)), "{outcome:?}");
+    assert!(matches!(*block_on(engine.get(&key("a"))).unwrap_err(), Failure::Closed));
+    assert!(matches!(*block_on(engine.checkpoint()).unwrap_err(), Failure::Closed));
+}
