@@ -143,14 +143,14 @@ fn repeated<E: Entity>(life: &Life<E>, once: &Once, stored: Option<Answer>) -> R
 impl<E: Entity> Host<E> {
     pub(super) fn turn(&mut self, prepared: Prepared<E>, ctx: &mut Context<Self>) {
         match prepared {
-            Prepared::Ready(ready) => self.decide(*ready, ctx),
+            Prepared::Ready(ready) => self.decide(*ready),
             Prepared::Gone(waiter) => Told::<E>::of(waiter, Ok(E::Reply::default())).now(),
             Prepared::Unreadable { source, waiter, reason } => {
                 error!(actor = %self.seat.id, reason, "a stored message cannot be read");
                 let kinds = self.runtime.registry().kinds();
                 let batch = poison::give_up(kinds, &self.seat.id, &source, &reason, self.now(), self.fence);
                 // The row is gone with this, so that a service has nothing to offer again.
-                self.commit(batch, Told::of(waiter, Ok(E::Reply::default())), ctx);
+                self.commit(batch, Told::of(waiter, Ok(E::Reply::default())));
             }
             Prepared::Failed { error, waiter } => {
                 Told::of(waiter, Ok(E::Reply::default())).failed(AskError::Store(error.clone()));
@@ -161,7 +161,7 @@ impl<E: Entity> Host<E> {
         self.leave_when_settled(ctx);
     }
 
-    fn decide(&mut self, ready: Ready<E>, ctx: &mut Context<Self>) {
+    fn decide(&mut self, ready: Ready<E>) {
         let Ready { command, cause, source, once, fetched, waiter } = ready;
         let (now, random) = (self.now(), self.runtime.clock.random());
         let Some(life) = &self.life else { return };
@@ -182,14 +182,14 @@ impl<E: Entity> Host<E> {
         let decided = catch_unwind(AssertUnwindSafe(|| life.state.decide(&turn, &rows, command)));
         let occasion = Occasion { at: now, cause, source, answer: None };
         match decided {
-            Ok(Ok(decision)) => self.take(decision, occasion, first, waiter, ctx),
+            Ok(Ok(decision)) => self.take(decision, occasion, first, waiter),
             Ok(Err(rejection)) if occasion.source.is_none() => self.tell(waiter, Err(AskError::Rejected(rejection))),
             Ok(Err(rejection)) => {
                 Counters::add(&self.runtime.counters.rejections);
                 debug!(actor = %self.seat.id, %rejection, "a message was refused");
-                self.take(Decision::default(), occasion, None, waiter, ctx);
+                self.take(Decision::default(), occasion, None, waiter);
             }
-            Err(_) => self.panicked(occasion.source, waiter, ctx),
+            Err(_) => self.panicked(occasion.source, waiter),
         }
     }
 
@@ -199,7 +199,6 @@ impl<E: Entity> Host<E> {
         mut occasion: Occasion,
         first: Option<(Key, [u8; 32])>,
         waiter: Waiter<E>,
-        ctx: &mut Context<Self>,
     ) {
         let reply = std::mem::take(&mut decision.reply);
         if decision.is_empty() && occasion.source.is_none() && first.is_none() {
@@ -219,13 +218,13 @@ impl<E: Entity> Host<E> {
         match taken {
             Ok(batch) => {
                 Counters::add(&self.runtime.counters.turns);
-                self.commit(batch, Told::of(waiter, Ok(reply)), ctx);
+                self.commit(batch, Told::of(waiter, Ok(reply)));
             }
-            Err(_) => self.panicked(source, waiter, ctx),
+            Err(_) => self.panicked(source, waiter),
         }
     }
 
-    fn commit(&mut self, batch: Batch, told: Told<E>, ctx: &mut Context<Self>) {
+    fn commit(&mut self, batch: Batch, told: Told<E>) {
         let turn = self.life.as_ref().map_or(0, |life| life.turn);
         self.flights.push_back(Flight { turn, told: vec![told] });
         self.seat.flying.store(self.flights.len(), Ordering::Release);
@@ -287,13 +286,13 @@ impl<E: Entity> Host<E> {
     }
 
     /// A decision panicked: whoever asked hears it now, a row is tried again or given up, and this life ends.
-    fn panicked(&mut self, source: Option<Source>, waiter: Waiter<E>, ctx: &mut Context<Self>) {
+    fn panicked(&mut self, source: Option<Source>, waiter: Waiter<E>) {
         Counters::add(&self.runtime.counters.panics);
         error!(actor = %self.seat.id, row = ?source.as_ref().map(|source| &source.key), "a turn panicked");
         Told::of(waiter, Ok(E::Reply::default())).failed(AskError::Panicked);
         if let Some(source) = source {
             let batch = poison::tried(self.runtime.registry().kinds(), &self.seat.id, &source, self.now(), self.fence);
-            self.commit(batch, Told::Nobody, ctx);
+            self.commit(batch, Told::Nobody);
         }
         self.fall(AskError::Unavailable("the actor is being rebuilt".into()));
     }
