@@ -26,7 +26,7 @@ use super::life::{Life, RebuildError};
 use super::prepare::{Prepared, Work, prepare};
 use super::registry::Seat;
 use super::runtime::{Counters, Runtime};
-use super::turns::Flight;
+use super::turns::{Flight, Outcomes, Settling};
 use crate::store::{Batch, Fence, Key, Outcome, ReadError, Row, Span};
 
 /// Message rows read in one go when some wait that were not handed in.
@@ -94,6 +94,7 @@ pub(super) struct Host<E: Entity> {
     pub(super) life: Option<Life<E>>,
     pub(super) queue: VecDeque<Work<E>>,
     pub(super) flights: VecDeque<Flight<E>>,
+    pub(super) outcomes: Outcomes,
     pub(super) fence: Fence,
     backlog: Backlog,
     /// A read for the next turn is under way.
@@ -113,6 +114,7 @@ impl<E: Entity> Host<E> {
             life: None,
             queue: VecDeque::new(),
             flights: VecDeque::new(),
+            outcomes: Outcomes::default(),
             backlog: Backlog::Held,
             reading: false,
             falling: None,
@@ -126,6 +128,7 @@ impl<E: Entity> Actor for Host<E> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         Counters::add(&self.runtime.counters.activations);
+        ctx.spawn(Settling);
         self.load(ctx);
     }
 }

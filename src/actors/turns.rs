@@ -1,10 +1,15 @@
 //! One turn in the shell: decide, apply, commit, and tell when it has settled; and how a life ends.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{self, Poll, Waker};
 
-use actix::{ActorContext, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
+use actix::{ActorContext, ActorFuture, Context};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
 use tokio::sync::oneshot;
 use tracing::{debug, error};
 
@@ -20,10 +25,64 @@ use super::runtime::Counters;
 use crate::clock::Time;
 use crate::store::{Batch, Failure, Key, Outcome, Refusal};
 
+/// Outcomes taken before others on the arbiter get their time.
+const OUTCOMES_AT_ONCE: usize = 64;
+
 /// A turn that is decided and not yet on disk, with all who are to hear of it.
 pub(super) struct Flight<E: Entity> {
     turn: u64,
     told: Vec<Told<E>>,
+}
+
+/// The commits of an actor that have no outcome yet, answered in their order whatever the order they are known in.
+#[derive(Default)]
+pub(super) struct Outcomes {
+    waiting: FuturesOrdered<BoxFuture<'static, Outcome>>,
+    /// Who polls, so that a commit made after the last look is looked at too.
+    poller: Option<Waker>,
+}
+
+impl Outcomes {
+    fn push(&mut self, outcome: BoxFuture<'static, Outcome>) {
+        self.waiting.push_back(outcome);
+        if let Some(poller) = self.poller.take() {
+            poller.wake();
+        }
+    }
+
+    fn poll(&mut self, task: &mut task::Context<'_>) -> Poll<Outcome> {
+        match self.waiting.poll_next_unpin(task) {
+            Poll::Ready(Some(outcome)) => Poll::Ready(outcome),
+            Poll::Ready(None) | Poll::Pending => {
+                self.poller = Some(task.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Takes outcomes as they become known, for the whole of a life. A future for each of them in actix's own list would be
+/// polled in any order, and one turn would be told what became of another.
+pub(super) struct Settling;
+
+impl<E: Entity> ActorFuture<Host<E>> for Settling {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        host: &mut Host<E>,
+        ctx: &mut Context<Host<E>>,
+        task: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        for _ in 0..OUTCOMES_AT_ONCE {
+            match host.outcomes.poll(task) {
+                Poll::Ready(outcome) => host.settled(outcome, ctx),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
 }
 
 /// What is to be told once a turn has settled.
@@ -84,14 +143,14 @@ fn repeated<E: Entity>(life: &Life<E>, once: &Once, stored: Option<Answer>) -> R
 impl<E: Entity> Host<E> {
     pub(super) fn turn(&mut self, prepared: Prepared<E>, ctx: &mut Context<Self>) {
         match prepared {
-            Prepared::Ready(ready) => self.decide(*ready, ctx),
+            Prepared::Ready(ready) => self.decide(*ready),
             Prepared::Gone(waiter) => Told::<E>::of(waiter, Ok(E::Reply::default())).now(),
             Prepared::Unreadable { source, waiter, reason } => {
                 error!(actor = %self.seat.id, reason, "a stored message cannot be read");
                 let kinds = self.runtime.registry().kinds();
                 let batch = poison::give_up(kinds, &self.seat.id, &source, &reason, self.now(), self.fence);
                 // The row is gone with this, so that a service has nothing to offer again.
-                self.commit(batch, Told::of(waiter, Ok(E::Reply::default())), ctx);
+                self.commit(batch, Told::of(waiter, Ok(E::Reply::default())));
             }
             Prepared::Failed { error, waiter } => {
                 Told::of(waiter, Ok(E::Reply::default())).failed(AskError::Store(error.clone()));
@@ -102,7 +161,7 @@ impl<E: Entity> Host<E> {
         self.leave_when_settled(ctx);
     }
 
-    fn decide(&mut self, ready: Ready<E>, ctx: &mut Context<Self>) {
+    fn decide(&mut self, ready: Ready<E>) {
         let Ready { command, cause, source, once, fetched, waiter } = ready;
         let (now, random) = (self.now(), self.runtime.clock.random());
         let Some(life) = &self.life else { return };
@@ -123,14 +182,14 @@ impl<E: Entity> Host<E> {
         let decided = catch_unwind(AssertUnwindSafe(|| life.state.decide(&turn, &rows, command)));
         let occasion = Occasion { at: now, cause, source, answer: None };
         match decided {
-            Ok(Ok(decision)) => self.take(decision, occasion, first, waiter, ctx),
+            Ok(Ok(decision)) => self.take(decision, occasion, first, waiter),
             Ok(Err(rejection)) if occasion.source.is_none() => self.tell(waiter, Err(AskError::Rejected(rejection))),
             Ok(Err(rejection)) => {
                 Counters::add(&self.runtime.counters.rejections);
                 debug!(actor = %self.seat.id, %rejection, "a message was refused");
-                self.take(Decision::default(), occasion, None, waiter, ctx);
+                self.take(Decision::default(), occasion, None, waiter);
             }
-            Err(_) => self.panicked(occasion.source, waiter, ctx),
+            Err(_) => self.panicked(occasion.source, waiter),
         }
     }
 
@@ -140,7 +199,6 @@ impl<E: Entity> Host<E> {
         mut occasion: Occasion,
         first: Option<(Key, [u8; 32])>,
         waiter: Waiter<E>,
-        ctx: &mut Context<Self>,
     ) {
         let reply = std::mem::take(&mut decision.reply);
         if decision.is_empty() && occasion.source.is_none() && first.is_none() {
@@ -160,39 +218,38 @@ impl<E: Entity> Host<E> {
         match taken {
             Ok(batch) => {
                 Counters::add(&self.runtime.counters.turns);
-                self.commit(batch, Told::of(waiter, Ok(reply)), ctx);
+                self.commit(batch, Told::of(waiter, Ok(reply)));
             }
-            Err(_) => self.panicked(source, waiter, ctx),
+            Err(_) => self.panicked(source, waiter),
         }
     }
 
-    fn commit(&mut self, batch: Batch, told: Told<E>, ctx: &mut Context<Self>) {
+    fn commit(&mut self, batch: Batch, told: Told<E>) {
         let turn = self.life.as_ref().map_or(0, |life| life.turn);
         self.flights.push_back(Flight { turn, told: vec![told] });
         self.seat.flying.store(self.flights.len(), Ordering::Release);
-        let outcome = self.runtime.engine.commit(batch);
-        ctx.spawn(outcome.into_actor(self).map(Self::settled));
+        self.outcomes.push(self.runtime.engine.commit(batch));
     }
 
     /// Outcomes come in the order of the commits.
-    fn settled(outcome: Outcome, host: &mut Self, ctx: &mut Context<Self>) {
-        let Some(Flight { turn, told }) = host.flights.pop_front() else { return };
-        host.seat.flying.store(host.flights.len(), Ordering::Release);
-        match host.failed(outcome) {
+    fn settled(&mut self, outcome: Outcome, ctx: &mut Context<Self>) {
+        let Some(Flight { turn, told }) = self.flights.pop_front() else { return };
+        self.seat.flying.store(self.flights.len(), Ordering::Release);
+        match self.failed(outcome) {
             None => {
-                if let Some(life) = &mut host.life {
+                if let Some(life) = &mut self.life {
                     life.flying.settle(turn);
                 }
                 told.into_iter().for_each(Told::now);
-                host.runtime.registry().turn_settled(&host.seat.id);
+                self.runtime.registry().turn_settled(&self.seat.id);
             }
             Some(why) => {
                 told.into_iter().for_each(|told| told.failed(why()));
-                host.fall(why());
+                self.fall(why());
             }
         }
-        host.pump(ctx);
-        host.leave_when_settled(ctx);
+        self.pump(ctx);
+        self.leave_when_settled(ctx);
     }
 
     /// What to tell those who wait when the batch did not land.
@@ -229,13 +286,13 @@ impl<E: Entity> Host<E> {
     }
 
     /// A decision panicked: whoever asked hears it now, a row is tried again or given up, and this life ends.
-    fn panicked(&mut self, source: Option<Source>, waiter: Waiter<E>, ctx: &mut Context<Self>) {
+    fn panicked(&mut self, source: Option<Source>, waiter: Waiter<E>) {
         Counters::add(&self.runtime.counters.panics);
         error!(actor = %self.seat.id, row = ?source.as_ref().map(|source| &source.key), "a turn panicked");
         Told::of(waiter, Ok(E::Reply::default())).failed(AskError::Panicked);
         if let Some(source) = source {
             let batch = poison::tried(self.runtime.registry().kinds(), &self.seat.id, &source, self.now(), self.fence);
-            self.commit(batch, Told::Nobody, ctx);
+            self.commit(batch, Told::Nobody);
         }
         self.fall(AskError::Unavailable("the actor is being rebuilt".into()));
     }
