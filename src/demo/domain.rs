@@ -41,6 +41,8 @@ pub(super) struct Domain {
     log: PathBuf,
     client: Client,
     child: Option<Child>,
+    /// An earlier demo's node may still be ending on this data.
+    is_kept: bool,
 }
 
 /// Why a node of the demo is not there.
@@ -96,7 +98,8 @@ impl Domain {
         let own = folder.path().join(role.name());
         let token_file = own.join("first.token");
         let failed = |why: String| DomainError::Made { name: role.name(), why };
-        if folder.kept_ports().is_none() {
+        let is_kept = folder.kept_ports().is_some();
+        if !is_kept {
             let made = make(role, &own, ports, clock).map_err(|error| failed(error.to_string()))?;
             private::create(&token_file, made.as_bytes()).map_err(|error| failed(error.to_string()))?;
         }
@@ -104,21 +107,23 @@ impl Domain {
         let file = own.join("quickbeam.toml");
         let config = Config::load(&file, std::iter::empty()).map_err(|mistakes| failed(joined(&mistakes)))?;
         let client = Client::of(&config, clock.clone()).map_err(|error| failed(error.to_string()))?;
-        Ok(Self { role, base: config.node.base, token, log: own.join("log"), file, client, child: None })
+        Ok(Self { role, base: config.node.base, token, log: own.join("log"), file, client, child: None, is_kept })
     }
 
     /// Starts the process, and waits until it takes work.
     pub(super) fn start(&mut self, clock: &SharedClock) -> Result<(), DomainError> {
         let name = self.role.name();
         self.child = Some(self.spawn().map_err(|source| DomainError::Spawn { name, source })?);
-        let end = clock.monotonic() + READY;
+        let (end, ended) = (clock.monotonic() + READY, clock.monotonic() + STOP);
         loop {
             let last = match self.client.send(&Ask::get(Door::Public, "/ready").without_token()) {
                 Ok(Answer { status: 200, .. }) => return Ok(()),
                 Ok(answer) => format!("{} {}", answer.status, answer.body),
                 Err(error) => error.to_string(),
             };
-            if !self.is_running() {
+            if !self.is_running() && self.is_kept && clock.monotonic() < ended {
+                self.child = Some(self.spawn().map_err(|source| DomainError::Spawn { name, source })?);
+            } else if !self.is_running() {
                 return Err(DomainError::Ended { name, log: self.log_tail() });
             }
             if clock.monotonic() >= end {
