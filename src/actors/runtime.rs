@@ -130,8 +130,12 @@ impl Runtime {
         self.stopping.store(true, Ordering::Release);
     }
 
-    /// A batch of the epoch in force did not land for a reason that is the store's.
-    pub(super) fn store_failed(&self, failure: &Arc<Failure>) {
+    /// A batch did not land for a reason that is the store's. What is heard late of a batch of an earlier epoch says
+    /// nothing about now.
+    pub(super) fn store_failed(&self, fence: Fence, failure: &Arc<Failure>) {
+        if fence.epoch < self.fence().epoch {
+            return;
+        }
         self.health.send_if_modified(|health| {
             let first = matches!(health, Health::Well);
             if first {
