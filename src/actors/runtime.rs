@@ -96,7 +96,8 @@ impl Runtime {
         arbiters: Vec<actix_rt::ArbiterHandle>,
         kinds: Kinds,
     ) -> Result<Arc<Self>, Arc<Failure>> {
-        let epoch = raise_fence(&engine, Epoch(0)).await?;
+        let before = current_epoch(&engine).await?;
+        let epoch = raise_fence(&engine, before).await?;
         Ok(Arc::new_cyclic(|runtime| Self {
             engine,
             clock,
@@ -199,6 +200,17 @@ impl Runtime {
                 ill
             });
         }
+    }
+}
+
+/// The epoch that the store has seen: a batch of an earlier one is refused with it.
+async fn current_epoch(engine: &Arc<dyn Engine>) -> Result<Epoch, Arc<Failure>> {
+    let fence = Fence { shard: Shard(0), epoch: Epoch(0) };
+    match engine.commit(Batch { fence, ..Batch::default() }).await {
+        Outcome::Committed(_) => Ok(Epoch(0)),
+        Outcome::Refused(Refusal::Fenced { current }) => Ok(current),
+        Outcome::Refused(Refusal::Condition(_)) => unreachable!("an empty batch has no conditions"),
+        Outcome::Failed(failure) | Outcome::Unknown(failure) => Err(failure),
     }
 }
 
