@@ -17,10 +17,10 @@ use crate::actors::world::{Accept, Delivery, World};
 use crate::actors::{first, root};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
+use crate::domains::all_effects;
 use crate::domains::catalog::Catalog;
-use crate::domains::effects::Effects;
 use crate::domains::identity::{Authority, IdentityError, Iri};
-use crate::domains::{blog, events};
+use crate::private::{self, PrivateError};
 use crate::serve::{self, Listeners};
 use crate::store::Engine;
 use crate::store::redb::{OpenError, Options as StoreOptions, RedbEngine};
@@ -63,16 +63,8 @@ pub enum NodeError {
     },
     #[error("the data folder {folder} cannot be used: {source}")]
     Store { folder: PathBuf, source: OpenError },
-    #[error("there is no key in {path}: `quickbeam init` makes one, or put the old one back")]
-    NoKey { path: PathBuf },
-    #[error("{path} can be read by others: run chmod 600 {path}")]
-    KeyTooOpen { path: PathBuf },
-    #[error("{path} cannot be read")]
-    Key {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Key(#[from] PrivateError),
     #[error("{path} holds no usable key: {source}")]
     KeyFormat { path: PathBuf, source: KeyFormatError },
     #[error("the setting {setting} is not usable: {source}")]
@@ -91,11 +83,6 @@ pub enum NodeError {
     Server(#[from] io::Error),
     #[error("{0}")]
     Ended(String),
-}
-
-/// The effects of this binary.
-pub fn effects() -> Effects {
-    events::register(blog::register(Effects::generic()))
 }
 
 /// Runs a node until it is told to stop. Blocks.
@@ -201,27 +188,8 @@ impl Identity {
 }
 
 fn read_key(path: &Path) -> Result<NodeKey, NodeError> {
-    let pem = match std::fs::read_to_string(path) {
-        Ok(pem) => pem,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NodeError::NoKey { path: path.into() }),
-        Err(source) => return Err(NodeError::Key { path: path.into(), source }),
-    };
-    if is_open_to_others(path) {
-        return Err(NodeError::KeyTooOpen { path: path.into() });
-    }
+    let pem = private::read_text(path)?;
     NodeKey::from_pem(&pem).map_err(|source| NodeError::KeyFormat { path: path.into(), source })
-}
-
-/// Whether a file of secrets can be read by others than its owner.
-#[cfg(unix)]
-pub fn is_open_to_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::metadata(path).is_ok_and(|data| data.permissions().mode() & 0o077 != 0)
-}
-
-#[cfg(not(unix))]
-pub fn is_open_to_others(_: &Path) -> bool {
-    false
 }
 
 fn listen(config: &Config) -> Result<Listeners, NodeError> {
@@ -260,7 +228,7 @@ fn world(config: &Config, identity: &Identity, catalog: Catalog) -> World {
         authority: identity.authority.clone(),
         actor: identity.actor.clone(),
         catalog: Arc::new(catalog),
-        effects: effects(),
+        effects: all_effects(),
         accept: match &config.follow.accept {
             config::Accept::All => Accept::All,
             config::Accept::Ask => Accept::Ask,
@@ -343,7 +311,11 @@ fn site(
             headers: size(limits.headers_count),
             json_depth: size(limits.json_depth),
         },
-        rates: Rates::new(runtime.clock.clone(), u32::try_from(limits.peer_rate).unwrap_or(u32::MAX)),
+        rates: Rates::new(
+            runtime.clock.clone(),
+            u32::try_from(limits.peer_rate).unwrap_or(u32::MAX),
+            size(limits.peer_in_flight),
+        ),
         incarnation,
         ignored: AtomicU64::new(0),
         started: AtomicBool::new(false),

@@ -1,5 +1,7 @@
 //! Every mistake that a configuration can hold is named, with its line, its column and what to do.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::path::Path;
 
 use quickbeam::config::template::{Answers, PeerAnswer, Template, render};
@@ -393,9 +395,8 @@ fn wrong_seeds_are_named() {
 }
 
 #[test]
-fn wrong_steps_are_named() {
-    let mut differences = Vec::new();
-    for (steps, expected) in [
+fn wrong_kinds_and_ways_of_steps_are_named() {
+    assert_steps(&[
         (
             "steps.a = { after = \"b\" }\nsteps.b = { N }",
             "2:7: [flow.f.steps.a] does nothing that is known; it does one of effect, branch, each, suspend",
@@ -437,6 +438,12 @@ fn wrong_steps_are_named() {
             "steps.a = { branch = \"true\", then = \"end\", else = \"b\" }\nsteps.b = { N }",
             "3:7: the step `b` can never be reached: `a` never goes there; change the condition, or take the step away",
         ),
+    ]);
+}
+
+#[test]
+fn wrong_settings_of_steps_are_named() {
+    assert_steps(&[
         (
             "steps.a = { suspend = \"go\", otherwise = \"b\" }\nsteps.b = { N }",
             "2:41: `a` has an `otherwise` and no `timeout`, so it would never come to it; add timeout = \"7d\"",
@@ -459,11 +466,18 @@ fn wrong_steps_are_named() {
         ("steps.a = { N, each = \"[1]\", parallel = 65 }", "2:82: `parallel` is 65, it has to be 1 to 64"),
         ("result = \"1\"", "1:7: the flow has no steps; add steps.NAME = { effect = \"…\" }"),
         ("steps.a = { N }\nsearch = [\"x\"]", "3:1: unknown key `search` in [flow.f]; known are expose, result, steps"),
-    ] {
+    ]);
+}
+
+/// The mistake of a flow of these lines, in which `N` stands for an effect.
+#[track_caller]
+fn assert_steps(cases: &[(&str, &str)]) {
+    let mut differences = Vec::new();
+    for (steps, expected) in cases {
         let text = format!("[flow.f]\n{}\n", steps.replace('N', NOTIFY));
         let mistakes = load_text(&format!("{text}{NODE}"), &[]).unwrap_err();
         let shown: Vec<_> = named(&mistakes).iter().map(|it| it.replace(" (in flow `f`)", "")).collect();
-        if shown != [expected] {
+        if shown != [*expected] {
             differences.push(format!("{steps}\n is {shown:#?}\n not {expected}"));
         }
     }
@@ -589,4 +603,111 @@ fn a_stored_definition_is_found_by_its_hash_and_runs_after_it_left_the_configura
     assert!(new.definition(&stored.hash).is_some());
     assert_ne!(new.current("f").unwrap().hash, stored.hash);
     assert!(new.add_stored(b"not a definition").is_err());
+}
+
+mod story {
+    //! The flows of the templates do what their comments say.
+
+    use quickbeam::clock::Time;
+    use quickbeam::domains::flow::progress::{End, Phase};
+    use quickbeam::domains::flow::step::Event;
+    use quickbeam::domains::flow::turn::turn;
+    use quickbeam::domains::flow::{Input, Progress};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    struct Story {
+        catalog: Catalog,
+        flow: &'static str,
+        input: Input,
+        progress: Progress,
+        /// The effects that went out, with their inputs.
+        went: Vec<(String, Value)>,
+    }
+
+    impl Story {
+        fn of(template: Template, flow: &'static str, input: Input) -> Self {
+            let (_, catalog) = load_text(template.source(), &[]).unwrap();
+            let mut story = Self { catalog, flow, input, progress: Progress::new("f"), went: Vec::new() };
+            story.send(Event::Start);
+            story
+        }
+
+        /// Sends an event and does every effect that it leads to.
+        fn send(&mut self, event: Event) {
+            let mut open = vec![event];
+            while let Some(event) = open.pop() {
+                let compiled = self.catalog.current(self.flow).unwrap();
+                let turn = turn(&compiled, &effects(), &self.progress, &self.input, event, Time(0)).unwrap();
+                turn.facts.iter().for_each(|fact| self.progress.apply(fact));
+                for call in turn.calls {
+                    self.went.push((call.step.clone(), serde_json::to_value(&call.plan).unwrap()));
+                    let result = json!({ "id": "https://events.example/gig-night", "slug": "gig-night" });
+                    open.push(Event::Done { step: call.step, item: call.item, result });
+                }
+            }
+        }
+
+        fn steps(&self) -> Vec<&str> {
+            self.went.iter().map(|(step, _)| step.as_str()).collect()
+        }
+    }
+
+    fn article(category: &str) -> Input {
+        let object = json!({ "id": "https://blog.example/gig-night", "title": "Gig night", "category": category });
+        Input { object, actor: json!("https://blog.example/actor"), ..Input::default() }
+    }
+
+    #[test]
+    fn a_new_article_is_validated_and_told_of_at_once() {
+        let story = Story::of(Template::Blog, "publish", article("note"));
+        assert_eq!(story.steps(), ["validate", "notify"]);
+        assert_eq!(story.progress.end, Some(End::Done { result: json!("https://blog.example/gig-night") }));
+    }
+
+    #[test]
+    fn an_urgent_change_goes_out_at_once_and_a_note_never() {
+        let story = Story::of(Template::Blog, "digest", article("urgent"));
+        assert_eq!(story.steps(), ["send"]);
+        assert_eq!(story.went[0].1["op"]["record"]["note"], Value::Null);
+        assert_eq!(story.progress.phase(), Phase::Done);
+        let story = Story::of(Template::Blog, "digest", article("note"));
+        assert_eq!((story.steps().len(), story.progress.phase()), (0, Phase::Done));
+    }
+
+    #[test]
+    fn a_newsletter_waits_for_its_approval_and_is_dropped_without() {
+        let approve = |payload| Event::Resume { signal: "approve".into(), payload, by: None };
+        for (payload, note) in [(Value::Null, Value::Null), (json!({ "note": "fine" }), json!("fine"))] {
+            let mut story = Story::of(Template::Blog, "digest", article("newsletter"));
+            assert_eq!(story.progress.phase(), Phase::Suspended);
+            story.send(approve(payload));
+            assert_eq!(story.steps(), ["send"]);
+            assert_eq!(story.went[0].1["op"]["record"]["note"], note);
+            assert_eq!(story.progress.phase(), Phase::Done);
+        }
+        let mut story = Story::of(Template::Blog, "digest", article("newsletter"));
+        story.send(Event::TimedOut { step: "approval".into() });
+        assert_eq!((story.steps(), story.progress.phase()), (vec!["dropped"], Phase::Done));
+    }
+
+    #[test]
+    fn an_article_of_theirs_is_told_of_and_an_allocated_one_is_linked() {
+        let object = json!({ "id": "https://blog.example/gig-night", "type": "Article", "name": "Gig night" });
+        let activity = json!({ "target": "https://events.example/calendars/main" });
+        for object in [object, json!("https://blog.example/gig-night")] {
+            let actor = json!("https://blog.example/actor");
+            let input = Input { object, activity: activity.clone(), actor, ..Input::default() };
+            let story = Story::of(Template::Events, "allocate-link", input);
+            assert_eq!(story.steps(), ["link", "notice"]);
+            assert_eq!(story.went[0].1["op"]["fields"]["about"], "https://blog.example/gig-night");
+            assert_eq!(story.went[1].1["op"]["record"]["text"], "linked gig-night");
+            assert_eq!(story.progress.end, Some(End::Done { result: json!("https://events.example/gig-night") }));
+        }
+        let object = json!({ "id": "https://blog.example/gig-night", "name": "Gig night" });
+        let input = Input { object, actor: json!("https://blog.example/actor"), ..Input::default() };
+        let story = Story::of(Template::Events, "announce", input);
+        assert_eq!(story.went[0].1["op"]["record"]["text"], "new from https://blog.example/actor: Gig night");
+    }
 }

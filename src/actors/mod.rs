@@ -1,7 +1,9 @@
 //! Durable actors: what one is ([`entity`]), the shell that runs each ([`host`]), who knows them all ([`registry`]), and
 //! one file per kind.
 
+mod arrivals;
 pub mod ask;
+mod delivery;
 mod dispatch;
 pub mod entity;
 pub mod errands;
@@ -18,6 +20,7 @@ pub mod layout;
 pub mod letters;
 mod life;
 pub mod log;
+mod moves;
 pub mod outbox;
 mod poison;
 mod prepare;
@@ -27,6 +30,7 @@ pub mod registry;
 pub mod root;
 pub mod rows;
 pub mod runtime;
+mod steps;
 pub mod stream;
 pub mod tick;
 mod timers;

@@ -7,16 +7,16 @@
 //! ```
 //! Entries are rows; the state holds only what is under way. A breaker only ever delays.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::delivery::{Verdict, give_up, pause, start, tell, troubled, verdict};
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::errands::{Errand, Recipient, Report};
 use super::following;
 use super::letters;
-use super::rows::{Index, Reads, RowKey, Rows, part, parts};
+use super::rows::{Reads, RowKey, Rows, part, parts};
 use crate::clock::Time;
 use crate::store::Key;
 
@@ -171,11 +171,11 @@ pub enum Rejection {
     TooOld(u64),
 }
 
-fn queue_row(entry: u64) -> RowKey {
+pub(super) fn queue_row(entry: u64) -> RowKey {
     RowKey::Own(part().text("queue").number(entry).done())
 }
 
-fn undelivered_row(entry: u64) -> RowKey {
+pub(super) fn undelivered_row(entry: u64) -> RowKey {
     RowKey::Own(undelivered_key(entry))
 }
 
@@ -277,43 +277,6 @@ impl Entity for Outbox {
     }
 }
 
-/// What an answer means for an entry.
-enum Verdict {
-    Delivered,
-    /// The peer cannot take it now.
-    Later {
-        what: String,
-        after: Option<Duration>,
-    },
-    /// The peer says no to us, or that nobody is there.
-    Refused {
-        what: String,
-    },
-    /// The peer says no to this activity.
-    Never {
-        what: String,
-    },
-}
-
-fn verdict(report: Report) -> Verdict {
-    match report {
-        Report::Answered { status: 200..=299, .. } => Verdict::Delivered,
-        Report::Answered { status: status @ (401 | 403 | 404 | 410), detail, .. } => {
-            Verdict::Refused { what: answered(status, &detail) }
-        }
-        Report::Answered { status: status @ (408 | 421 | 425 | 429 | 500..=599), detail, retry_after } => {
-            Verdict::Later { what: answered(status, &detail), after: retry_after }
-        }
-        Report::Answered { status, detail, .. } => Verdict::Never { what: answered(status, &detail) },
-        Report::Unreachable { reason } => Verdict::Later { what: reason, after: None },
-        Report::Impossible { reason } => Verdict::Never { what: reason },
-    }
-}
-
-fn answered(status: u16, detail: &str) -> String {
-    if detail.is_empty() { format!("answered {status}") } else { format!("answered {status}: {detail}") }
-}
-
 fn letter(rows: &Rows, number: u64) -> Result<Undelivered, Rejection> {
     rows.one("letter").ok_or(Rejection::NoSuchLetter(number))
 }
@@ -381,7 +344,7 @@ impl Outbox {
                 start(decision, &in_flight, rest, room(self.failures))
             }
             Verdict::Later { what, after } => {
-                let until = turn.now.plus(self.pause(turn, after));
+                let until = turn.now.plus(pause(turn, self.failures, after));
                 let until = self.retry_at.map_or(until, |before| before.max(until));
                 Decision::default()
                     .put(queue_row(number), &entry)
@@ -399,15 +362,6 @@ impl Outbox {
         }
         let places = if failures > 0 { 1 } else { turn.world.delivery.in_flight_max };
         places.saturating_sub(in_flight.len())
-    }
-
-    /// The back-off: doubled with each failure, shortened by up to a quarter so that peers do not wake in step, and
-    /// never shorter than what the peer asked for.
-    fn pause(&self, turn: &Turn<'_>, asked: Option<Duration>) -> Duration {
-        let limits = &turn.world.delivery;
-        let doubled = limits.retry_delay.saturating_mul(1 << self.failures.min(24)).min(limits.retry_delay_max);
-        let jitter = doubled.mul_f64(f64::from(turn.random[0]) / 255.0 / 4.0);
-        (doubled - jitter).max(asked.unwrap_or_default().min(limits.retry_delay_max))
     }
 
     fn reopen(&self, turn: &Turn<'_>, rows: &Rows, event: Event) -> Decision<Self> {
@@ -442,70 +396,4 @@ impl Outbox {
         let decision = self.send(turn, Entry { attempts: 0, refusals: 0, ..letter.entry });
         Ok(decision.delete(undelivered_row(number)).delete(listed))
     }
-}
-
-/// The mark of a peer that has something waiting after a failure, so that ticks find it.
-fn troubled(me: &ActorId) -> RowKey {
-    RowKey::Index(Index::Outboxes, parts([&me.key]))
-}
-
-fn tell(decision: Decision<Outbox>, entry: &Entry, command: following::Command) -> Decision<Outbox> {
-    match &entry.tell {
-        Some(owner) if owner.kind == Kind::Following => {
-            decision.tell::<following::Following>(owner.key.clone(), &command)
-        }
-        _ => decision,
-    }
-}
-
-fn give_up(decision: Decision<Outbox>, turn: &Turn<'_>, number: u64, entry: Entry, what: String) -> Decision<Outbox> {
-    let decision = tell(
-        decision,
-        &entry,
-        following::Command::Undelivered { activity: entry.activity.clone(), reason: what.clone() },
-    );
-    let letter = Undelivered { at: turn.now, reason: what.clone(), entry };
-    decision.delete(queue_row(number)).put(undelivered_row(number), &letter).event(Event::GivenUp {
-        entry: number,
-        at: turn.now,
-        what,
-    })
-}
-
-/// Starts what may start, in order: nothing overtakes an earlier one about the same object to the same recipient, and
-/// nothing at all overtakes one that goes first.
-fn start(
-    mut decision: Decision<Outbox>,
-    in_flight: &BTreeMap<u64, Underway>,
-    queue: impl Iterator<Item = (u64, Entry)>,
-    room: usize,
-) -> Decision<Outbox> {
-    let mut taken: BTreeSet<(Recipient, String)> =
-        in_flight.values().map(|under| (under.to.clone(), under.object.clone())).collect();
-    let barrier = in_flight.iter().filter(|(_, under)| under.first).map(|(number, _)| *number).min();
-    let mut started = 0;
-    for (number, entry) in queue {
-        if started >= room || barrier.is_some_and(|barrier| number > barrier) {
-            break;
-        }
-        if in_flight.contains_key(&number) {
-            continue;
-        }
-        let first = entry.first;
-        if taken.insert((entry.to.clone(), entry.object.clone())) {
-            let errand = Errand::Deliver {
-                activity: entry.activity,
-                to: entry.to.clone(),
-                entry: number,
-                attempt: entry.attempts,
-            };
-            let underway = Underway { to: entry.to, object: entry.object, first };
-            decision = decision.event(Event::Started { entry: number, underway }).errand(errand);
-            started += 1;
-        }
-        if first {
-            break;
-        }
-    }
-    decision
 }

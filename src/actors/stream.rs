@@ -24,9 +24,6 @@ use crate::domains::object::Object;
 use crate::domains::types::{FieldMistake, Type, Visibility};
 use crate::store::Key;
 
-/// How often a slug that is taken gets another number.
-const SLUG_TRIES_MAX: u32 = 1_000;
-
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stream {
     /// The declared type, for an object.
@@ -210,7 +207,7 @@ fn allocation_key(ulid: &str) -> Key {
     parts(["allocation", ulid])
 }
 
-fn done_key(effect_key: &str) -> Key {
+pub(super) fn done_key(effect_key: &str) -> Key {
     parts(["done", effect_key])
 }
 
@@ -263,7 +260,7 @@ impl Entity for Stream {
 }
 
 impl Stream {
-    fn create(&self, turn: &Turn<'_>, create: Create) -> Result<(Decision<Self>, Value), Rejection> {
+    pub(super) fn create(&self, turn: &Turn<'_>, create: Create) -> Result<(Decision<Self>, Value), Rejection> {
         let path = path_of(turn.me);
         match (&self.kind, self.deleted) {
             (_, true) => return Err(Rejection::Gone(path.to_owned())),
@@ -285,7 +282,12 @@ impl Stream {
         Ok((decision, written(&id, &object)))
     }
 
-    fn update(&self, turn: &Turn<'_>, rows: &Rows, changes: &Value) -> Result<(Decision<Self>, Value), Rejection> {
+    pub(super) fn update(
+        &self,
+        turn: &Turn<'_>,
+        rows: &Rows,
+        changes: &Value,
+    ) -> Result<(Decision<Self>, Value), Rejection> {
         let object = self.object(turn, rows)?;
         let declared = declared(turn.world, &object.kind)?;
         let fields = declared.change(&object.fields, changes).map_err(Rejection::Invalid)?;
@@ -324,68 +326,13 @@ impl Stream {
     }
 
     /// The object of this stream, if it is live.
-    fn object(&self, turn: &Turn<'_>, rows: &Rows) -> Result<Object, Rejection> {
+    pub(super) fn object(&self, turn: &Turn<'_>, rows: &Rows) -> Result<Object, Rejection> {
         let path = path_of(turn.me);
         match rows.one::<Object>("object") {
             Some(object) if object.deleted.is_none() => Ok(object),
             Some(_) => Err(Rejection::Gone(path.to_owned())),
             None => Err(Rejection::NotFound(path.to_owned())),
         }
-    }
-
-    /// Does what a step of a flow asks for, and tells the flow; a repeat gets the first result again.
-    fn effect(
-        &self,
-        turn: &Turn<'_>,
-        rows: &Rows,
-        flow: String,
-        place: Place,
-        op: StreamOp,
-        tries: u32,
-    ) -> Decision<Self> {
-        if let Some(result) = rows.one::<Value>("done") {
-            return tell_done(Decision::default(), flow, place, result);
-        }
-        let done = match op {
-            StreamOp::CreateObject { object_type, slug_hint, fields, attributed_to, link_into } => {
-                let create = Create {
-                    kind: object_type.clone(),
-                    fields: Value::Object(fields.clone()),
-                    to: Vec::new(),
-                    visibility: None,
-                    attributed_to: attributed_to.as_deref().and_then(|by| Iri::parse(by).ok()),
-                    into: link_into.as_deref().map(|into| turn.world.object_path(into)),
-                };
-                match self.create(turn, create) {
-                    Err(Rejection::Taken(path) | Rejection::Gone(path)) if tries < SLUG_TRIES_MAX => {
-                        let op = StreamOp::CreateObject { object_type, slug_hint, fields, attributed_to, link_into };
-                        return next_slug(&path, flow, place, op, tries);
-                    }
-                    other => other,
-                }
-            }
-            StreamOp::UpdateObject { changes } => self.update(turn, rows, &Value::Object(changes)),
-            StreamOp::Append { record } => Ok(self.append(turn, record)),
-            StreamOp::Link { what, title } => self.object(turn, rows).map(|object| link(turn, &object, what, title)),
-            StreamOp::Validate { object_type, object } => declared(turn.world, &object_type)
-                .and_then(|declared| declared.check(&own_fields(declared, &object)).map_err(Rejection::Invalid))
-                .map(|object| (Decision::default(), Value::Object(object))),
-        };
-        match done {
-            Ok((decision, result)) => {
-                let decision = decision.put(RowKey::Own(done_key(&place.key)), &result);
-                tell_done(decision, flow, place, result)
-            }
-            Err(rejection) => tell_refused(flow, place, &rejection),
-        }
-    }
-
-    fn append(&self, turn: &Turn<'_>, value: Value) -> (Decision<Self>, Value) {
-        let seq = self.last + 1;
-        let record = Record { seq, at: turn.now, value };
-        let row = RowKey::Own(part().raw(record_rows().as_bytes()).number(seq).done());
-        let decision = Decision::default().put(row, &record).event(Event::Appended { seq });
-        (decision, serde_json::json!({ "seq": seq }))
     }
 }
 
@@ -394,52 +341,12 @@ fn written(id: &Iri, object: &Object) -> Value {
     serde_json::json!({ "id": id.as_str(), "slug": object.path, "type": object.kind })
 }
 
-fn declared<'a>(world: &'a World, kind: &str) -> Result<&'a Type, Rejection> {
+pub(super) fn declared<'a>(world: &'a World, kind: &str) -> Result<&'a Type, Rejection> {
     world.catalog.object_type(kind).ok_or_else(|| Rejection::UnknownType(kind.to_owned()))
-}
-
-/// The declared fields of an object as others see it, without the words of ActivityStreams around them.
-fn own_fields(declared: &Type, object: &Value) -> Value {
-    let Value::Object(object) = object else { return object.clone() };
-    let own = object.iter().filter(|(name, _)| declared.fields.contains_key(*name));
-    Value::Object(own.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 fn linked_row(into: &str, at: Time) -> RowKey {
     RowKey::Index(Index::Linked, part().raw(linked_rows(into).as_bytes()).number(at.0).done())
-}
-
-fn link(turn: &Turn<'_>, object: &Object, what: String, title: Option<String>) -> (Decision<Stream>, Value) {
-    let id = turn.world.iri(&object.path);
-    let result = serde_json::json!({ "id": id.as_str(), "what": what });
-    let linked = Linked { what: what.clone(), title, at: turn.now };
-    let row = RowKey::Index(
-        Index::Linked,
-        part().raw(linked_rows(&object.path).as_bytes()).number(turn.now.0).text(&what).done(),
-    );
-    (Decision::default().put(row, &linked).event(Event::Linked { what }), result)
-}
-
-/// Hands a new object on to the next address that may be free: `gig`, `gig-2`, `gig-3`.
-fn next_slug(path: &str, flow: String, place: Place, op: StreamOp, tries: u32) -> Decision<Stream> {
-    let stem = match tries {
-        0 => path,
-        _ => path.rsplit_once('-').map_or(path, |(stem, _)| stem),
-    };
-    let tries = tries + 1;
-    let next = object_stream(&format!("{stem}-{}", tries + 1));
-    Decision::default().tell::<Stream>(next, &Command::Effect { flow, place, op, tries })
-}
-
-fn tell_done(decision: Decision<Stream>, flow: String, place: Place, result: Value) -> Decision<Stream> {
-    let Place { step, item, .. } = place;
-    decision.tell::<Flow>(flow, &flow::Command::Done(flow::Done { step, item, result }))
-}
-
-fn tell_refused(flow: String, place: Place, rejection: &Rejection) -> Decision<Stream> {
-    let Place { step, item, attempt, .. } = place;
-    let failed = flow::Failed { step, item, attempt, reason: rejection.to_string(), again: false, person: false };
-    Decision::default().tell::<Flow>(flow, &flow::Command::Failed(failed))
 }
 
 /// The first answer counts; a later one changes nothing.

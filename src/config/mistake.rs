@@ -72,7 +72,7 @@ impl Report {
 
     /// All of them, as they stand in the file.
     pub fn into_mistakes(mut self) -> Vec<Mistake> {
-        self.mistakes.sort_by(|left, right| (left.line, left.column).cmp(&(right.line, right.column)));
+        self.mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
         self.mistakes
     }
 }

@@ -49,8 +49,8 @@ impl Secrets<'_> {
             return None;
         }
         let (key, found) = match (file, variable) {
-            (Some(file), _) => ("secret_file", self.from_file(&file)),
-            (None, Some(variable)) => ("secret_env", self.from_environment(&variable)),
+            (Some(file), _) => ("secret_file", self.file(&file)),
+            (None, Some(variable)) => ("secret_env", self.variable(&variable)),
             (None, None) => return None,
         };
         match found {
@@ -67,13 +67,13 @@ impl Secrets<'_> {
         }
     }
 
-    fn from_file(&self, file: &str) -> Result<Vec<u8>, String> {
+    fn file(&self, file: &str) -> Result<Vec<u8>, String> {
         let path = self.folder.join(file);
         let bytes = std::fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
         Ok(bytes.trim_ascii().to_vec())
     }
 
-    fn from_environment(&self, variable: &str) -> Result<Vec<u8>, String> {
+    fn variable(&self, variable: &str) -> Result<Vec<u8>, String> {
         let found = self.environment.iter().find(|(name, _)| name == variable);
         let (_, value) = found.ok_or_else(|| format!("the environment has no variable `{variable}`"))?;
         Ok(value.trim().as_bytes().to_vec())

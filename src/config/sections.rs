@@ -207,7 +207,8 @@ impl Follow {
         let at_start = section.texts("at_start", report).unwrap_or_default();
         for peer in &at_start {
             let is_url = Url::parse(peer).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-            if !peers.contains_key(peer) && !is_url && !(peer.contains(['.', ':']) && is_authority(peer)) {
+            let is_host = peer.contains(['.', ':']) && is_authority(peer);
+            if !(peers.contains_key(peer) || is_url || is_host) {
                 let what = format!("`{peer}` is no name in [peers], no authority and no URL");
                 let remedy = super::reader::suggest(peer, peers.keys().map(String::as_str));
                 section.wrong("at_start", what, remedy, report);

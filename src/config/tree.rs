@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn keys_and_values_know_where_they_stand() {
-        let node = parse("# ü\n[type.article]\nfields.title = { kind = \"text\" }\nö = 1\n[flow.a]\n");
+        let node = parse("# ü\n[type.article]\nfields.title = { kind = \"text\" }\n\"ö\" = 1\n[flow.a]\n");
         assert_eq!(at(&node, "type.article.fields.title").key, Place::File { line: 3, column: 8 });
         assert_eq!(at(&node, "type.article.fields.title.kind").key, Place::File { line: 3, column: 18 });
         assert_eq!(at(&node, "type.article.fields.title.kind").value.place, Place::File { line: 3, column: 25 });

@@ -50,7 +50,7 @@ pub fn load(
         Ok(_) => {}
         Err(more) => mistakes.extend(more),
     }
-    mistakes.sort_by(|left, right| (left.line, left.column).cmp(&(right.line, right.column)));
+    mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
     Err(mistakes)
 }
 
@@ -237,4 +237,16 @@ fn flows_exist(
 fn quoted_text(source: &str) -> Option<&str> {
     let text = source.trim().strip_prefix('\'')?.strip_suffix('\'')?;
     (!text.contains(['\'', '\\'])).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catalog_is_shared_by_all_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Catalog>();
+        shared::<Arc<Compiled>>();
+    }
 }

@@ -297,3 +297,87 @@ fn webhook(input: &EffectInput<'_>) -> Plan {
     let body = input.with.get("body").unwrap_or(&input.cause.object).clone();
     Plan::Webhook { url: input.required_text("url"), body }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domains::{blog, events};
+
+    fn cause() -> Input {
+        Input {
+            object: json!({ "id": "https://b.example/gig-night", "name": "Gig night" }),
+            activity: json!({ "target": "https://e.example/calendars/main" }),
+            actor: json!("https://b.example/actor"),
+            ..Input::default()
+        }
+    }
+
+    fn plan(effect: &str, with: Value) -> Result<Value, String> {
+        let effects = events::register(blog::register(Effects::generic()));
+        let planned = effects.plan(effect, &with, &cause()).map_err(|error| error.to_string())?;
+        Ok(serde_json::to_value(planned).unwrap())
+    }
+
+    #[test]
+    fn each_effect_is_one_message_or_one_errand() {
+        let append = |stream: &str, record: Value| json!({ "plan": "stream", "stream": stream, "op": { "op": "append", "record": record } });
+        let gig = "https://b.example/gig-night";
+        for (effect, with, expected) in [
+            (
+                "notify",
+                json!({ "text": "x" }),
+                append("notices", json!({ "text": "x", "about": gig, "actor": "https://b.example/actor" })),
+            ),
+            ("digest.send", json!({}), append("digest", json!({ "article": gig, "title": "Gig night", "note": null }))),
+            (
+                "object.create",
+                json!({ "type": "note", "fields": { "title": "x" }, "slug": "y" }),
+                json!({ "plan": "stream", "stream": "note", "op": { "op": "create_object", "object_type": "note", "slug_hint": "y", "fields": { "title": "x" } } }),
+            ),
+            (
+                "object.update",
+                json!({ "object": "note/y", "fields": { "title": null } }),
+                json!({ "plan": "stream", "stream": "note/y", "op": { "op": "update_object", "changes": { "title": null } } }),
+            ),
+            (
+                "object.validate",
+                json!({ "type": "note", "object": { "a": 1 } }),
+                json!({ "plan": "stream", "stream": "note", "op": { "op": "validate", "object_type": "note", "object": { "a": 1 } } }),
+            ),
+            (
+                "link",
+                json!({ "into": "calendar/main", "what": gig }),
+                json!({ "plan": "stream", "stream": "calendar/main", "op": { "op": "link", "what": gig } }),
+            ),
+            (
+                "webhook",
+                json!({ "url": "https://h.example/", "body": [1] }),
+                json!({ "plan": "webhook", "url": "https://h.example/", "body": [1] }),
+            ),
+            (
+                "calendar.link",
+                json!({ "calendar": "https://e.example/calendars/main" }),
+                json!({ "plan": "stream", "stream": "event", "op": {
+                    "op": "create_object", "object_type": "event", "slug_hint": "Gig night",
+                    "link_into": "https://e.example/calendars/main",
+                    "fields": { "title": "Gig night", "about": gig, "calendar": "https://e.example/calendars/main" } } }),
+            ),
+        ] {
+            assert_eq!(plan(effect, with), Ok(expected), "{effect}");
+        }
+    }
+
+    #[test]
+    fn wrong_parameters_and_unknown_effects_are_told() {
+        assert_eq!(
+            plan("notify", json!({ "txt": "x", "about": "nowhere" })),
+            Err("the parameters of `notify` are wrong: `txt` is not a field; did you mean `text`?; \
+                 `about` is `nowhere`, not an absolute http or https URL; `text` is missing"
+                .into())
+        );
+        assert_eq!(
+            plan("nothing", json!({})),
+            Err("this binary has no effect `nothing`: install one that has it, then retry the step".into())
+        );
+    }
+}

@@ -15,3 +15,8 @@ pub mod object;
 pub mod slug;
 pub mod types;
 pub mod verb;
+
+/// The effects of all domains of this binary: what a configuration may name.
+pub fn all_effects() -> effects::Effects {
+    events::register(blog::register(effects::Effects::generic()))
+}

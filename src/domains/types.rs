@@ -266,3 +266,105 @@ fn described(value: &Value) -> &'static str {
         Value::Object(_) => "a table",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn article() -> Type {
+        let field = |kind| Field::of(kind);
+        let of = vec!["note".to_owned(), "urgent".to_owned()];
+        let fields = [
+            ("title", Field { required: true, min: Some(1.0), max: Some(5.0), ..field(Kind::Text) }),
+            ("category", Field { default: Some(json!("note")), ..field(Kind::Choice(of)) }),
+            ("count", Field { min: Some(0.0), max: Some(9.0), ..field(Kind::Integer) }),
+            ("price", field(Kind::Number)),
+            ("start", field(Kind::Time)),
+            ("link", field(Kind::Iri)),
+            ("tags", Field { max: Some(2.0), ..field(Kind::List(Some(Box::new(Kind::Text)))) }),
+            ("any", field(Kind::Json)),
+            ("table", field(Kind::Table)),
+            ("flag", field(Kind::Bool)),
+        ];
+        Type {
+            name: "article".into(),
+            fields: fields.into_iter().map(|(name, field)| (name.to_owned(), field)).collect(),
+            activity_streams: "Article".into(),
+            path: None,
+            title: Some("title".into()),
+            visibility: Visibility::Public,
+        }
+    }
+
+    fn mistakes(object: Value) -> Vec<String> {
+        article().check(&object).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_right_object_gets_its_defaults() {
+        let object = json!({
+            "title": "Gig", "count": 3, "price": 1.5, "start": "2026-11-21T20:00:00+01:00", "link": "urn:x:y",
+            "tags": ["a", "b"], "any": [1, null], "table": {}, "flag": true,
+        });
+        let checked = article().check(&object).unwrap();
+        assert_eq!(checked["category"], "note");
+        assert_eq!(checked.len(), 10);
+        assert_eq!(article().title_of(&checked), Some("Gig"));
+    }
+
+    #[test]
+    fn every_mistake_of_an_object_is_named_at_once() {
+        for (object, expected) in [
+            (json!({}), vec!["`title` is missing"]),
+            (json!({ "title": null }), vec!["`title` is missing"]),
+            (json!([]), vec!["`object` is a list, not a JSON object"]),
+            (json!({ "titel": "x", "title": "x" }), vec!["`titel` is not a field; did you mean `title`?"]),
+            (
+                json!({ "title": "", "category": "urgnt" }),
+                vec!["`category` is `urgnt`; did you mean `urgent`?", "`title` has 0 letters, at least 1 are needed"],
+            ),
+            (json!({ "title": "öäüßéx" }), vec!["`title` has 6 letters, at most 5 are allowed"]),
+            (json!({ "title": 3 }), vec!["`title` is a number, not text"]),
+            (json!({ "title": "x", "count": 1.5 }), vec!["`count` is a number with a fraction, not a whole number"]),
+            (json!({ "title": "x", "count": 10 }), vec!["`count` is 10, at most 9 are allowed"]),
+            (json!({ "title": "x", "count": -1 }), vec!["`count` is -1, at least 0 are needed"]),
+            (
+                json!({ "title": "x", "start": "tomorrow" }),
+                vec!["`start` is `tomorrow`, not a time like 2026-11-21T20:00:00Z"],
+            ),
+            (
+                json!({ "title": "x", "start": "2026-11-21T20:00:00" }),
+                vec!["`start` is `2026-11-21T20:00:00`, not a time like 2026-11-21T20:00:00Z"],
+            ),
+            (json!({ "title": "x", "link": "/a" }), vec!["`link` is `/a`, not an absolute http or https URL"]),
+            (
+                json!({ "title": "x", "link": "javascript:x" }),
+                vec!["`link` is `javascript:x`, not an absolute http or https URL"],
+            ),
+            (json!({ "title": "x", "tags": ["a", 1] }), vec!["`tags` element 1 is a number, not text"]),
+            (json!({ "title": "x", "tags": ["a", "b", "c"] }), vec!["`tags` has 3 elements, at most 2 are allowed"]),
+            (json!({ "title": "x", "flag": "yes" }), vec!["`flag` is text, not true or false"]),
+            (json!({ "title": "x", "table": [] }), vec!["`table` is a list, not a table"]),
+        ] {
+            assert_eq!(mistakes(object.clone()), expected, "{object}");
+        }
+    }
+
+    #[test]
+    fn a_change_keeps_the_rest_and_null_takes_away() {
+        let object = article().check(&json!({ "title": "Gig", "count": 3 })).unwrap();
+        let changed = article().change(&object, &json!({ "title": "Gog", "count": null })).unwrap();
+        assert_eq!(Value::Object(changed), json!({ "title": "Gog", "category": "note" }));
+        assert!(article().change(&object, &json!({ "title": null })).is_err());
+        assert!(article().change(&object, &json!("x")).is_err());
+    }
+
+    #[test]
+    fn validating_looks_at_declared_fields_only() {
+        let stored = json!({ "id": "https://b.example/gig", "type": "Article", "title": "Gig" });
+        assert_eq!(article().validate(&stored).unwrap()["title"], "Gig");
+        assert!(article().validate(&json!({ "id": "https://b.example/gig" })).is_err());
+        assert!(article().check(&stored).is_err());
+    }
+}

@@ -10,8 +10,9 @@ use bytes::{Buf, Bytes};
 
 use super::{Batch, Epoch, Fence, Key, Position, Shard};
 
-/// redb doubles the space of values above about 65,400 bytes.
-const PIECE_BYTES_MAX: usize = 65_000;
+/// What fills a page of redb, whose sizes are powers of two from 4 KiB: a row takes a whole page of the next size, and
+/// above 64 KiB twice that. Smaller pieces share a page.
+const PIECE_BYTES: [usize; 5] = [65_000, 32_400, 16_000, 7_900, 3_900];
 const HEADER_BYTES: usize = 13;
 const FORMAT: u8 = 1;
 
@@ -133,8 +134,9 @@ impl Ops {
 
 /// Cuts a frame into the rows `first`, `first + 1` and so on.
 pub(crate) fn rows(frame: &[u8], first: u64) -> impl Iterator<Item = (u64, Vec<u8>)> {
-    let count = frame.chunks(PIECE_BYTES_MAX).len();
-    frame.chunks(PIECE_BYTES_MAX).zip(first..).enumerate().map(move |(index, (piece, number))| {
+    let pieces = pieces(frame);
+    let count = pieces.len();
+    pieces.into_iter().zip(first..).enumerate().map(move |(index, (piece, number))| {
         let mut row = Vec::with_capacity(HEADER_BYTES + piece.len());
         row.extend_from_slice(&[0; 4]);
         row.push(FORMAT);
@@ -192,6 +194,19 @@ impl Assembler {
     pub(crate) fn last(&self) -> Result<u64, Malformed> {
         if self.index == 0 { Ok(self.next - 1) } else { Err(Malformed::Short) }
     }
+}
+
+/// Cuts so that pages are at least three quarters full, except for the last one of the smallest size.
+fn pieces(mut frame: &[u8]) -> Vec<&[u8]> {
+    let mut pieces = Vec::new();
+    while !frame.is_empty() {
+        let [.., smallest] = PIECE_BYTES;
+        let size = PIECE_BYTES.into_iter().find(|size| frame.len() >= size / 4 * 3).unwrap_or(smallest);
+        let (piece, rest) = frame.split_at(size.min(frame.len()));
+        pieces.push(piece);
+        frame = rest;
+    }
+    pieces
 }
 
 fn checksum(number: u64, rest: &[u8]) -> u32 {
@@ -253,6 +268,14 @@ mod tests {
             let batches_end = whole.len() - weight(&Batch::default());
             assert_eq!(read.last().unwrap().is_err(), length != batches_end, "{length}");
         }
+    }
+
+    #[test]
+    fn rows_fill_their_pages() {
+        let sizes = |size: usize| rows(&vec![0; size], 1).map(|(_, row)| row.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(300), [313]);
+        assert_eq!(sizes(47_000), [32_413, 14_613]);
+        assert_eq!(sizes(200_000), [65_013, 65_013, 65_013, 3_913, 1_113]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use cel::common::ast::{Expr, IdedExpr, operators};
+use cel::common::ast::{CallExpr, Expr, IdedExpr, SourceInfo, operators};
 use cel::{Context, Env, ExecutionError, Value as Cel};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -26,11 +26,13 @@ pub const LIST_MAX: usize = 10_000;
 const WALKED_MAX: u64 = 200_000;
 /// Bytes that all macros of one evaluation walk together: chained macros could double a text each time.
 const WEIGHT_MAX: u64 = 16 << 20;
-/// How deep an expression may be: parser and interpreter go down by recursion.
-const DEPTH_MAX: u16 = 48;
+/// What the parser gets to go down by recursion: in a debug build a bracket takes 100 KiB of it.
+const PARSER_STACK: usize = 16 << 20;
 
 /// The function that lists go through on their way into a macro. `@` keeps it out of reach of sources.
 const WALK: &str = "@walk";
+/// Ends the loops of `exists` and `all` once the bound is passed: they would swallow the error and go on.
+const GOING: &str = "@going";
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();
@@ -98,8 +100,7 @@ impl Expression {
             }]);
         }
         names::shallow(source)?;
-        let parser = ENV.parser().max_recursion_depth(DEPTH_MAX);
-        let (root, positions) = parser.parse_with_source_info(source).map_err(|found| syntax(source, &found))?;
+        let (root, positions) = parse(source)?;
         let uses = names::check(&root, &positions, names)?;
         let root = rewrite(root);
         Ok(Self { source: source.to_owned(), root, uses })
@@ -129,6 +130,10 @@ impl Expression {
         let counter = Arc::clone(&spent);
         context
             .add_function(WALK, move |range: Cel| walk(range, &counter))
+            .expect("no standard function has a name that begins with @");
+        let counter = Arc::clone(&spent);
+        context
+            .add_function(GOING, move |more: bool| more && counter.over().is_none())
             .expect("no standard function has a name that begins with @");
         self.bind(&mut context, scope);
         let value = Cel::resolve(&self.root, &context).map_err(|error| self.failed(plain(&error)))?;
@@ -235,16 +240,32 @@ fn walk(range: Cel, spent: &Spent) -> Result<Cel, ExecutionError> {
     }
 }
 
-/// Puts [`WALK`] around what each macro walks.
+/// Puts [`WALK`] around what each macro walks, and [`GOING`] around the condition of those that stop early.
 fn rewrite(mut expression: IdedExpr) -> IdedExpr {
     names::for_each_child(&mut expression, &mut |child| *child = rewrite(std::mem::take(child)));
     if let Expr::Comprehension(comprehension) = &mut expression.expr {
-        let range = std::mem::take(&mut comprehension.iter_range);
-        let id = range.id;
-        let call = cel::common::ast::CallExpr { func_name: WALK.into(), target: None, args: vec![range] };
-        comprehension.iter_range = IdedExpr { id, expr: Expr::Call(call) };
+        comprehension.iter_range = called(WALK, std::mem::take(&mut comprehension.iter_range));
+        if !matches!(comprehension.loop_cond.expr, Expr::Literal(_)) {
+            comprehension.loop_cond = called(GOING, std::mem::take(&mut comprehension.loop_cond));
+        }
     }
     expression
+}
+
+fn called(function: &str, argument: IdedExpr) -> IdedExpr {
+    let id = argument.id;
+    IdedExpr { id, expr: Expr::Call(CallExpr { func_name: function.into(), target: None, args: vec![argument] }) }
+}
+
+/// On a thread of its own, since callers may have little stack left and a stack overflow would end the process.
+fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), Vec<Refused>> {
+    let run = || ENV.parser().parse_with_source_info(source).map_err(|found| syntax(source, &found));
+    let broken = |what: &str| Refused { offset: 0, what: what.to_owned(), remedy: "write it in another way".into() };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(PARSER_STACK).spawn_scoped(scope, run);
+        let thread = thread.map_err(|error| vec![broken(&format!("no thread to parse it on: {error}"))])?;
+        thread.join().unwrap_or_else(|_| Err(vec![broken("the parser broke on it")]))
+    })
 }
 
 fn syntax(source: &str, found: &cel::ParseErrors) -> Vec<Refused> {
@@ -268,6 +289,14 @@ fn plain(error: &ExecutionError) -> String {
         ExecutionError::NoSuchOverload(overload) => {
             let name = operator(overload.function());
             format!("`{name}` does not go with {}", overload.argument_types().join(" and "))
+        }
+        ExecutionError::UnsupportedBinaryOperator(name, left, right) => {
+            let sign = [("add", "+"), ("sub", "-"), ("mul", "*"), ("div", "/"), ("rem", "%")];
+            let sign = sign.iter().find(|(word, _)| word == name).map_or(*name, |(_, sign)| sign);
+            format!("`{sign}` does not go with {} and {}", left.type_of(), right.type_of())
+        }
+        ExecutionError::ValuesNotComparable(left, right) => {
+            format!("{} and {} cannot be compared", left.type_of(), right.type_of())
         }
         ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "division by zero".into(),
         ExecutionError::Overflow(..) => "a number is too large".into(),
@@ -309,5 +338,156 @@ fn short(text: &str) -> String {
     match text.char_indices().nth(120) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn compile(source: &str) -> Result<Expression, Vec<Refused>> {
+        let variables = names::variables(&["item", "index", "payload"]);
+        let names = Names { variables, results: BTreeSet::from(["a", "b"]), later: BTreeSet::new() };
+        Expression::compile(source, &names)
+    }
+
+    fn evaluate_on(source: &str, object: Value) -> Result<Value, String> {
+        let mut progress = Progress::new("flow");
+        progress.apply(&super::super::Fact::StepDone { step: "a".into(), item: None, result: json!({ "x": 1 }) });
+        let input = Input { object, actor: json!("https://a.example/actor"), ..Input::default() };
+        let element = json!("it");
+        let scope = Scope { input: &input, progress: &progress, item: Some((&element, 3)), payload: None };
+        compile(source).map_err(|it| it[0].to_string())?.evaluate(&scope).map_err(|it| it.what)
+    }
+
+    fn evaluate(source: &str) -> Result<Value, String> {
+        evaluate_on(source, json!({ "title": "Gig", "n": 5, "f": 2.5, "list": [3, 1, 2], "none": null }))
+    }
+
+    #[test]
+    fn names_have_their_values() {
+        for (source, expected) in [
+            ("object.title + ' ' + string(object.n)", json!("Gig 5")),
+            ("results.a.x + 1", json!(2)),
+            ("results['a'].x", json!(1)),
+            ("has(results.a) && !has(results.b)", json!(true)),
+            ("item + string(index)", json!("it3")),
+            ("payload == null && object.none == null", json!(true)),
+            ("actor.startsWith('https://')", json!(true)),
+            ("object.f * 2.0", json!(5.0)),
+            ("object.n > 4.5", json!(true)),
+            ("object.list.filter(x, x > 1).map(x, x * 10)", json!([30, 20])),
+            ("object.list.exists(x, x == 2) && object.list.all(x, x < 4)", json!(true)),
+            ("{'a': [1, {'b': null}]}", json!({ "a": [1, { "b": null }] })),
+            ("'a,b'.split(',').join('-').upperAscii()", json!("A-B")),
+            ("size(object.title) == 3 ? 'three' : 'other'", json!("three")),
+            ("type(object.title) == string", json!(true)),
+        ] {
+            assert_eq!(evaluate(source), Ok(expected), "{source}");
+        }
+    }
+
+    #[test]
+    fn failures_are_told_in_plain_words() {
+        for (source, expected) in [
+            ("object.titel", "there is no `titel`; `has(….titel)` asks whether there is"),
+            ("object.title + 1", "`+` does not go with string and int"),
+            ("1 / (object.n - 5)", "division by zero"),
+            ("object.list[7]", "an index is beyond the end of the list"),
+            ("9223372036854775807 + object.n", "a number is too large"),
+            ("b'ab'", "it gave a bytes, which JSON cannot say"),
+        ] {
+            assert_eq!(evaluate(source), Err(expected.to_owned()), "{source}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_a_table_is_that_of_its_keys_in_every_run() {
+        let object: serde_json::Map<_, _> = (0..50).map(|n| (format!("k{n:02}"), json!(n))).collect();
+        let sorted: Vec<_> = object.keys().cloned().collect();
+        for _ in 0..5 {
+            assert_eq!(evaluate_on("object.map(key, key)", Value::Object(object.clone())), Ok(json!(sorted)));
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_refused_even_where_errors_are_swallowed() {
+        let object = |length: usize| json!({ "list": vec![0; length] });
+        assert_eq!(evaluate_on("object.list.exists(x, x == 1)", object(LIST_MAX)), Ok(json!(false)));
+        let refused = Err("a list of 10001 is too long, at most 10000 are allowed".to_owned());
+        assert_eq!(evaluate_on("object.list.map(x, x)", object(LIST_MAX + 1)), refused);
+        assert_eq!(
+            evaluate_on("[1, 2].exists(y, y == 2 || object.list.all(x, x == 1))", object(LIST_MAX + 1)),
+            refused
+        );
+    }
+
+    #[test]
+    fn macros_that_would_walk_for_ever_are_stopped() {
+        let object = json!({ "list": vec![0; 10_000], "text": "x".repeat(1_000) });
+        let all_pairs = "object.list.map(x, object.list.map(y, x + y))";
+        assert!(evaluate_on(all_pairs, object.clone()).unwrap_err().contains("walk more than"));
+        let pairs = "object.list.exists(x, object.list.exists(y, x + y == 1))";
+        assert!(evaluate_on(pairs, object.clone()).unwrap_err().contains("walk more than"));
+        let doubling = format!("[object.text]{}", ".map(x, x + x + x + x + x + x)".repeat(10));
+        assert!(evaluate_on(&doubling, object).unwrap_err().contains("walk more than"));
+    }
+
+    /// On the stack that threads get, the deepest that is allowed works and everything deeper is refused in time.
+    #[test]
+    fn a_deep_expression_is_refused_and_does_not_end_the_process() {
+        let child = std::thread::Builder::new().stack_size(2 << 20);
+        let checked = child.spawn(|| {
+            let sum = |terms: usize| vec!["1"; terms].join("+");
+            let around =
+                |open: &str, depth: usize, close: &str| format!("{}1{}", open.repeat(depth), close.repeat(depth));
+            for right in [
+                sum(32),
+                around("(", 24, ")"),
+                around("[", 24, "]"),
+                around("string(", 24, ")"),
+                format!("[1]{}", ".map(x, x)".repeat(14)),
+            ] {
+                evaluate(&right).unwrap();
+            }
+            for wrong in [
+                sum(33),
+                sum(2_000),
+                around("(", 25, ")"),
+                around("[", 2_000, "]"),
+                "-".repeat(4_000),
+                format!("object{}", ".x".repeat(2_000)),
+                format!("[1]{}", ".map(x, x)".repeat(16)),
+            ] {
+                compile(&wrong).unwrap_err();
+            }
+        });
+        checked.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn constants_are_known() {
+        assert_eq!(compile("true").unwrap().constant(), Some(true));
+        assert_eq!(compile("1 == 1").unwrap().constant(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_source_panics(source in "[a-z0-9 .,+*/()\\[\\]{}?:!&|<>='\"\\\\-]{0,60}") {
+            let _ = evaluate(&source);
+        }
+
+        #[test]
+        fn sources_of_real_words_do_not_panic(words in prop::collection::vec(prop::sample::select(vec![
+            "object", ".", "list", "results", "a", "item", "index", "map", "filter", "has", "(", ")", "x", ",", "+", "-",
+            "==", "&&", "?", ":", "[", "]", "{", "}", "1", "2.5", "'t'", "size", "string", "null", "true", "in", "!",
+        ]), 0..14)) {
+            let _ = evaluate(&words.join(""));
+        }
     }
 }

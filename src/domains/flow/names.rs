@@ -26,6 +26,13 @@ pub struct Uses {
 
 /// Operators in one source. Each makes the tree one deeper at most, and parser and interpreter recurse.
 const OPERATORS_MAX: usize = 200;
+/// How deep brackets may stand in one another: each costs the parser a dozen calls.
+const BRACKETS_MAX: usize = 24;
+
+/// How deep the tree may be, the interpreter goes down by recursion: 30 KiB of stack a level in a debug build, where
+/// threads have 2 MiB. A macro counts for more. Sums grow by a level with each `+`; `&&` and `||` hardly do.
+const TREE_MAX: usize = 32;
+const MACRO_LEVELS: usize = 2;
 
 /// Functions by name: how many arguments as `f(x)`, how many as `x.f(y)`.
 const FUNCTIONS: &[(&str, &[usize], &[usize])] = &[
@@ -65,9 +72,10 @@ const MACROS: &[(&str, &str)] = &[
 /// Names of CEL's own types, for `type(x) == string`.
 const TYPES: &[&str] = &["int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type"];
 
-/// Refuses a source whose tree could be too deep to parse, without parsing it.
+/// Refuses a source whose tree could be too deep for the stack, without parsing it.
 pub(super) fn shallow(source: &str) -> Result<(), Vec<Refused>> {
-    let (mut quote, mut escaped, mut operators) = (None, false, 0);
+    let (mut quote, mut escaped) = (None, false);
+    let (mut operators, mut depth, mut deepest) = (0, 0_usize, 0);
     for letter in source.chars() {
         match quote {
             Some(_) if escaped => escaped = false,
@@ -75,23 +83,38 @@ pub(super) fn shallow(source: &str) -> Result<(), Vec<Refused>> {
             Some(open) if letter == open => quote = None,
             Some(_) => {}
             None if letter == '\'' || letter == '"' => quote = Some(letter),
-            None if "+-*/%<>=!&|?:.([{".contains(letter) => operators += 1,
-            None => {}
+            None => {
+                operators += usize::from("+-*/%<>=!&|?:.([{".contains(letter));
+                match letter {
+                    '(' | '[' | '{' => depth += 1,
+                    ')' | ']' | '}' => depth = depth.saturating_sub(1),
+                    _ => {}
+                }
+                deepest = deepest.max(depth);
+            }
         }
     }
-    if operators <= OPERATORS_MAX {
+    let what = if operators > OPERATORS_MAX {
+        format!("the expression has {operators} operators, at most {OPERATORS_MAX} are allowed")
+    } else if deepest > BRACKETS_MAX {
+        format!("the expression has brackets {deepest} deep, at most {BRACKETS_MAX} are allowed")
+    } else {
         return Ok(());
-    }
-    Err(vec![Refused {
-        offset: 0,
-        what: format!("the expression has {operators} operators, at most {OPERATORS_MAX} are allowed"),
-        remedy: "split it into several steps".into(),
-    }])
+    };
+    Err(vec![Refused { offset: 0, what, remedy: "split it into several steps".into() }])
 }
 
 /// Looks up every name and function, and measures how macros nest.
 pub(super) fn check(root: &IdedExpr, positions: &SourceInfo, names: &Names<'_>) -> Result<Uses, Vec<Refused>> {
     let mut check = Check { names, positions, uses: Uses::default(), refused: Vec::new(), bound: Vec::new() };
+    if depth(root) > TREE_MAX {
+        check.refuse(
+            root,
+            format!("the expression is more than {TREE_MAX} operations deep"),
+            "split it into several steps",
+        );
+        return Err(check.refused);
+    }
     check.visit(root, 0);
     if check.refused.is_empty() { Ok(check.uses) } else { Err(check.refused) }
 }
@@ -110,6 +133,30 @@ pub(super) fn for_each_child(expression: &mut IdedExpr, each: &mut dyn FnMut(&mu
         Expr::Map(map) => map.entries.iter_mut().for_each(|entry| entry_children(&mut entry.expr, each)),
         Expr::Select(select) => each(&mut select.operand),
         Expr::Struct(it) => it.entries.iter_mut().for_each(|entry| entry_children(&mut entry.expr, each)),
+    }
+}
+
+fn depth(expression: &IdedExpr) -> usize {
+    let deepest = |parts: &mut dyn Iterator<Item = &IdedExpr>| parts.map(depth).max().unwrap_or(0);
+    let (own, below) = match &expression.expr {
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => (1, 0),
+        Expr::Select(select) => (1, depth(&select.operand)),
+        Expr::Call(call) => (1, deepest(&mut call.target.iter().map(|it| &**it).chain(&call.args))),
+        Expr::List(list) => (1, deepest(&mut list.elements.iter())),
+        Expr::Map(map) => (1, map.entries.iter().map(|it| entry_depth(&it.expr)).max().unwrap_or(0)),
+        Expr::Struct(it) => (1, it.entries.iter().map(|it| entry_depth(&it.expr)).max().unwrap_or(0)),
+        Expr::Comprehension(it) => {
+            let parts = [&it.iter_range, &it.accu_init, &it.loop_cond, &it.loop_step, &it.result];
+            (MACRO_LEVELS, deepest(&mut parts.into_iter()))
+        }
+    };
+    own + below
+}
+
+fn entry_depth(entry: &EntryExpr) -> usize {
+    match entry {
+        EntryExpr::StructField(field) => depth(&field.value),
+        EntryExpr::MapEntry(entry) => depth(&entry.key).max(depth(&entry.value)),
     }
 }
 

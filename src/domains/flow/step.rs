@@ -272,7 +272,3 @@ fn waiting_for(waiting: &[String]) -> String {
 fn joined(mistakes: &[FieldMistake]) -> String {
     mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
-
-#[cfg(test)]
-#[path = "step_tests.rs"]
-mod tests;

@@ -1,13 +1,17 @@
 //! Stepping as sentences: given a flow, when this happens, then these are the facts.
 
-use serde_json::{Value, json};
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-use super::*;
-use crate::config::mistake::Report;
-use crate::config::tree;
-use crate::domains::flow::check::{Bounds, compile};
-use crate::domains::flow::fact::Skip;
-use crate::domains::flow::parse;
+use quickbeam::clock::Time;
+use quickbeam::config::mistake::Report;
+use quickbeam::config::tree;
+use quickbeam::domains::flow::check::{Bounds, Compiled, compile};
+use quickbeam::domains::flow::definition::Retry;
+use quickbeam::domains::flow::fact::{Fact, Skip};
+use quickbeam::domains::flow::progress::{Phase, Progress};
+use quickbeam::domains::flow::step::{Cure, Event, Rejection, decide};
+use quickbeam::domains::flow::{Input, parse};
+use serde_json::{Value, json};
 
 const E: &str = "effect = \"e\"";
 
@@ -197,7 +201,7 @@ fn a_failure_is_tried_again_later_and_later_and_then_pauses_until_somebody_retri
 
 #[test]
 fn delays_stop_growing_at_their_maximum() {
-    let retry = crate::domains::flow::definition::Retry { attempts: 100, delay: 1_000, factor: 2.0, max: 5_000 };
+    let retry = Retry { attempts: 100, delay: 1_000, factor: 2.0, max: 5_000 };
     let delays: Vec<_> = [1, 2, 3, 4, 99, 100].into_iter().map(|attempt| retry.delay_after(attempt)).collect();
     assert_eq!(delays, [Some(1_000), Some(2_000), Some(4_000), Some(5_000), Some(5_000), None]);
 }

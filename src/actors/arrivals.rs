@@ -1,0 +1,150 @@
+//! What the activities of others set off here: flows that behaviours of our types run, and answers that nobody else gives.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::entity::{Decision, Turn};
+use super::errands::Recipient;
+use super::flow::{self, Flow, Origin, Start};
+use super::inbox::{Inbox, Receipt, Received, Rejection, object_key, taken};
+use super::log::Letter;
+use super::outbox::{self, Outbox};
+use super::rows::{RowKey, Rows};
+use super::{follower, following};
+use crate::clock::Time;
+use crate::domains::activity::{Reference, Verb};
+use crate::domains::behaviours::{self, Behaviour, Sender};
+use crate::domains::flow::expr::Input;
+use crate::domains::identity::Iri;
+use crate::domains::object::Object;
+
+/// What is remembered of an object of this authority.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Remote {
+    kind: String,
+    attributed_to: String,
+    at: Time,
+    #[serde(default)]
+    deleted: bool,
+}
+
+/// Starts the flow that our type of the target runs, whose end is the answer; what nobody here takes is answered no.
+pub(super) fn allocated(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<Inbox>, Rejection> {
+    let activity = &received.activity;
+    let Some(path) = &received.target else { return Ok(Decision::reply(Receipt::Ignored)) };
+    let target = rows.one::<Object>("target").filter(|object| object.deleted.is_none());
+    let behaviour = target.and_then(|object| turn.world.catalog.remote(&object.kind, behaviours::Verb::Allocate));
+    let Some(behaviour) = behaviour else { return Ok(refuse(taken(turn, received, None), turn, received)) };
+    if !allows(behaviour, rows, &activity.actor) {
+        return Err(Rejection::NotAllowed {
+            verb: activity.verb.as_str().to_owned(),
+            target: path.clone(),
+            actor: activity.actor.clone(),
+            wanted: behaviour.from.to_string(),
+        });
+    }
+    Ok(start(turn, received, behaviour, true))
+}
+
+pub(super) fn refuse(decision: Decision<Inbox>, turn: &Turn<'_>, received: &Received) -> Decision<Inbox> {
+    let activity = &received.activity;
+    let about = Reference::Id(activity.id.clone());
+    let letter = Letter::to(turn, 1, &activity.actor, |draft| draft, Verb::Reject, about);
+    letter.log(decision).tell::<Outbox>(
+        received.inbox.authority().as_str(),
+        &outbox::Command::Send {
+            activity: letter.ulid.clone(),
+            to: Recipient::Inbox(received.inbox.as_str().to_owned()),
+            object: activity.id.as_str().to_owned(),
+            first: false,
+            tell: false,
+        },
+    )
+}
+
+/// A Create, Update or Delete of something of the sender's own.
+pub(super) fn changed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<Inbox>, Rejection> {
+    let activity = &received.activity;
+    let (object, held) = (&activity.object, rows.one::<Remote>("object"));
+    let stranger = || Rejection::NotYourObject { object: object.id.clone(), owner: object.id.authority().to_string() };
+    if !object.id.same_authority(&activity.actor) {
+        return Err(stranger());
+    }
+    let owner =
+        held.as_ref().map(|held| held.attributed_to.as_str()).or_else(|| attributed_to(object.embedded.as_ref()));
+    if let Some(owner) = owner.filter(|owner| *owner != activity.actor.as_str()) {
+        return Err(Rejection::NotYourObject { object: object.id.clone(), owner: owner.to_owned() });
+    }
+    let creates = activity.verb == Verb::Create;
+    let kind = match &held {
+        Some(held) if !held.deleted => Some(held.kind.clone()),
+        Some(_) => None,
+        None if creates => Some(
+            object
+                .kind()
+                .and_then(|kind| turn.world.catalog.type_seen_as(kind))
+                .map(|declared| declared.name.clone())
+                .unwrap_or_default(),
+        ),
+        None => None,
+    };
+    let Some(kind) = kind else { return Ok(Decision::reply(Receipt::Ignored)) };
+    let behaviour = behaviours::Verb::of(&activity.verb).and_then(|verb| turn.world.catalog.remote(&kind, verb));
+    let behaviour = behaviour.filter(|behaviour| allows(behaviour, rows, &activity.actor));
+    // What those we follow make is kept also when nothing runs on it.
+    if behaviour.is_none() && !follows(rows) {
+        return Ok(Decision::reply(Receipt::Ignored));
+    }
+    let decision = match behaviour {
+        Some(behaviour) => start(turn, received, behaviour, false),
+        None => taken(turn, received, None),
+    };
+    let (attributed_to, deleted) = (activity.actor.as_str().to_owned(), activity.verb == Verb::Delete);
+    let remote = Remote { kind, attributed_to, at: turn.now, deleted };
+    Ok(decision.put(RowKey::Own(object_key(&object.id)), &remote))
+}
+
+fn attributed_to(object: Option<&Value>) -> Option<&str> {
+    let by = object?.get("attributedTo")?;
+    by.as_str().or_else(|| by.get("id")?.as_str())
+}
+
+fn start(turn: &Turn<'_>, received: &Received, behaviour: &Behaviour, answer: bool) -> Decision<Inbox> {
+    let activity = &received.activity;
+    let Some(definition) = turn.world.catalog.current(&behaviour.run) else { return taken(turn, received, None) };
+    let object = &activity.object;
+    let start = Start {
+        name: behaviour.run.clone(),
+        definition: definition.hash.0.clone(),
+        input: Input {
+            input: Value::Null,
+            activity: activity.raw.clone(),
+            object: object.embedded.clone().unwrap_or_else(|| serde_json::json!({ "id": object.id.as_str() })),
+            actor: activity.actor.as_str().into(),
+        },
+        origin: Origin::Remote {
+            activity: activity.id.clone(),
+            actor: activity.actor.clone(),
+            inbox: Some(received.inbox.clone()),
+            answer,
+        },
+    };
+    let name = format!("remote {} {}", activity.verb.as_str(), behaviour.run);
+    let id = flow::id(&activity.actor.authority(), &activity.id, &name);
+    taken(turn, received, Some(id.clone())).tell::<Flow>(id, &flow::Command::Start(Box::new(start)))
+}
+
+fn follows(rows: &Rows) -> bool {
+    rows.one::<following::Listed>("following").is_some_and(|listed| listed.status == following::Status::Accepted)
+}
+
+/// Whether a behaviour lets this actor fire it.
+fn allows(behaviour: &Behaviour, rows: &Rows, actor: &Iri) -> bool {
+    let follower: Option<follower::Listed> = rows.one("follower");
+    behaviour.from.admits(&Sender {
+        actor: actor.as_str(),
+        authority: actor.authority().as_str(),
+        followed: follows(rows),
+        follower: follower.is_some_and(|listed| listed.status == follower::Status::Accepted),
+    })
+}

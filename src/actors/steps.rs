@@ -1,0 +1,107 @@
+//! What steps of flows have streams do: each thing once for its key, and the flow is told what came of it.
+
+use serde_json::Value;
+
+use super::entity::{Decision, Turn};
+use super::flow::{self, Flow, Place};
+use super::rows::{Index, RowKey, Rows, part};
+use super::stream::{
+    Command, Create, Event, Linked, Record, Rejection, Stream, declared, done_key, linked_rows, object_stream,
+    record_rows,
+};
+use crate::domains::effects::StreamOp;
+use crate::domains::identity::Iri;
+use crate::domains::object::Object;
+
+/// How often a slug that is taken gets another number.
+const SLUG_TRIES_MAX: u32 = 1_000;
+
+impl Stream {
+    /// Does what a step of a flow asks for, and tells the flow; a repeat gets the first result again.
+    pub(super) fn effect(
+        &self,
+        turn: &Turn<'_>,
+        rows: &Rows,
+        flow: String,
+        place: Place,
+        op: StreamOp,
+        tries: u32,
+    ) -> Decision<Self> {
+        if let Some(result) = rows.one::<Value>("done") {
+            return tell_done(Decision::default(), flow, place, result);
+        }
+        let done = match op {
+            StreamOp::CreateObject { object_type, slug_hint, fields, attributed_to, link_into } => {
+                let create = Create {
+                    kind: object_type.clone(),
+                    fields: Value::Object(fields.clone()),
+                    to: Vec::new(),
+                    visibility: None,
+                    attributed_to: attributed_to.as_deref().and_then(|by| Iri::parse(by).ok()),
+                    into: link_into.as_deref().map(|into| turn.world.object_path(into)),
+                };
+                match self.create(turn, create) {
+                    Err(Rejection::Taken(path) | Rejection::Gone(path)) if tries < SLUG_TRIES_MAX => {
+                        let op = StreamOp::CreateObject { object_type, slug_hint, fields, attributed_to, link_into };
+                        return next_slug(&path, flow, place, op, tries);
+                    }
+                    other => other,
+                }
+            }
+            StreamOp::UpdateObject { changes } => self.update(turn, rows, &Value::Object(changes)),
+            StreamOp::Append { record } => Ok(self.append(turn, record)),
+            StreamOp::Link { what, title } => self.object(turn, rows).map(|object| link(turn, &object, what, title)),
+            StreamOp::Validate { object_type, object } => declared(turn.world, &object_type)
+                .and_then(|declared| declared.validate(&object).map_err(Rejection::Invalid))
+                .map(|object| (Decision::default(), Value::Object(object))),
+        };
+        match done {
+            Ok((decision, result)) => {
+                let decision = decision.put(RowKey::Own(done_key(&place.key)), &result);
+                tell_done(decision, flow, place, result)
+            }
+            Err(rejection) => tell_refused(flow, place, &rejection),
+        }
+    }
+
+    fn append(&self, turn: &Turn<'_>, value: Value) -> (Decision<Self>, Value) {
+        let seq = self.last + 1;
+        let record = Record { seq, at: turn.now, value };
+        let row = RowKey::Own(part().raw(record_rows().as_bytes()).number(seq).done());
+        let decision = Decision::default().put(row, &record).event(Event::Appended { seq });
+        (decision, serde_json::json!({ "seq": seq }))
+    }
+}
+
+fn link(turn: &Turn<'_>, object: &Object, what: String, title: Option<String>) -> (Decision<Stream>, Value) {
+    let id = turn.world.iri(&object.path);
+    let result = serde_json::json!({ "id": id.as_str(), "what": what });
+    let linked = Linked { what: what.clone(), title, at: turn.now };
+    let row = RowKey::Index(
+        Index::Linked,
+        part().raw(linked_rows(&object.path).as_bytes()).number(turn.now.0).text(&what).done(),
+    );
+    (Decision::default().put(row, &linked).event(Event::Linked { what }), result)
+}
+
+/// Hands a new object on to the next address that may be free: `gig`, `gig-2`, `gig-3`.
+fn next_slug(path: &str, flow: String, place: Place, op: StreamOp, tries: u32) -> Decision<Stream> {
+    let stem = match tries {
+        0 => path,
+        _ => path.rsplit_once('-').map_or(path, |(stem, _)| stem),
+    };
+    let tries = tries + 1;
+    let next = object_stream(&format!("{stem}-{}", tries + 1));
+    Decision::default().tell::<Stream>(next, &Command::Effect { flow, place, op, tries })
+}
+
+fn tell_done(decision: Decision<Stream>, flow: String, place: Place, result: Value) -> Decision<Stream> {
+    let Place { step, item, .. } = place;
+    decision.tell::<Flow>(flow, &flow::Command::Done(flow::Done { step, item, result }))
+}
+
+fn tell_refused(flow: String, place: Place, rejection: &Rejection) -> Decision<Stream> {
+    let Place { step, item, attempt, .. } = place;
+    let failed = flow::Failed { step, item, attempt, reason: rejection.to_string(), again: false, person: false };
+    Decision::default().tell::<Flow>(flow, &flow::Command::Failed(failed))
+}

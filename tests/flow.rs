@@ -1,0 +1,376 @@
+//! Laws of flows: whatever the DAG, it ends as a small interpreter says, replay equals live, and stored forms stay.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use quickbeam::clock::Time;
+use quickbeam::domains::flow::check::{Bounds, Compiled, compile};
+use quickbeam::domains::flow::definition::{
+    Argument, Call, Definition, DefinitionHash, Failures, Kind, Otherwise, Retry, Step,
+};
+use quickbeam::domains::flow::fact::{AfterFailure, Fact, Skip};
+use quickbeam::domains::flow::progress::{End, Phase, Progress, StepState};
+use quickbeam::domains::flow::step::{Cure, Event, decide};
+use quickbeam::domains::flow::{Input, graph};
+use serde_json::{Value, json};
+
+/// What a step of a random flow does. Targets point at later steps only, so that there are no cycles.
+#[derive(Debug, Clone)]
+enum Plan {
+    Effect,
+    Branch { choice: bool, then: Vec<usize>, otherwise: Vec<usize> },
+    Each { items: u32, parallel: u32, collect: bool },
+    Suspend { resumed: bool, otherwise: Vec<usize> },
+}
+
+#[derive(Debug, Clone)]
+struct Planned {
+    plan: Plan,
+    after: Vec<usize>,
+    passed_over: bool,
+}
+
+fn plans() -> impl Strategy<Value = Vec<Planned>> {
+    (1_usize..9).prop_flat_map(|count| (0..count).map(|at| planned(at, count)).collect::<Vec<_>>())
+}
+
+fn planned(at: usize, count: usize) -> impl Strategy<Value = Planned> {
+    let later = move || {
+        let all: Vec<usize> = (at + 1..count).collect();
+        let most = all.len().min(2);
+        prop::sample::subsequence(all, 0..=most)
+    };
+    let earlier = {
+        let all: Vec<usize> = (0..at).collect();
+        let most = all.len().min(3);
+        prop::sample::subsequence(all, 0..=most)
+    };
+    let plan = prop_oneof![
+        3 => Just(Plan::Effect),
+        3 => (any::<bool>(), later(), later()).prop_map(|(choice, then, otherwise)| Plan::Branch { choice, then, otherwise }),
+        1 => (0_u32..4, 1_u32..3, any::<bool>()).prop_map(|(items, parallel, collect)| Plan::Each { items, parallel, collect }),
+        2 => (any::<bool>(), later()).prop_map(|(resumed, otherwise)| Plan::Suspend { resumed, otherwise }),
+    ];
+    (plan, earlier, prop::bool::weighted(0.15)).prop_map(|(plan, after, passed_over)| Planned {
+        plan,
+        after,
+        passed_over,
+    })
+}
+
+fn name(at: usize) -> String {
+    format!("s{at}")
+}
+
+fn names(steps: &[usize]) -> Vec<String> {
+    steps.iter().map(|at| name(*at)).collect()
+}
+
+fn definition(plans: &[Planned]) -> Definition {
+    let call = || Call { effect: "e".into(), with: BTreeMap::new() };
+    let steps = plans.iter().enumerate().map(|(at, planned)| {
+        let kind = match &planned.plan {
+            Plan::Effect => Kind::Effect(call()),
+            Plan::Branch { choice, then, otherwise } => Kind::Branch {
+                // Not a constant, which the check would see through.
+                on: format!("object == {}", if *choice { 1 } else { 2 }),
+                then: names(then),
+                otherwise: names(otherwise),
+            },
+            Plan::Each { items, parallel, collect } => Kind::Each {
+                list: format!("{:?}", (0..*items).collect::<Vec<_>>()),
+                call: call(),
+                parallel: *parallel,
+                failures: if *collect { Failures::Collect } else { Failures::Stop },
+            },
+            Plan::Suspend { otherwise, .. } => Kind::Suspend {
+                signal: name(at),
+                timeout: Some(1_000),
+                otherwise: Otherwise::Steps(names(otherwise)),
+                shape: None,
+            },
+        };
+        let condition = planned.passed_over.then(|| "object == 2".to_owned());
+        (name(at), Step { kind, after: names(&planned.after), condition, retry: None })
+    });
+    Definition { name: "random".into(), steps: steps.collect(), result: None, expose: false }
+}
+
+/// Which steps do something, by recursion over the definition's own words and nothing else.
+fn reference(plans: &[Planned]) -> BTreeSet<usize> {
+    let mut reached = BTreeSet::new();
+    for (at, planned) in plans.iter().enumerate() {
+        let mut ways: BTreeMap<usize, bool> = BTreeMap::new();
+        for (from, other) in plans.iter().enumerate() {
+            let active = reached.contains(&from) && !other.passed_over;
+            let (mut named, mut open) = (false, false);
+            match &other.plan {
+                Plan::Branch { choice, then, otherwise } => {
+                    named = then.contains(&at) || otherwise.contains(&at);
+                    open = active && if *choice { then.contains(&at) } else { otherwise.contains(&at) };
+                }
+                Plan::Suspend { resumed, otherwise } => {
+                    named = otherwise.contains(&at);
+                    open = active && named && !resumed;
+                }
+                Plan::Effect | Plan::Each { .. } => {}
+            }
+            if !named && planned.after.contains(&from) {
+                let timed_out = matches!(other.plan, Plan::Suspend { resumed: false, .. }) && !other.passed_over;
+                named = true;
+                open = reached.contains(&from) && !timed_out;
+            }
+            if named {
+                ways.insert(from, open);
+            }
+        }
+        if ways.is_empty() || ways.values().any(|open| *open) {
+            reached.insert(at);
+        }
+    }
+    reached
+}
+
+/// Answers everything that waits, in an order that `order` draws, until nothing does.
+fn run(plans: &[Planned], compiled: &Compiled, order: &[usize]) -> (Progress, Vec<Fact>) {
+    let input = Input { object: json!(1), ..Input::default() };
+    let mut progress = Progress::new("flow-1");
+    let mut facts = Vec::new();
+    let mut open: Vec<Event> = vec![Event::Start];
+    let mut order = order.iter().cycle();
+    while !open.is_empty() {
+        let event = open.swap_remove(order.next().unwrap() % open.len());
+        let new = decide(compiled, &progress, &input, event, Time(0)).unwrap();
+        for fact in &new {
+            progress.apply(fact);
+            match fact {
+                Fact::StepStarted { step, item, attempt: 1, .. } if order.next().unwrap().is_multiple_of(3) => {
+                    let (step, item, reason) = (step.clone(), *item, "lost".to_owned());
+                    open.push(Event::Failed { step, item, attempt: 1, reason, cure: Cure::Time });
+                }
+                Fact::StepStarted { step, item, .. } => {
+                    open.push(Event::Done { step: step.clone(), item: *item, result: json!(step) });
+                }
+                Fact::StepFailed { step, item, attempt, next: AfterFailure::RetryAt(_), .. } => {
+                    open.push(Event::RetryDue { step: step.clone(), item: *item, attempt: *attempt });
+                }
+                Fact::Suspended { step, signal, .. } => {
+                    let at: usize = step[1..].parse().unwrap();
+                    let resumed = matches!(plans[at].plan, Plan::Suspend { resumed: true, .. });
+                    open.push(match resumed {
+                        true => Event::Resume { signal: signal.clone(), payload: Value::Null, by: None },
+                        false => Event::TimedOut { step: step.clone() },
+                    });
+                }
+                _ => {}
+            }
+        }
+        facts.extend(new);
+    }
+    (progress, facts)
+}
+
+proptest! {
+    #[test]
+    fn a_random_flow_ends_as_the_reference_says(plans in plans(), order in prop::collection::vec(0_usize..100, 1..40)) {
+        let Ok(compiled) = compile(definition(&plans), Bounds::default()) else {
+            panic!("a flow whose ways all go forward is right");
+        };
+        let (progress, facts) = run(&plans, &compiled, &order);
+        prop_assert_eq!(progress.phase(), Phase::Done);
+        let expected = reference(&plans);
+        for (at, planned) in plans.iter().enumerate() {
+            let state = &progress.steps[&name(at)];
+            let wanted = match (expected.contains(&at), planned.passed_over) {
+                (false, _) => matches!(state, StepState::Skipped { why: Skip::NotReached }),
+                (true, true) => matches!(state, StepState::Skipped { why: Skip::Condition }),
+                (true, false) => !matches!(state, StepState::Skipped { .. }),
+            };
+            prop_assert!(wanted, "{}: {:?}, reached: {:?}", name(at), state, expected);
+        }
+        let mut seen = BTreeSet::new();
+        for fact in &facts {
+            if let Fact::StepStarted { key, attempt, .. } = fact {
+                prop_assert!(seen.insert((key.clone(), *attempt)), "{} started twice", key);
+            }
+        }
+    }
+
+    #[test]
+    fn replay_equals_live_and_stored_forms_come_back(plans in plans(), order in prop::collection::vec(0_usize..100, 1..40)) {
+        let definition = definition(&plans);
+        let again = Definition::from_bytes(&definition.to_bytes()).unwrap();
+        prop_assert_eq!(&again, &definition);
+        prop_assert_eq!(again.hash(), DefinitionHash::of(&definition.to_bytes()));
+        let compiled = compile(definition, Bounds::default()).unwrap();
+        let (live, facts) = run(&plans, &compiled, &order);
+        let mut replayed = Progress::new("flow-1");
+        for (at, fact) in facts.iter().enumerate() {
+            let stored: Fact = serde_json::from_str(&serde_json::to_string(fact).unwrap()).unwrap();
+            let packed: Fact = rmp_serde::from_slice(&rmp_serde::to_vec_named(fact).unwrap()).unwrap();
+            prop_assert_eq!(&packed, fact);
+            prop_assert_eq!(&stored, fact);
+            replayed.apply(&stored);
+            if at % 3 == 0 {
+                let packed = rmp_serde::to_vec_named(&replayed).unwrap();
+                replayed = rmp_serde::from_slice(&packed).unwrap();
+            }
+        }
+        prop_assert_eq!(replayed, live);
+    }
+
+    #[test]
+    fn the_order_of_steps_respects_every_way(plans in plans()) {
+        let ways = graph::ways(&definition(&plans));
+        let order = graph::order(&ways).unwrap();
+        let place = |step: &String| order.iter().position(|it| it == step).unwrap();
+        for (to, ways) in &ways {
+            for way in ways {
+                prop_assert!(place(&way.from) < place(to));
+            }
+        }
+    }
+
+    #[test]
+    fn facts_in_any_order_never_break_a_progress(plans in plans(), order in prop::collection::vec(0_usize..100, 1..40), drawn in prop::collection::vec(any::<prop::sample::Index>(), 0..60)) {
+        let compiled = compile(definition(&plans), Bounds::default()).unwrap();
+        let (_, facts) = run(&plans, &compiled, &order);
+        let mut progress = Progress::new("flow-1");
+        for index in drawn {
+            progress.apply(&facts[index.index(facts.len())]);
+            progress.phase();
+        }
+    }
+}
+
+#[test]
+fn ten_thousand_elements_are_the_most_and_are_done() {
+    let call = Call { effect: "e".into(), with: BTreeMap::from([("x".into(), Argument::Cel("item".into()))]) };
+    let kind = Kind::Each { list: "input".into(), call, parallel: 64, failures: Failures::Stop };
+    let steps = BTreeMap::from([("l".into(), Step { kind, after: vec![], condition: None, retry: None })]);
+    let definition = Definition { name: "f".into(), steps, result: Some("size(results.l)".into()), expose: false };
+    let compiled = compile(definition, Bounds::default()).unwrap();
+    let input = Input { input: (0..10_000).collect(), ..Input::default() };
+    let mut progress = Progress::new("flow-1");
+    let mut open = vec![Event::Start];
+    while let Some(event) = open.pop() {
+        for fact in decide(&compiled, &progress, &input, event, Time(0)).unwrap() {
+            progress.apply(&fact);
+            if let Fact::StepStarted { step, item, .. } = fact {
+                open.push(Event::Done { step, item, result: json!(item) });
+            }
+        }
+    }
+    assert_eq!(progress.end, Some(End::Done { result: json!(10_000) }));
+}
+
+/// The stored form of each fact, and of what holds a definition. These files are never changed, only added to.
+#[test]
+fn stored_facts_keep_their_form() {
+    let step = || "a".to_owned();
+    let reason = || "no answer".to_owned();
+    let facts = [
+        ("step_skipped", Fact::StepSkipped { step: step(), why: Skip::NotReached }),
+        ("step_skipped_condition", Fact::StepSkipped { step: step(), why: Skip::Condition }),
+        (
+            "step_started",
+            Fact::StepStarted {
+                step: step(),
+                item: Some(2),
+                attempt: 1,
+                key: "flow/1/a/2/do".into(),
+                effect: "notify".into(),
+                input: json!({ "text": "x" }),
+            },
+        ),
+        ("step_done", Fact::StepDone { step: step(), item: None, result: json!({ "id": 1 }) }),
+        ("step_failed_retry", failed(AfterFailure::RetryAt(Time(7)))),
+        ("step_failed_pause", failed(AfterFailure::Pause)),
+        ("step_failed_collect", failed(AfterFailure::Collect)),
+        ("step_failed_fail", failed(AfterFailure::Fail)),
+        ("branch_taken", Fact::BranchTaken { step: step(), taken: true }),
+        ("each_started", Fact::EachStarted { step: step(), items: vec![json!(1), json!("b")] }),
+        ("each_done", Fact::EachDone { step: step() }),
+        ("suspended", Fact::Suspended { step: step(), signal: "approve".into(), until: Some(Time(9)) }),
+        (
+            "resumed",
+            Fact::Resumed { step: step(), signal: "approve".into(), payload: json!({}), by: Some("token:1".into()) },
+        ),
+        ("timed_out", Fact::TimedOut { step: step() }),
+        ("retried", Fact::Retried { step: step(), by: None }),
+        ("flow_done", Fact::FlowDone { result: json!(null) }),
+        ("flow_failed", Fact::FlowFailed { step: Some(step()), reason: reason() }),
+        ("flow_cancelled", Fact::FlowCancelled { by: None, reason: reason() }),
+    ];
+    for (name, fact) in facts {
+        let golden = golden(&format!("flow_{name}.json"), &serde_json::to_value(&fact).unwrap());
+        assert_eq!(serde_json::from_value::<Fact>(golden).unwrap(), fact);
+    }
+}
+
+#[test]
+fn a_stored_definition_keeps_its_form_and_its_hash() {
+    let definition = whole_definition();
+    let golden = golden("flow_definition.json", &serde_json::to_value(&definition).unwrap());
+    assert_eq!(serde_json::from_value::<Definition>(golden).unwrap(), definition);
+    assert_eq!(definition.hash().to_string(), "1c7f1f0d876232a96cb3de833fbada329ae74bcf2446dfba510d6ec180b0bbec");
+}
+
+fn failed(next: AfterFailure) -> Fact {
+    Fact::StepFailed { step: "a".into(), item: None, attempt: 3, reason: "no answer".into(), next }
+}
+
+/// One of everything.
+fn whole_definition() -> Definition {
+    let with = BTreeMap::from([
+        ("text".to_owned(), Argument::Cel("item".into())),
+        ("n".to_owned(), Argument::Value(json!(1.5))),
+        ("deep".to_owned(), Argument::Table(BTreeMap::from([("l".into(), Argument::List(vec![]))]))),
+    ]);
+    let call = Call { effect: "notify".into(), with };
+    let step = |kind| Step { kind, after: vec![], condition: None, retry: None };
+    let steps = [
+        ("branch", step(Kind::Branch { on: "object.x".into(), then: vec!["each".into()], otherwise: vec![] })),
+        (
+            "each",
+            Step {
+                retry: Some(Retry::default()),
+                condition: Some("true".into()),
+                ..step(Kind::Each {
+                    list: "object.l".into(),
+                    call: call.clone(),
+                    parallel: 4,
+                    failures: Failures::Collect,
+                })
+            },
+        ),
+        ("effect", Step { after: vec!["each".into()], ..step(Kind::Effect(call)) }),
+        (
+            "suspend",
+            step(Kind::Suspend {
+                signal: "approve".into(),
+                timeout: Some(1_000),
+                otherwise: Otherwise::Steps(vec!["effect".into()]),
+                shape: Some(BTreeMap::new()),
+            }),
+        ),
+        ("waits", step(Kind::Suspend { signal: "go".into(), timeout: None, otherwise: Otherwise::Fail, shape: None })),
+    ];
+    let steps = steps.into_iter().map(|(name, step)| (name.to_owned(), step)).collect();
+    Definition { name: "whole".into(), steps, result: Some("1".into()), expose: true }
+}
+
+/// The golden file's JSON. One that is not there yet is written, and fails the test once.
+#[track_caller]
+fn golden(file: &str, now: &Value) -> Value {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
+    let Ok(stored) = std::fs::read_to_string(&path) else {
+        std::fs::write(&path, format!("{now:#}\n")).unwrap();
+        panic!("{} was not there: it has been written, look at it and commit it", path.display());
+    };
+    let stored: Value = serde_json::from_str(&stored).unwrap();
+    assert_eq!(&stored, now, "{file}");
+    stored
+}
