@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::entity::{Decision, Turn};
 use super::errands::{Errand, Recipient};
@@ -10,7 +11,7 @@ use super::flow::{Command, Event, Flow, Listed, Origin, Place, Rejection, Standi
 use super::log::Letter;
 use super::outbox::{self, Outbox};
 use super::stream::{self, Stream};
-use crate::clock::Time;
+use crate::clock::{Time, ulid};
 use crate::domains::activity::{Reference, Verb};
 use crate::domains::draft::Draft;
 use crate::domains::effects::Plan;
@@ -31,6 +32,7 @@ pub(super) struct Moves<'a> {
     compiled: Arc<Compiled>,
     progress: Progress,
     before: Option<Phase>,
+    waited_for: Vec<String>,
     decision: Decision<Flow>,
 }
 
@@ -44,7 +46,8 @@ impl<'a> Moves<'a> {
         let compiled = turn.world.catalog.definition(&DefinitionHash(start.definition.clone()));
         let compiled = compiled.ok_or_else(|| Rejection::NoDefinition(start.definition.clone()))?;
         let before = began.map(|_| progress.phase());
-        Ok(Self { turn, start, began, compiled, progress, before, decision: Decision::default() })
+        let waited_for = waits_for(&progress);
+        Ok(Self { turn, start, began, compiled, progress, before, waited_for, decision: Decision::default() })
     }
 
     pub(super) fn decide(mut self, event: step::Event, begins: bool) -> Result<Decision<Flow>, Rejection> {
@@ -94,7 +97,7 @@ impl<'a> Moves<'a> {
         let place = Place { step, item, attempt, key };
         match plan {
             Plan::Stream { stream, op } => {
-                let to = self.turn.world.stream(&stream, &op, self.turn.ulid(1));
+                let to = self.turn.world.stream(&stream, &op, self.fresh(&place.key));
                 let command = stream::Command::Effect { flow: self.turn.me.key.to_string(), place, op, tries: 0 };
                 self.change(|decision| decision.tell::<Stream>(to, &command));
             }
@@ -104,19 +107,25 @@ impl<'a> Moves<'a> {
         }
     }
 
-    /// Moves the instance in the lists when its phase changed.
+    /// A name for what has none, the same for every try of an effect.
+    fn fresh(&self, key: &str) -> String {
+        let digest = Sha256::digest(key.as_bytes());
+        let mut random = [0; 16];
+        random.copy_from_slice(&digest[..16]);
+        ulid(self.began.unwrap_or(self.turn.now), random)
+    }
+
+    /// Moves the instance in the lists when its phase changed, or what it waits for.
     fn list(mut self) -> Self {
-        let phase = self.progress.phase();
-        if self.before == Some(phase) {
+        let (phase, waits_for) = (self.progress.phase(), waits_for(&self.progress));
+        if self.before == Some(phase) && self.waited_for == waits_for {
             return self;
         }
         let started = self.began.unwrap_or(self.turn.now);
-        let mut waits_for: Vec<String> = self.progress.waiting().map(|(_, signal, _)| signal.to_owned()).collect();
-        waits_for.dedup();
         let object = self.start.input.object.get("id").and_then(Value::as_str).map(str::to_owned);
         let name = self.start.name.clone();
         let listed = Listed { name, phase, started, updated: self.turn.now, waits_for, object };
-        if let Some(before) = self.before {
+        if let Some(before) = self.before.filter(|before| *before != phase) {
             self.change(|decision| decision.delete(list_row(Some(before), started)));
         }
         self.change(|decision| {
@@ -148,6 +157,12 @@ impl<'a> Moves<'a> {
         let letter = Letter::to(self.turn, 0, actor, draft, verb, about);
         send(letter.log(decision), actor, inbox.as_ref(), &letter, activity)
     }
+}
+
+fn waits_for(progress: &Progress) -> Vec<String> {
+    let mut signals: Vec<String> = progress.waiting().map(|(_, signal, _)| signal.to_owned()).collect();
+    signals.dedup();
+    signals
 }
 
 /// What goes into `result` of an Accept: the id of something of ours.
