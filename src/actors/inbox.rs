@@ -303,3 +303,7 @@ fn undone_before(turn: &Turn<'_>, received: &Received) -> Decision<Inbox> {
         _ => decision,
     }
 }
+
+#[cfg(test)]
+#[path = "inbox_tests.rs"]
+mod tests;
