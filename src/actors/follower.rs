@@ -203,3 +203,7 @@ fn send(decision: Decision<Follower>, they: &Iri, follow: &Follow, letter: &Lett
         },
     )
 }
+
+#[cfg(test)]
+#[path = "follower_tests.rs"]
+mod tests;

@@ -258,3 +258,7 @@ fn send(decision: Decision<Following>, they: &Iri, letter: &Letter, tell: bool) 
         },
     )
 }
+
+#[cfg(test)]
+#[path = "following_tests.rs"]
+mod tests;

@@ -30,6 +30,8 @@ pub mod registry;
 pub mod root;
 pub mod rows;
 pub mod runtime;
+#[cfg(test)]
+mod stage;
 mod steps;
 pub mod stream;
 pub mod tick;

@@ -413,3 +413,7 @@ impl Outbox {
         Ok(decision.delete(undelivered_row(number)).delete(listed))
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;
