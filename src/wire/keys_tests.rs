@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::wire::key::{Kind, PublicKey};
-use crate::wire::testing::{Net, Peer, StepClock, iri, ok};
+use crate::wire::for_tests::{Net, Peer, StepClock, iri, ok};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);

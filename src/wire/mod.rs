@@ -18,6 +18,6 @@ pub mod refusal;
 pub mod sign;
 pub mod signature;
 #[cfg(test)]
-pub(crate) mod testing;
+pub(crate) mod for_tests;
 pub mod transport;
 pub mod verify;

@@ -16,7 +16,7 @@ use crate::wire::message::Target;
 use crate::wire::refusal::Class;
 use crate::wire::sign::{Signer, SignerKey};
 use crate::wire::signature::SignatureError;
-use crate::wire::testing::{LIMITS, Net, Peer, START, StepClock, iri};
+use crate::wire::for_tests::{LIMITS, Net, Peer, START, StepClock, iri};
 use crate::wire::transport::Request;
 
 /// Whether a refusal is the one that is meant.
