@@ -310,6 +310,7 @@ fn site(
             header_bytes: size(limits.headers),
             headers: size(limits.headers_count),
             json_depth: size(limits.json_depth),
+            clock_window: limits.signature_window,
         },
         rates: Rates::new(
             runtime.clock.clone(),

@@ -1,5 +1,7 @@
 //! The command line as its users meet it: words, exit codes, files and what it says, without a running node.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpListener;

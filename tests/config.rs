@@ -711,3 +711,21 @@ mod story {
         assert_eq!(story.went[0].1["op"]["record"]["text"], "new from https://blog.example/actor: Gig night");
     }
 }
+
+/// The table in the manual is the list in the source.
+#[test]
+fn the_manual_names_every_limit_with_its_default() {
+    let manual = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
+    let limits = quickbeam::config::Limits::list();
+    let missing: Vec<String> = limits
+        .iter()
+        .map(|(name, what, default)| format!("| `{name}` | {what} | {default} |"))
+        .filter(|row| !manual.contains(row.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "docs/configuration.md lacks:\n{}", missing.join("\n"));
+    assert_eq!(
+        manual.matches("\n| `").count() - manual.matches("\n| `[").count(),
+        limits.len(),
+        "a row that is no limit"
+    );
+}

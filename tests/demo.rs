@@ -1,5 +1,7 @@
 //! The demo as a stranger runs it: real processes on this machine, killed and started again.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read as _};
 use std::net::TcpStream;

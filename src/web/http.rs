@@ -113,7 +113,7 @@ fn admit(site: &Site, request: &ServiceRequest, listener: Listener) -> Result<()
         .or_else(|| text(header::HOST))
         .unwrap_or_default();
     match listener {
-        Listener::Public if names_authority(host, &site.root) => Ok(()),
+        Listener::Public if names_authority(host, &site.root) || asks_for_health(request) => Ok(()),
         Listener::Public => {
             let own = site.root.authority();
             let detail = format!("this node is {own}, not {host:?}; send Host: {own}");
@@ -126,6 +126,11 @@ fn admit(site: &Site, request: &ServiceRequest, listener: Listener) -> Result<()
             headers.get("sec-fetch-site").and_then(|value| value.to_str().ok()),
         ),
     }
+}
+
+/// Whoever watches over processes knows this one by its address only.
+fn asks_for_health(request: &ServiceRequest) -> bool {
+    matches!(request.path(), "/health" | "/ready")
 }
 
 /// A page of somebody else must not reach the administration through a browser on this machine.

@@ -49,6 +49,8 @@ pub struct HttpLimits {
     pub header_bytes: usize,
     pub headers: usize,
     pub json_depth: usize,
+    /// How far the clock of a peer may differ from ours.
+    pub clock_window: Duration,
 }
 
 impl Site {
