@@ -30,6 +30,7 @@ pub mod registry;
 pub mod root;
 pub mod rows;
 pub mod runtime;
+mod seat;
 #[cfg(test)]
 mod stage;
 mod steps;
