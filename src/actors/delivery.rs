@@ -5,9 +5,16 @@ use std::time::Duration;
 
 use super::entity::{ActorId, Decision, Kind, Turn};
 use super::errands::{Errand, Recipient, Report};
+use super::follower::{self, Follower};
 use super::following;
-use super::outbox::{Entry, Event, Outbox, Undelivered, Underway, queue_row, undelivered_row};
-use super::rows::{Index, RowKey, parts};
+use super::letters;
+use super::outbox::{Command, Entry, Event, Outbox, Undelivered, Underway, queue_row, undelivered_row};
+use super::rows::{Index, Reads, RowKey, Rows, parts};
+use crate::clock::Time;
+use crate::store::Key;
+
+/// Followers ended in one turn.
+const PAGE: usize = 100;
 
 /// What an answer means for an entry.
 pub(super) enum Verdict {
@@ -17,8 +24,12 @@ pub(super) enum Verdict {
         what: String,
         after: Option<Duration>,
     },
-    /// The peer says no to us, or that nobody is there.
+    /// The peer says no to us.
     Refused {
+        what: String,
+    },
+    /// The peer says that nobody is there.
+    Gone {
         what: String,
     },
     /// The peer says no to this activity.
@@ -30,8 +41,11 @@ pub(super) enum Verdict {
 pub(super) fn verdict(report: Report) -> Verdict {
     match report {
         Report::Answered { status: 200..=299, .. } => Verdict::Delivered,
-        Report::Answered { status: status @ (401 | 403 | 404 | 410), detail, .. } => {
+        Report::Answered { status: status @ (401 | 403), detail, .. } => {
             Verdict::Refused { what: answered(status, &detail) }
+        }
+        Report::Answered { status: status @ (404 | 410), detail, .. } => {
+            Verdict::Gone { what: answered(status, &detail) }
         }
         Report::Answered { status: status @ (408 | 421 | 425 | 429 | 500..=599), detail, retry_after } => {
             Verdict::Later { what: answered(status, &detail), after: retry_after }
@@ -46,9 +60,17 @@ fn answered(status: u16, detail: &str) -> String {
     if detail.is_empty() { format!("answered {status}") } else { format!("answered {status}: {detail}") }
 }
 
+/// Until when the peer is left alone. While it is already, only its own word makes that longer.
+pub(super) fn until(turn: &Turn<'_>, failures: u32, retry_at: Option<Time>, asked: Option<Duration>) -> Time {
+    match retry_at.filter(|at| *at > turn.now) {
+        Some(at) => at.max(turn.now.plus(asked.unwrap_or_default().min(turn.world.delivery.retry_delay_max))),
+        None => turn.now.plus(pause(turn, failures, asked)),
+    }
+}
+
 /// The back-off: doubled with each failure, shortened by up to a quarter so that peers do not wake in step, and never
 /// shorter than what the peer asked for.
-pub(super) fn pause(turn: &Turn<'_>, failures: u32, asked: Option<Duration>) -> Duration {
+fn pause(turn: &Turn<'_>, failures: u32, asked: Option<Duration>) -> Duration {
     let limits = &turn.world.delivery;
     let doubled = limits.retry_delay.saturating_mul(1 << failures.min(24)).min(limits.retry_delay_max);
     let jitter = doubled.mul_f64(f64::from(turn.random[0]) / 255.0 / 4.0);
@@ -114,15 +136,48 @@ pub(super) fn give_up(
     entry: Entry,
     what: String,
 ) -> Decision<Outbox> {
-    let decision = tell(
-        decision,
-        &entry,
-        following::Command::Undelivered { activity: entry.activity.clone(), reason: what.clone() },
-    );
-    let letter = Undelivered { at: turn.now, reason: what.clone(), entry };
-    decision.delete(queue_row(number)).put(undelivered_row(number), &letter).event(Event::GivenUp {
-        entry: number,
-        at: turn.now,
-        what,
-    })
+    let decision = set_aside(decision, turn, number, entry, &what);
+    decision.event(Event::GivenUp { entry: number, at: turn.now, what })
+}
+
+/// Makes a queued entry a dead letter.
+pub(super) fn set_aside(
+    decision: Decision<Outbox>,
+    turn: &Turn<'_>,
+    number: u64,
+    entry: Entry,
+    reason: &str,
+) -> Decision<Outbox> {
+    let word = following::Command::Undelivered { activity: entry.activity.clone(), reason: reason.to_owned() };
+    let decision = tell(decision, &entry, word);
+    let letter = Undelivered { at: turn.now, reason: reason.to_owned(), entry };
+    let decision = decision.delete(queue_row(number)).put(undelivered_row(number), &letter);
+    decision.put(letters::undelivered_row(turn.now, number), &letter)
+}
+
+/// Those who follow from an address where nobody is any more.
+pub(super) fn followers_of(me: &ActorId, to: &Recipient, after: Option<&Vec<u8>>) -> Reads {
+    match to {
+        Recipient::Inbox(inbox) => {
+            let after = after.cloned().map(Key::from_bytes);
+            Reads::none().list("followers", Index::Followers, parts([&me.key, inbox]), after, PAGE)
+        }
+        Recipient::Actor(actor) => Reads::none().entry("followers", Index::FollowersByActor, parts([actor])),
+    }
+}
+
+/// Ends a page of them, and goes on in the next turn.
+pub(super) fn end_followers(turn: &Turn<'_>, rows: &Rows, to: Recipient, reason: String) -> Decision<Outbox> {
+    let page = rows.page("followers");
+    let followers = page.iter().filter_map(|row| row.owner.as_ref()).filter(|owner| owner.kind == Kind::Follower);
+    let decision = followers.fold(Decision::default(), |decision, follower| {
+        decision.tell::<Follower>(follower.key.clone(), &follower::Command::Gone { reason: reason.clone() })
+    });
+    match page.last().filter(|_| page.len() == PAGE) {
+        Some(last) => {
+            let after = Some(last.key.as_bytes().to_vec());
+            decision.tell::<Outbox>(turn.me.key.clone(), &Command::Gone { to, reason, after })
+        }
+        None => decision,
+    }
 }

@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::delivery::{Verdict, give_up, pause, start, tell, troubled, verdict};
+use super::delivery::{
+    Verdict, end_followers, followers_of, give_up, set_aside, start, tell, troubled, until, verdict,
+};
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::errands::{Errand, Recipient, Report};
 use super::following;
@@ -122,6 +124,13 @@ pub enum Command {
     Discard {
         undelivered: u64,
     },
+    /// Nobody is there any more: ends those who followed from there, a page at a time.
+    Gone {
+        to: Recipient,
+        reason: String,
+        #[serde(default)]
+        after: Option<Vec<u8>>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -195,7 +204,7 @@ impl Entity for Outbox {
     type Reply = ();
     type Rejection = Rejection;
 
-    fn reads(_me: &ActorId, command: &Command) -> Reads {
+    fn reads(me: &ActorId, command: &Command) -> Reads {
         let queue = |reads: Reads| reads.own_page("queue", parts(["queue"]), None, PAGE);
         match command {
             Command::Send { .. } | Command::Pause => Reads::none(),
@@ -206,6 +215,7 @@ impl Entity for Outbox {
             Command::Revive { undelivered } | Command::Discard { undelivered } => {
                 Reads::none().own("letter", undelivered_key(*undelivered))
             }
+            Command::Gone { to, after, .. } => followers_of(me, to, after.as_ref()),
         }
     }
 
@@ -223,6 +233,7 @@ impl Entity for Outbox {
             Command::Pause => Ok(Decision::default().event(Event::Paused)),
             Command::Forget => Ok(self.forget(turn, rows)),
             Command::Revive { undelivered } => self.revive(turn, rows, undelivered),
+            Command::Gone { to, reason, .. } => Ok(end_followers(turn, rows, to, reason)),
             Command::Discard { undelivered } => {
                 let letter = letter(rows, undelivered)?;
                 let decision = Decision::default().delete(undelivered_row(undelivered));
@@ -246,7 +257,10 @@ impl Entity for Outbox {
             }
             Event::PutOff { entry, at, until, what } => {
                 self.in_flight.remove(entry);
-                self.failures = self.failures.saturating_add(1);
+                // Those that were under way when the peer was put off fail with it: that is one failure, not many.
+                if self.retry_at.is_none_or(|before| before <= *at) {
+                    self.failures = self.failures.saturating_add(1);
+                }
                 self.retry_at = Some(self.retry_at.map_or(*until, |before| before.max(*until)));
                 self.last_error = Some(LastError { at: *at, what: what.clone() });
             }
@@ -301,11 +315,8 @@ impl Outbox {
         let number = self.entries;
         let decision = Decision::default().put(queue_row(number), &entry).event(Event::Queued { entry: number });
         let nothing_waits = self.queued == self.in_flight.len() as u64;
-        if nothing_waits && self.is_open(turn.now) && self.failures == 0 {
-            let room = turn.world.delivery.in_flight_max.saturating_sub(self.in_flight.len());
-            return start(decision, &self.in_flight, [(number, entry)].into_iter(), room);
-        }
-        decision
+        let room = if nothing_waits { self.room(turn, &self.in_flight, self.failures) } else { 0 };
+        start(decision, &self.in_flight, [(number, entry)].into_iter(), room)
     }
 
     fn reported(&self, turn: &Turn<'_>, rows: &Rows, number: u64, report: Report) -> Decision<Self> {
@@ -327,12 +338,18 @@ impl Outbox {
                 let decision = decision.when(self.failures > 0, |decision| decision.delete(troubled(turn.me)));
                 start(decision, &in_flight, rest, room(0))
             }
-            Verdict::Refused { what } if entry.refusals + 1 < REFUSALS_MAX => {
+            Verdict::Refused { what } | Verdict::Gone { what } if entry.refusals + 1 < REFUSALS_MAX => {
                 entry.refusals += 1;
                 let decision = Decision::default().put(queue_row(number), &entry);
                 let decision = decision.event(Event::Refused { entry: number, what });
                 let again = [(number, entry)].into_iter().chain(rest);
                 start(decision, &in_flight, again, room(self.failures))
+            }
+            Verdict::Gone { what } => {
+                // Asked twice, nobody is there: what followed from there does not any more.
+                let gone = Command::Gone { to: entry.to.clone(), reason: what.clone(), after: None };
+                let decision = Decision::default().tell::<Self>(turn.me.key.clone(), &gone);
+                start(give_up(decision, turn, number, entry, what), &in_flight, rest, room(self.failures))
             }
             Verdict::Refused { what } | Verdict::Never { what } => {
                 let decision = give_up(Decision::default(), turn, number, entry, what);
@@ -344,12 +361,10 @@ impl Outbox {
                 start(decision, &in_flight, rest, room(self.failures))
             }
             Verdict::Later { what, after } => {
-                let until = turn.now.plus(pause(turn, self.failures, after));
-                let until = self.retry_at.map_or(until, |before| before.max(until));
-                Decision::default()
-                    .put(queue_row(number), &entry)
-                    .put(troubled(turn.me), &what)
-                    .timer(RETRY_TIMER, until, &Command::Flush)
+                let until = until(turn, self.failures, self.retry_at, after);
+                let decision = Decision::default().put(queue_row(number), &entry).put(troubled(turn.me), &what);
+                decision
+                    .when(self.retry_at != Some(until), |it| it.timer(RETRY_TIMER, until, &Command::Flush))
                     .event(Event::PutOff { entry: number, at: turn.now, until, what })
             }
         }
@@ -365,10 +380,14 @@ impl Outbox {
     }
 
     fn reopen(&self, turn: &Turn<'_>, rows: &Rows, event: Event) -> Decision<Self> {
+        let decision = Decision::default().cancel(RETRY_TIMER).event(event.clone());
+        if self.queued == 0 {
+            return decision.delete(troubled(turn.me));
+        }
         let places = if self.failures > 0 { 1 } else { turn.world.delivery.in_flight_max };
         let room =
             if self.paused && event != Event::Continued { 0 } else { places.saturating_sub(self.in_flight.len()) };
-        start(Decision::default().cancel(RETRY_TIMER).event(event), &self.in_flight, queue(rows), room)
+        start(decision, &self.in_flight, queue(rows), room)
     }
 
     fn forget(&self, turn: &Turn<'_>, rows: &Rows) -> Decision<Self> {
@@ -379,10 +398,7 @@ impl Outbox {
         let entries = waiting.len() as u64;
         let mut decision = Decision::default().event(Event::Forgotten { entries });
         for (number, entry) in waiting {
-            let reason = "given up by the operator".to_owned();
-            let letter = Undelivered { at: turn.now, reason, entry };
-            decision = decision.delete(queue_row(number)).put(undelivered_row(number), &letter);
-            decision = decision.put(letters::undelivered_row(turn.now, number), &letter);
+            decision = set_aside(decision, turn, number, entry, "given up by the operator");
         }
         decision.tell::<Self>(turn.me.key.clone(), &Command::Forget)
     }

@@ -1,7 +1,10 @@
 //! Telling others: the activity about an object of ours, and the walk that brings it to everyone once per inbox.
 
+use std::collections::BTreeSet;
+
 use super::entity::{Decision, Turn};
 use super::errands::Recipient;
+use super::follower;
 use super::log::{Entry, Letter};
 use super::outbox::{self, Outbox};
 use super::rows::{Index, Reads, Rows, parts};
@@ -96,9 +99,13 @@ pub(super) fn reads(walk: &FanOut) -> Reads {
 pub(super) fn fan_out(turn: &Turn<'_>, rows: &Rows, walk: FanOut) -> Decision<Stream> {
     let mut decision = Decision::default();
     if walk.after.is_none() {
-        let known: Vec<String> =
-            rows.page("known").iter().filter_map(|row| Some(row.owner.as_ref()?.key.to_string())).collect();
-        for to in walk.to.iter().filter(|to| !walk.followers || !known.iter().any(|known| known == to.as_str())) {
+        let known = rows.page("known").iter().filter_map(|row| row.read::<follower::Listed>());
+        let followers: BTreeSet<Iri> = known
+            .filter(|known| walk.followers && known.status == follower::Status::Accepted)
+            .map(|known| known.actor)
+            .collect();
+        let to: BTreeSet<&Iri> = walk.to.iter().filter(|to| !followers.contains(*to)).collect();
+        for to in to {
             let recipient = Recipient::Actor(to.as_str().to_owned());
             decision = send(decision, &walk.activity, recipient, &to.authority(), &walk.object);
         }
