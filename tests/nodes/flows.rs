@@ -10,7 +10,7 @@ const ASKING: &str = r#"
 [flow.asking]
 steps.ask = { suspend = "go", shape.note = { kind = "text", max = 5, required = true } }
 steps.tell = { effect = "notify", after = "ask", with = { text = "'went: ' + payload.note" } }
-result = "payload.note"
+result = "results.ask.note"
 "#;
 
 fn asking() -> Node {

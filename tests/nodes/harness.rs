@@ -418,7 +418,13 @@ impl Node {
     pub(crate) fn unchanged<T>(&self, act: impl FnOnce() -> T) -> T {
         let before = self.everything();
         let done = act();
-        assert_eq!(self.everything(), before, "something was changed by a request that was refused");
+        let after = self.everything();
+        for list in before.as_object().into_iter().flatten().map(|(list, _)| list) {
+            let old = before[list].as_array().cloned().unwrap_or_default();
+            let new = after[list].as_array().cloned().unwrap_or_default();
+            let added: Vec<&Value> = new.iter().filter(|item| !old.contains(item)).collect();
+            assert!(old == new, "what was refused changed {list}, where now is {added:#?}");
+        }
         done
     }
 
@@ -452,12 +458,10 @@ impl Node {
     /// Waits until nothing is under way: no delivery, no message.
     #[track_caller]
     pub(crate) fn settle(&self) {
-        let busy = |actor: &Value| actor["depth"].as_u64().unwrap_or(0) > 0;
+        let rest = json!({ "messages": 0, "errands": 0 });
         eventually("the node has come to rest", || {
-            let queued = self.all("/admin/peers").iter().any(|peer| peer["queued"] != 0);
-            let running = !self.all("/flows?state=running").is_empty();
-            let working = self.all("/admin/actors").iter().any(busy);
-            (!queued && !running && !working).then_some(())
+            let status = self.admin("GET", "/admin/status").expect(200).json();
+            (status["waiting"] == rest).then_some(())
         });
     }
 }

@@ -68,7 +68,7 @@ fn a_host_that_is_not_this_node_is_refused() {
 fn words_in_an_address_that_are_no_values_are_refused() {
     let node = blog();
     let get = |target: &str| node.get(target);
-    get("/activities?limit=many").refused_with(400, "limit");
+    get("/activities?limit=many").refused_with(400, "query");
     get("/activities?after=%21").refused_with(400, "after");
     get("/?limit=-1").refused(400);
     get("/flows?state=asleep").refused_with(400, "suspended");

@@ -185,6 +185,7 @@ fn a_key_that_changed_is_fetched_again_once_and_then_believed() {
     peer.documents(move |_| Reply::json(&document));
     let before = peer.got().iter().filter(|got| got.method == "GET").count();
     peer.sends(&node, &peer.activity("Follow", node.actor().into()), "taken");
+    node.settle();
     // One that is false costs no other fetch now.
     node.unchanged(|| {
         let forged = peer.sign(&node, &peer.activity("Follow", node.actor().into()));

@@ -28,7 +28,7 @@ fn what_strangers_make_is_ignored_and_what_they_allocate_forbidden() {
     let (node, peer) = node_and_peer();
     node.unchanged(|| {
         peer.sends(&node, &peer.create("unwanted"), "ignored");
-        peer.send(&node, &peer.allocate("gig", &calendar(&node))).refused_with(403, "following");
+        peer.send(&node, &peer.allocate("gig", &calendar(&node))).refused_with(403, "follows");
     });
     assert_eq!(node.notices(), [""; 0]);
 }
