@@ -299,6 +299,10 @@ impl Node {
         assert!(ready.is_some(), "the node does not become ready:\n{}", self.log());
     }
 
+    pub(crate) fn process_id(&self) -> u32 {
+        self.child.lock().as_ref().map_or(0, Child::id)
+    }
+
     /// Ends the process at once, as kill -9 does.
     pub(crate) fn kill(&self) {
         if let Some(mut child) = self.child.lock().take() {
