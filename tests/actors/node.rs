@@ -197,6 +197,7 @@ pub(crate) fn world() -> World {
         accept: Accept::All,
         delivery: Delivery::default(),
         dedupe: Duration::from_secs(90 * 86_400),
+        reserved: &[],
     }
 }
 
