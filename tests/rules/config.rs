@@ -1,7 +1,5 @@
 //! Every mistake that a configuration can hold is named, with its line, its column and what to do.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::path::Path;
 
 use quickbeam::config::template::{Answers, PeerAnswer, Template, render};
