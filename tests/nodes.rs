@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "nodes/deliveries.rs"]
+mod deliveries;
 #[path = "nodes/federation.rs"]
 mod federation;
 #[path = "nodes/flows.rs"]
@@ -24,6 +26,8 @@ mod refusals;
 mod signatures;
 #[path = "nodes/start.rs"]
 mod start;
+#[path = "nodes/stop.rs"]
+mod stop;
 #[path = "nodes/strangers.rs"]
 mod strangers;
 #[path = "nodes/tokens.rs"]

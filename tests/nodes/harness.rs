@@ -323,6 +323,14 @@ impl Node {
         (status, clock.monotonic())
     }
 
+    /// Closes the standard input of the process, as the end of its parent does, and gives its exit.
+    #[track_caller]
+    pub(crate) fn close_stdin(&self) -> ExitStatus {
+        let mut child = self.child.lock().take().expect("the node runs");
+        drop(child.stdin.take());
+        eventually("the node ends with its standard input", || child.try_wait().unwrap())
+    }
+
     /// The end of what the process said.
     pub(crate) fn log(&self) -> String {
         let Ok(mut file) = fs::File::open(self.folder.path().join("node.log")) else { return String::new() };
@@ -457,6 +465,15 @@ impl Node {
     pub(crate) fn peer(&self, authority: &str) -> Value {
         let found = self.all("/admin/peers").into_iter().find(|peer| peer["authority"] == authority);
         found.unwrap_or_default()
+    }
+
+    /// Waits until every flow that does not wait for somebody has ended.
+    #[track_caller]
+    pub(crate) fn settle_flows(&self) {
+        eventually("all flows have come to rest", || {
+            let status = self.admin("GET", "/admin/status").expect(200).json();
+            (status["waiting"]["messages"] == 0 && self.all("/flows?state=running").is_empty()).then_some(())
+        });
     }
 
     /// Waits until nothing is under way: no delivery, no message.

@@ -22,7 +22,7 @@ fn guarded() -> Vec<(Call, &'static str)> {
         (json(Call::post("/none/allocate?calendar=main&to=b.example")), "publish"),
         (json(Call::post("/api/follow")), "follow"),
         (json(Call::new("DELETE", "/api/follow?peer=b.example")), "follow"),
-        (json(Call::post("/flow/start/publish")), "flows:write"),
+        (json(Call::post("/flow/start/none")), "flows:write"),
         (json(Call::post(&format!("/flow/resume/{flow}"))), "flows:write"),
         (json(Call::post(&format!("/flows/{flow}/resume"))), "flows:write"),
         (json(Call::post(&format!("/flows/{flow}/cancel"))), "flows:write"),
