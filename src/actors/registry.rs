@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::ask::{AskError, Once};
 use super::entity::{ActorId, Entity};
 use super::errands::Report;
-use super::host::Tell;
+use super::host::{Door, Tell};
 use super::kinds::Kinds;
 use super::runtime::Runtime;
 use super::seat::Seat;
