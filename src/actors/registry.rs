@@ -12,10 +12,6 @@ use tokio::sync::oneshot;
 use super::ask::{AskError, Once};
 use super::entity::{ActorId, Entity};
 use super::errands::Report;
-<<<<<<< HEAD
-
-=======
->>>>>>> runtime
 use super::host::{Door, Tell};
 use super::kinds::Kinds;
 use super::runtime::Runtime;

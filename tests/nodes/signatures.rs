@@ -12,6 +12,9 @@ fn node_and_peer() -> (Node, Peer) {
     (node, peer)
 }
 
+/// What a peer answers to whoever asks for its key document.
+type Answer = fn(&Peer) -> Reply;
+
 #[test]
 fn a_signature_that_is_missing_wrong_or_out_of_time_is_refused() {
     let (node, peer) = node_and_peer();
@@ -134,7 +137,7 @@ fn a_key_server_that_is_down_means_come_again() {
 
 #[test]
 fn a_key_document_that_is_odd_is_not_believed() {
-    let cases: [(&str, u16, fn(&Peer) -> Reply); 7] = [
+    let cases: [(&str, u16, Answer); 7] = [
         ("redirect", 401, |peer| Reply::status(302).header("location", &format!("{}/elsewhere", peer.base()))),
         ("gone", 401, |_| Reply::status(410)),
         ("page", 401, |peer| {
