@@ -76,7 +76,7 @@ fn who_does_not_answer_is_asked_after_a_minute_an_hour_and_then_daily_for_seven_
     assert!(stage.now.since(begun) >= 7 * DAY && stage.now.since(begun) < 9 * DAY);
     assert_eq!(stage.state.status, Status::Unanswered);
     assert_eq!(stage.listed(), Some(Status::Unanswered), "and that is shown");
-    assert_eq!(sent(&stage.take(Command::Ensure).unwrap()).is_some(), true, "a tick a day later asks again");
+    assert!(sent(&stage.take(Command::Ensure).unwrap()).is_some(), "a tick a day later asks again");
     assert_eq!(stage.listed(), Some(Status::Asked));
 }
 

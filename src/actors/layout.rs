@@ -4,7 +4,7 @@
 //! h kind key                         head: the last snapshot, and proof that the actor exists
 //! e kind key turn                    what one turn established
 //! r kind key 0 …                     rows of its own
-//! r kind key 1 idempotency-key       answers kept for repeats
+//! r 0 idempotency-key                answers kept for repeats, whoever gave them
 //! i index … kind key length          entries of shared lists
 //! m kind key | kind key turn nth     a message: receiver, then sender, sender's turn and place in it
 //! t due kind key name                a timer
@@ -21,7 +21,8 @@ use crate::store::Key;
 use crate::store::key::{Builder, Parts};
 
 const OWN: u8 = 0;
-const ANSWER: u8 = 1;
+/// In the place of a kind: an idempotency key stands for one request, whichever actor it was for.
+const ANSWER: u8 = 0;
 
 fn area(letter: u8) -> Builder {
     Key::build().tag(letter)
@@ -134,8 +135,8 @@ pub fn index_owner(key: &Key) -> Option<ActorId> {
     read_actor(&mut Key::from_bytes(rest[start..].to_vec()).parts())
 }
 
-pub(crate) fn answer(id: &ActorId, idempotency_key: &str) -> Key {
-    actor(area(b'r'), id).tag(ANSWER).text(idempotency_key).done()
+pub(crate) fn answer(idempotency_key: &str) -> Key {
+    area(b'r').tag(ANSWER).text(idempotency_key).done()
 }
 
 pub(crate) fn message(to: &ActorId, from: &ActorId, turn: u64, nth: u64) -> Key {

@@ -32,6 +32,7 @@ pub mod rows;
 pub mod runtime;
 mod seat;
 #[cfg(test)]
+#[path = "stage_for_tests.rs"]
 mod stage;
 mod steps;
 pub mod stream;

@@ -146,7 +146,7 @@ async fn prepare_ask<E: Entity>(
     let waiter = Waiter::Caller(reply);
     let once = match once {
         None => None,
-        Some(once) => match engine.get(&layout::answer(me, &once.key)).await {
+        Some(once) => match engine.get(&layout::answer(&once.key)).await {
             // An answer that cannot be read is treated as none: the actor's own rules still stop a repeat.
             Ok(row) => Some((once, row.and_then(|row| record::decode(&row.value).ok()))),
             Err(error) => return Prepared::Failed { error, waiter },

@@ -62,7 +62,11 @@ impl Site {
         if named.contains("://") {
             return Iri::parse(named);
         }
+        // A bare word is a name of [peers] that was mistyped; hosts of peers have a dot or a port.
         let authority = Authority::parse(named)?;
+        if !named.contains(['.', ':']) {
+            return Err(IdentityError::Authority { given: named.chars().take(100).collect() });
+        }
         let known = self.peers.values().find(|actor| actor.authority() == authority);
         let scheme = if self.plain.contains(&authority) { "http" } else { "https" };
         known.cloned().map_or_else(|| Iri::parse(&format!("{scheme}://{authority}/actor")), Ok)

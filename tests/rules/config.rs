@@ -1,7 +1,5 @@
 //! Every mistake that a configuration can hold is named, with its line, its column and what to do.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::path::Path;
 
 use quickbeam::config::template::{Answers, PeerAnswer, Template, render};
@@ -728,4 +726,14 @@ fn the_manual_names_every_limit_with_its_default() {
         limits.len(),
         "a row that is no limit"
     );
+}
+
+/// What the README shows works as it stands there.
+#[test]
+fn the_configuration_in_the_readme_is_right() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let shown = readme.split("```toml").nth(1).unwrap().split("```").next().unwrap();
+    let text = format!("[node]\nname = \"readme\"\nbase = \"https://readme.example\"\n{shown}");
+    let mistakes = load_text(&text, &[]).err().unwrap_or_default();
+    assert!(mistakes.is_empty(), "{:?}", named(&mistakes));
 }
