@@ -41,3 +41,6 @@ pub mod tick;
 mod timers;
 mod turns;
 pub mod world;
+
+#[cfg(test)]
+mod golden_tests;
