@@ -3,6 +3,8 @@
 //! What was acknowledged before the cut is not asked for again, so that a loss shows; and in a second round everything
 //! is, as by a client that never heard the answer, so that a repeat shows.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[allow(dead_code, reason = "shared with the tests of actors, which use more of it")]
 #[path = "actors/engine.rs"]
 mod engine;
