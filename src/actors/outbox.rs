@@ -11,12 +11,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::delivery::{
-    Verdict, end_followers, followers_of, give_up, set_aside, start, tell, troubled, until, verdict,
-};
+use super::delivery::{end_followers, followers_of, set_aside, start, troubled};
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::errands::{Errand, Recipient, Report};
-use super::following;
 use super::letters;
 use super::queue::{Entry, Undelivered, queue, queue_row, undelivered_key, undelivered_row};
 use super::rows::{Reads, Rows, part, parts};
@@ -24,9 +21,7 @@ use crate::clock::Time;
 
 /// Queue entries looked at in one turn: enough to fill the places of a peer past a few that wait for their order.
 const PAGE: usize = 128;
-/// A refusal is tried this often before it counts: keys may have been changed on the other side a moment ago.
-const REFUSALS_MAX: u32 = 2;
-const RETRY_TIMER: &str = "retry";
+pub(super) const RETRY_TIMER: &str = "retry";
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outbox {
@@ -268,59 +263,8 @@ impl Outbox {
         start(decision, &self.in_flight, [(number, entry)].into_iter(), room)
     }
 
-    fn reported(&self, turn: &Turn<'_>, rows: &Rows, number: u64, report: Report) -> Decision<Self> {
-        // Forgotten while it was under way: nothing is left to be done about it.
-        let Some(mut entry) = rows.one::<Entry>("entry") else { return Decision::default() };
-        let mut in_flight = self.in_flight.clone();
-        in_flight.remove(&number);
-        let rest = queue(rows).filter(|(other, _)| *other != number);
-        let room = |failures| self.room(turn, &in_flight, failures);
-        entry.attempts += 1;
-        match verdict(report) {
-            Verdict::Delivered => {
-                let decision = tell(
-                    Decision::default().delete(queue_row(number)),
-                    &entry,
-                    following::Command::Delivered { activity: entry.activity.clone() },
-                );
-                let decision = decision.event(Event::Delivered { entry: number });
-                let decision = decision.when(self.failures > 0, |decision| decision.delete(troubled(turn.me)));
-                start(decision, &in_flight, rest, room(0))
-            }
-            Verdict::Refused { what } | Verdict::Gone { what } if entry.refusals + 1 < REFUSALS_MAX => {
-                entry.refusals += 1;
-                let decision = Decision::default().put(queue_row(number), &entry);
-                let decision = decision.event(Event::Refused { entry: number, what });
-                let again = [(number, entry)].into_iter().chain(rest);
-                start(decision, &in_flight, again, room(self.failures))
-            }
-            Verdict::Gone { what } => {
-                // Asked twice, nobody is there: what followed from there does not any more.
-                let gone = Command::Gone { to: entry.to.clone(), reason: what.clone(), after: None };
-                let decision = Decision::default().tell::<Self>(turn.me.key.clone(), &gone);
-                start(give_up(decision, turn, number, entry, what), &in_flight, rest, room(self.failures))
-            }
-            Verdict::Refused { what } | Verdict::Never { what } => {
-                let decision = give_up(Decision::default(), turn, number, entry, what);
-                start(decision, &in_flight, rest, room(self.failures))
-            }
-            Verdict::Later { what, .. } if turn.now.since(entry.since) >= turn.world.delivery.give_up => {
-                let what = format!("{what}, for {} days", turn.world.delivery.give_up.as_secs() / 86_400);
-                let decision = give_up(Decision::default(), turn, number, entry, what);
-                start(decision, &in_flight, rest, room(self.failures))
-            }
-            Verdict::Later { what, after } => {
-                let until = until(turn, self.failures, self.retry_at, after);
-                let decision = Decision::default().put(queue_row(number), &entry).put(troubled(turn.me), &what);
-                decision
-                    .when(self.retry_at != Some(until), |it| it.timer(RETRY_TIMER, until, &Command::Flush))
-                    .event(Event::PutOff { entry: number, at: turn.now, until, what })
-            }
-        }
-    }
-
     /// How many entries may start: one to try a peer that failed, else what fits.
-    fn room(&self, turn: &Turn<'_>, in_flight: &BTreeMap<u64, Underway>, failures: u32) -> usize {
+    pub(super) fn room(&self, turn: &Turn<'_>, in_flight: &BTreeMap<u64, Underway>, failures: u32) -> usize {
         if !self.is_open(turn.now) {
             return 0;
         }

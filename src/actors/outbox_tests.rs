@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::actors::follower::{self, Follow, Follower};
-use crate::actors::following::Following;
+use crate::actors::following::{self, Following};
 use crate::actors::rows::Index;
 use crate::actors::stage::{Stage, Taken, iri};
 
