@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::entity::{ActorId, Decision, Kind, Turn};
 use super::errands::{Errand, Recipient, Report};
+use super::following;
 use super::outbox::{Entry, Event, Outbox, Undelivered, Underway, queue_row, undelivered_row};
 use super::rows::{Index, RowKey, parts};
-use super::following;
 
 /// What an answer means for an entry.
 pub(super) enum Verdict {

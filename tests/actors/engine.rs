@@ -7,8 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use quickbeam::store::{
-    Batch, Change, Engine, Epoch, Failure, Key, MemoryEngine, Outcome, ReadError, Refusal, Row, Span,
-    Versioned,
+    Batch, Change, Engine, Epoch, Failure, Key, MemoryEngine, Outcome, ReadError, Refusal, Row, Span, Versioned,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -218,4 +217,3 @@ impl Engine for SteeredEngine {
         self.memory.changes(prefix)
     }
 }
-

@@ -193,7 +193,13 @@ fn an_actor_whose_stored_state_is_damaged_has_failed_and_others_go_on() {
             assert_eq!(details.summary.state, State::Failed);
             assert!(details.failed.is_some());
             // Repaired by hand, it goes on with what waited.
-            engine.commit(Batch { fence: engine.landed().last().unwrap().fence, puts: vec![(key, before)], ..Batch::default() }).await;
+            engine
+                .commit(Batch {
+                    fence: engine.landed().last().unwrap().fence,
+                    puts: vec![(key, before)],
+                    ..Batch::default()
+                })
+                .await;
             assert!(again.runtime.registry().retry_failed(&id));
             let probe = again.until("a", |probe| !probe.heard.is_empty()).await;
             assert_eq!((probe.total, probe.heard), (2, vec!["b 0".to_owned()]));

@@ -161,9 +161,9 @@ fn messages_left_waiting_by_a_node_that_stopped_arrive_after_the_restart() {
 
 #[test]
 fn messages_arrive_once_and_in_order_through_failures_of_the_store() {
-    for (after, how) in (0..30).flat_map(|after| {
-        [Break::Failed, Break::UnknownWritten, Break::UnknownLost].map(|how| (after, how))
-    }) {
+    for (after, how) in
+        (0..30).flat_map(|after| [Break::Failed, Break::UnknownWritten, Break::UnknownLost].map(|how| (after, how)))
+    {
         on_system(async move {
             let engine = SteeredEngine::shared();
             let node = Node::on(engine.clone()).await;
@@ -177,10 +177,7 @@ fn messages_arrive_once_and_in_order_through_failures_of_the_store() {
                     Err(other) => panic!("{other}"),
                 }
             }
-            let heard = node
-                .until("r", |probe| acknowledged.iter().all(|text| probe.heard.contains(text)))
-                .await
-                .heard;
+            let heard = node.until("r", |probe| acknowledged.iter().all(|text| probe.heard.contains(text))).await.heard;
             let mut once = heard.clone();
             once.dedup();
             assert_eq!(once, heard, "break {how:?} after {after}");

@@ -147,7 +147,11 @@ impl Node {
     }
 
     /// Asks in a task of its own, so that many are on their way at once.
-    pub(crate) fn asking(&self, key: &str, command: Command) -> tokio::task::JoinHandle<Result<Seen, AskError<Refused>>> {
+    pub(crate) fn asking(
+        &self,
+        key: &str,
+        command: Command,
+    ) -> tokio::task::JoinHandle<Result<Seen, AskError<Refused>>> {
         self.asking_once(key, command, None)
     }
 

@@ -105,7 +105,11 @@ fn tries_are_counted_across_restarts() {
         let engine = SteeredEngine::with(&landed[..cut]);
         let again = Node::on(engine.clone()).await;
         again.until("x", |probe| !probe.heard.is_empty()).await;
-        assert_eq!(again.runtime.counters.panics.load(std::sync::atomic::Ordering::Relaxed), 1, "only the third is left");
+        assert_eq!(
+            again.runtime.counters.panics.load(std::sync::atomic::Ordering::Relaxed),
+            1,
+            "only the third is left"
+        );
     });
 }
 

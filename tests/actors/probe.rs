@@ -39,23 +39,41 @@ pub(crate) enum Command {
     /// A text from somebody.
     Hear(String),
     /// Tells these texts to another, in one turn.
-    Tell { to: String, texts: Vec<String> },
+    Tell {
+        to: String,
+        texts: Vec<String>,
+    },
     Refuse,
     PanicInDecide(String),
     PanicInApply(String),
     PanicInReads(String),
-    PutRow { name: String, value: u64 },
+    PutRow {
+        name: String,
+        value: u64,
+    },
     DeleteRow(String),
     PutEntry(String),
     DeleteEntry(String),
     /// Up to so many of its own rows, after one.
-    ReadRows { after: Option<String>, limit: usize },
+    ReadRows {
+        after: Option<String>,
+        limit: usize,
+    },
     ReadRow(String),
-    ReadEntries { limit: usize },
-    Set { timer: String, due: Time, text: String },
+    ReadEntries {
+        limit: usize,
+    },
+    Set {
+        timer: String,
+        due: Time,
+        text: String,
+    },
     Cancel(String),
     Go(String),
-    Back { text: String, status: u16 },
+    Back {
+        text: String,
+        status: u16,
+    },
     Become(Label),
     Undelivered(String),
 }
@@ -130,9 +148,7 @@ impl Entity for Probe {
             Command::PutEntry(name) => {
                 decision.put(RowKey::Index(LIST, part().text("list").text(&name).done()), &1_u64)
             }
-            Command::DeleteEntry(name) => {
-                decision.delete(RowKey::Index(LIST, part().text("list").text(&name).done()))
-            }
+            Command::DeleteEntry(name) => decision.delete(RowKey::Index(LIST, part().text("list").text(&name).done())),
             Command::ReadRows { .. } | Command::ReadEntries { .. } => {
                 let named = |found: &quickbeam::actors::rows::Found| {
                     (found.key.parts().text().unwrap_or_default(), found.read().unwrap_or_default())

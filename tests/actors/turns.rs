@@ -194,7 +194,8 @@ fn a_watcher_is_woken_by_the_next_turn_that_is_on_disk() {
         let engine = SteeredEngine::shared();
         let node = Node::on(engine.clone()).await;
         engine.hold();
-        let mut turn = node.runtime.registry().watch(&quickbeam::actors::entity::ActorId::of::<super::probe::Probe>("a"));
+        let mut turn =
+            node.runtime.registry().watch(&quickbeam::actors::entity::ActorId::of::<super::probe::Probe>("a"));
         let asked = node.asking("a", Command::Add(1));
         settle().await;
         assert!(turn.try_recv().is_err());
