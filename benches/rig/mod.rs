@@ -9,7 +9,9 @@ pub(crate) mod http;
 pub(crate) mod load;
 pub(crate) mod node;
 pub(crate) mod peers;
+pub(crate) mod plain;
 pub(crate) mod process;
+pub(crate) mod runtime;
 
 /// The value in the middle.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
