@@ -3,8 +3,10 @@
 //! `ARCHITECTURE.md` is the map. Imports run one way: `web, wire → actors → domains`, `actors → store`.
 
 pub mod actors;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
 pub mod domains;
 pub mod node;
 pub mod private;

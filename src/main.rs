@@ -1,42 +1,23 @@
-//! The `quickbeam` binary.
+//! The `quickbeam` binary: reads the words, sets up the log, and leaves the rest to the library.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-
-#[derive(Parser)]
-struct Words {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    Serve {
-        #[arg(long, env = "QUICKBEAM_CONFIG", default_value = "quickbeam.toml")]
-        config: PathBuf,
-        #[arg(long)]
-        exit_with_stdin: bool,
-    },
-}
+use clap::Parser as _;
+use quickbeam::cli::{self, Cli};
+use quickbeam::config::{Log, LogFormat};
+use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let Words { command: Command::Serve { config, exit_with_stdin } } = Words::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let loaded = quickbeam::domains::catalog::load(&config, std::env::vars(), &quickbeam::domains::all_effects());
-    let (config, catalog) = match loaded {
-        Ok(loaded) => loaded,
-        Err(mistakes) => {
-            mistakes.iter().for_each(|mistake| eprintln!("{mistake}"));
-            return ExitCode::FAILURE;
-        }
-    };
-    match quickbeam::node::run(config, catalog, quickbeam::node::Options { exit_with_stdin }) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+    cli::run(Cli::parse(), start_log)
+}
+
+/// Lines to standard error, as text or JSON. The environment says what is in them before the configuration does.
+fn start_log(settings: &Log) {
+    let wanted = ["QUICKBEAM_LOG", "RUST_LOG"].into_iter().find_map(|name| std::env::var(name).ok());
+    let filter = EnvFilter::new(wanted.as_deref().unwrap_or(&settings.filter));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match settings.format {
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => lines.json().init(),
     }
 }

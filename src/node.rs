@@ -311,7 +311,11 @@ fn site(
             headers: size(limits.headers_count),
             json_depth: size(limits.json_depth),
         },
-        rates: Rates::new(runtime.clock.clone(), u32::try_from(limits.peer_rate).unwrap_or(u32::MAX)),
+        rates: Rates::new(
+            runtime.clock.clone(),
+            u32::try_from(limits.peer_rate).unwrap_or(u32::MAX),
+            size(limits.peer_in_flight),
+        ),
         incarnation,
         ignored: AtomicU64::new(0),
         started: AtomicBool::new(false),

@@ -4,9 +4,11 @@
 //! row is gone only with the turn that took the report, so that a crash anywhere between means that it is done again.
 
 use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -104,7 +106,10 @@ impl Runner {
         let all = Span::prefix(&layout::errands(), PAGE);
         let mut span = all.clone();
         loop {
-            let Ok(page) = self.runtime.engine.range(span).await else { return };
+            let Ok(page) = self.runtime.engine.range(span.clone()).await else {
+                self.store_is_ill().await;
+                continue;
+            };
             let Some(last) = page.last() else { return };
             span = all.clone().after(&last.key);
             for Row { key, .. } in page {
@@ -120,28 +125,55 @@ impl Runner {
         }
         let Ok(place) = self.room.clone().acquire_owned().await else { return };
         actix_rt::spawn(async move {
-            self.see_through(&key).await;
-            self.running.lock().remove(&key);
+            let report = self.perform(&key).await;
+            // Others go out while this one's actor takes its time, or cannot be rebuilt at all.
             drop(place);
+            if let Some(report) = report {
+                self.offer(&key, report).await;
+            }
+            self.running.lock().remove(&key);
         });
     }
 
-    async fn see_through(&self, key: &Key) {
-        let Some((_, actor)) = layout::errand_parts(key) else { return };
-        let Ok(Some(row)) = self.runtime.engine.get(key).await else { return };
-        let errand = record::decode::<Waiting>(&row.value).and_then(|waiting| record::decode::<Errand>(&waiting.body));
-        let report = match errand {
-            Ok(errand) => self.outside.perform(errand).await,
-            Err(error) => {
-                warn!(%actor, %error, "a stored errand cannot be read");
-                Report::Impossible { reason: format!("the stored errand cannot be read: {error}") }
+    /// Does an errand, if it is still to be done.
+    async fn perform(&self, key: &Key) -> Option<Report> {
+        let row = loop {
+            if self.runtime.is_stopping() {
+                return None;
+            }
+            match self.runtime.engine.get(key).await {
+                Ok(row) => break row?,
+                Err(_) => self.store_is_ill().await,
             }
         };
+        let errand = record::decode::<Waiting>(&row.value).and_then(|waiting| record::decode::<Errand>(&waiting.body));
+        Some(match errand {
+            Ok(errand) => {
+                let done = AssertUnwindSafe(async { self.outside.perform(errand).await }).catch_unwind().await;
+                done.unwrap_or_else(|_| Report::Unreachable {
+                    reason: "the errand panicked; the log names the cause".to_owned(),
+                })
+            }
+            Err(error) => {
+                warn!(?key, %error, "a stored errand cannot be read");
+                Report::Impossible { reason: format!("the stored errand cannot be read: {error}") }
+            }
+        })
+    }
+
+    async fn offer(&self, key: &Key, report: Report) {
+        let Some((_, actor)) = layout::errand_parts(key) else { return };
         while !self.runtime.registry().report(&actor, key, report.clone()).await {
             if self.runtime.is_stopping() {
                 return;
             }
             self.runtime.clock.sleep(OFFER_AGAIN).await;
         }
+    }
+
+    /// What is stored stays where it is, and is looked at again when the store is well.
+    async fn store_is_ill(&self) {
+        self.runtime.well().await;
+        self.runtime.clock.sleep(OFFER_AGAIN).await;
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Flying {
 impl Flying {
     pub(super) fn add(&mut self, turn: u64, puts: &[(Key, Bytes)], deletes: &[Key]) {
         let mut keys = Vec::with_capacity(puts.len() + deletes.len());
-        for (key, value) in puts.iter().filter(|(key, _)| layout::is_readable(key)) {
+        for (key, value) in puts.iter().filter(|(key, _)| layout::is_readable(key) || layout::is_timer(key)) {
             self.rows.insert(key.clone(), (turn, Some(value.clone())));
             keys.push(key.clone());
         }

@@ -93,9 +93,12 @@ pub(super) struct Host<E: Entity> {
     pub(super) seat: Arc<Seat>,
     pub(super) life: Option<Life<E>>,
     pub(super) queue: VecDeque<Work<E>>,
+    /// Message rows in the queue.
+    rows_queued: usize,
     pub(super) flights: VecDeque<Flight<E>>,
     pub(super) outcomes: Outcomes,
-    pub(super) fence: Fence,
+    /// Of the turns in flight.
+    fence: Fence,
     backlog: Backlog,
     /// A read for the next turn is under way.
     pub(super) reading: bool,
@@ -113,6 +116,7 @@ impl<E: Entity> Host<E> {
             seat,
             life: None,
             queue: VecDeque::new(),
+            rows_queued: 0,
             flights: VecDeque::new(),
             outcomes: Outcomes::default(),
             backlog: Backlog::Held,
@@ -142,7 +146,7 @@ impl<E: Entity> Handler<Tell<E>> for Host<E> {
             Tell::Timer(key, done) => self.queue.push_back(Work::Timer(key, done)),
             Tell::Errand(key, report, done) => self.queue.push_back(Work::Errand(key, report, done)),
             Tell::Wake(keys) if matches!(self.backlog, Backlog::Clear) => {
-                self.queue.extend(keys.into_iter().map(Work::Message));
+                self.queue_rows(keys);
             }
             // They come with the backlog, in their order.
             Tell::Wake(keys) => self.seat.put_back(keys.len()),
@@ -178,15 +182,17 @@ impl<E: Entity> Host<E> {
         match rebuilt {
             Ok(life) => {
                 self.life = Some(life);
-                ctx.run_later(self.seat.hold, |host, ctx| {
+                let held = self.runtime.clock.sleep(self.seat.hold).into_actor(self);
+                ctx.spawn(held.map(|(), host, ctx| {
                     host.backlog = Backlog::Reading { after: None };
                     host.pump(ctx);
-                });
+                }));
                 self.pump(ctx);
             }
             Err(RebuildError::Store(error)) => {
                 warn!(actor = %self.seat.id, %error, "the actor could not be read, trying again");
-                ctx.run_later(REBUILD_AGAIN, |host, ctx| host.load(ctx));
+                let again = self.runtime.clock.sleep(REBUILD_AGAIN).into_actor(self);
+                ctx.spawn(again.map(|(), host, ctx| host.load(ctx)));
             }
             Err(damage) => {
                 error!(actor = %self.seat.id, %damage, "the actor cannot be rebuilt and is left as it is");
@@ -204,7 +210,11 @@ impl<E: Entity> Host<E> {
                 return;
             }
             let Some(life) = &self.life else { return };
-            let Some(work) = self.queue.pop_front() else { return self.read_backlog(ctx) };
+            // Rows that wait are looked for whenever none is in the queue: callers who never let up must not keep
+            // them waiting for ever.
+            let work = if self.rows_queued == 0 && self.rows_wait() { None } else { self.queue.pop_front() };
+            let Some(work) = work else { return self.read_backlog(ctx) };
+            self.rows_queued -= usize::from(matches!(work, Work::Message(_)));
             let slack = life.flying.deleting();
             let mut prepared = Box::pin(prepare(self.runtime.engine.clone(), life.id.clone(), work, slack));
             match (&mut prepared).now_or_never() {
@@ -218,6 +228,27 @@ impl<E: Entity> Host<E> {
         matches!(self.backlog, Backlog::Clear)
     }
 
+    fn rows_wait(&self) -> bool {
+        match self.backlog {
+            Backlog::Held => false,
+            Backlog::Reading { .. } => true,
+            Backlog::Clear => self.seat.has_more(),
+        }
+    }
+
+    fn queue_rows(&mut self, keys: Vec<Key>) {
+        self.rows_queued += keys.len();
+        self.queue.extend(keys.into_iter().map(Work::Message));
+    }
+
+    /// The fence of the next batch: the one in force, unless it rests on turns in flight under an earlier one.
+    pub(super) fn fence(&mut self) -> Fence {
+        if self.flights.is_empty() {
+            self.fence = self.runtime.fence();
+        }
+        self.fence
+    }
+
     fn read_first(&mut self, read: impl actix::ActorFuture<Self, Output = ()> + 'static, ctx: &mut Context<Self>) {
         self.reading = true;
         if let Some(life) = &mut self.life {
@@ -227,7 +258,11 @@ impl<E: Entity> Host<E> {
     }
 
     fn read(prepared: Prepared<E>, host: &mut Self, ctx: &mut Context<Self>) {
-        host.turn(prepared, ctx);
+        match host.falling {
+            None => host.turn(prepared, ctx),
+            // An earlier turn was lost in the meantime, and this one would rest on it.
+            Some(_) => host.turn_away(prepared.waiter()),
+        }
         host.read_done(ctx);
     }
 
@@ -268,7 +303,7 @@ impl<E: Entity> Host<E> {
                     None => Backlog::Clear,
                 };
                 host.seat.found(page.len());
-                host.queue.extend(page.into_iter().map(|row| Work::Message(row.key)));
+                host.queue_rows(page.into_iter().map(|row| row.key).collect());
             }
             Err(error) => host.fall(AskError::Store(error)),
         }
@@ -279,10 +314,10 @@ impl<E: Entity> Host<E> {
 /// Waits until every batch that an earlier life queued has settled: outcomes come in the order of the queue.
 async fn settle_earlier(runtime: &Runtime) {
     loop {
-        let barrier = Batch { fence: runtime.fence(), ..Batch::default() };
-        match runtime.engine.commit(barrier).await {
+        let fence = runtime.fence();
+        match runtime.engine.commit(Batch { fence, ..Batch::default() }).await {
             Outcome::Committed(_) | Outcome::Refused(_) => return,
-            Outcome::Failed(failure) | Outcome::Unknown(failure) => runtime.store_failed(&failure),
+            Outcome::Failed(failure) | Outcome::Unknown(failure) => runtime.store_failed(fence, &failure),
         }
         runtime.well().await;
     }

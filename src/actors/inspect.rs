@@ -11,7 +11,6 @@ use super::layout;
 use super::life::Life;
 use super::record::{self, Cause, Head, Meta, TurnRecord, Waiting};
 use super::runtime::Runtime;
-use crate::clock::Time;
 use crate::store::{Engine, Key, ReadError, Span};
 
 /// Journal records shown of one actor.
@@ -198,11 +197,17 @@ pub async fn details(runtime: &Runtime, id: &ActorId) -> Result<Option<Details>,
         let errand = record::decode::<Waiting>(&row.value).and_then(|waiting| record::decode(&waiting.body));
         errands.extend(errand.ok().map(|errand| ErrandShown { turn: *turn, nth: *nth, due: due.to_string(), errand }));
     }
-    let shown = |(name, due): (&String, &Time)| TimerShown { name: name.clone(), due: due.to_string() };
+    let mut timers = Vec::new();
+    for (name, due) in &replayed.meta.timers {
+        // One that was set aside as a dead letter has no row any more.
+        if engine.get(&layout::timer(id, *due, name)).await?.is_some() {
+            timers.push(TimerShown { name: name.clone(), due: due.to_string() });
+        }
+    }
     Ok(Some(Details {
         summary: summarise(runtime, id, replayed.label, replayed.turn),
         failed,
-        timers: replayed.meta.timers.iter().map(shown).collect(),
+        timers,
         value: replayed.value,
         journal: replayed.journal,
         errands,

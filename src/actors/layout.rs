@@ -107,6 +107,10 @@ pub(crate) fn is_index(key: &Key) -> bool {
     key.as_bytes().first() == Some(&b'i')
 }
 
+pub(crate) fn is_timer(key: &Key) -> bool {
+    key.as_bytes().first() == Some(&b't')
+}
+
 /// The name of a timer.
 pub(crate) fn timer_name(key: &Key) -> Option<String> {
     let mut parts = key.parts_after(&timers());

@@ -158,8 +158,9 @@ async fn remove(
     let key = layout::dead_letter(ulid);
     let Some(row) = runtime.engine.get(&key).await? else { return Ok(false) };
     let Ok(letter) = record::decode::<DeadLetter>(&row.value) else { return Ok(false) };
+    let fence = runtime.fence();
     let batch = Batch {
-        fence: runtime.fence(),
+        fence,
         conditions: vec![Condition::Version(key.clone(), row.version)],
         puts: puts(letter),
         deletes: vec![key],
@@ -169,7 +170,7 @@ async fn remove(
         // Somebody else took it in the meantime.
         Outcome::Refused(_) => Ok(false),
         Outcome::Failed(failure) | Outcome::Unknown(failure) => {
-            runtime.store_failed(&failure);
+            runtime.store_failed(fence, &failure);
             Err(failure)
         }
     }

@@ -1,5 +1,6 @@
 //! One life of an actor: its state as rebuilt from the journal, and how a decision becomes a batch.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -107,7 +108,7 @@ impl<E: Entity> Life<E> {
         let turn = self.turn + 1;
         let mut batch = Batch { fence, ..Batch::default() };
         let mut changes = self.write_timers(&decision, &mut batch);
-        consume(&mut batch, &mut changes, &occasion);
+        consume(&mut batch, &mut changes, &occasion, &self.meta);
         for (nth, errand) in (0..).zip(&decision.errands) {
             let body = record::encode(&Waiting::new(record::encode(errand)));
             batch.puts.push((layout::errand(&self.id, occasion.at, turn, nth), body));
@@ -117,8 +118,10 @@ impl<E: Entity> Life<E> {
             let body = record::encode(&Waiting::new(message.body.clone()));
             batch.puts.push((layout::message(&message.to, &self.id, turn, nth), body));
         }
-        for (key, value) in &decision.rows {
-            let key = layout::row(&self.id, key);
+        // Of several writes to one row the last counts.
+        let rows: BTreeMap<Key, &Option<Bytes>> =
+            decision.rows.iter().map(|(key, value)| (layout::row(&self.id, key), value)).collect();
+        for (key, value) in rows {
             match value {
                 Some(value) => batch.puts.push((key, value.clone())),
                 None => batch.deletes.push(key),
@@ -163,7 +166,8 @@ impl<E: Entity> Life<E> {
         if !turn.is_multiple_of(SNAPSHOT_EVERY) {
             return;
         }
-        let upto = turn.saturating_sub(kept);
+        // The turn's own event row is being written, and cannot be deleted with it.
+        let upto = turn.saturating_sub(kept.max(1));
         batch.deletes.extend((self.meta.trimmed + 1..=upto).map(|old| layout::event(&self.id, old)));
         changes.trimmed = upto.max(self.meta.trimmed);
     }
@@ -184,13 +188,17 @@ impl<E: Entity> Life<E> {
 }
 
 /// Makes the turn's landing depend on the row it answers to, and removes that row.
-fn consume(batch: &mut Batch, changes: &mut Changes, occasion: &Occasion) {
+fn consume(batch: &mut Batch, changes: &mut Changes, occasion: &Occasion, meta: &Meta) {
     let Some(source) = &occasion.source else { return };
     batch.conditions.push(Condition::Version(source.key.clone(), source.version));
     match &occasion.cause {
         // A timer that was set again for the same moment in this very turn stays.
         Cause::Timer(_) if batch.puts.iter().any(|(key, _)| *key == source.key) => return,
-        Cause::Timer(name) if !changes.timers.iter().any(|(set, _)| set == name) => {
+        // A row of another time is one that a person brought back; the timer that is set now stays.
+        Cause::Timer(name)
+            if !changes.timers.iter().any(|(set, _)| set == name)
+                && layout::timer_parts(&source.key).map(|(due, _)| due) == meta.timers.get(name).copied() =>
+        {
             changes.timers.push((name.clone(), None));
         }
         Cause::Errand(turn, nth) => changes.errands_done.push((*turn, *nth)),

@@ -1,5 +1,6 @@
 //! One turn of a flow instance in the making: the facts that follow, and what each asks of timers, streams and peers.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -18,7 +19,7 @@ use crate::domains::flow::check::Compiled;
 use crate::domains::flow::definition::DefinitionHash;
 use crate::domains::flow::fact::{AfterFailure, Fact};
 use crate::domains::flow::progress::{End, Phase, Progress};
-use crate::domains::flow::step;
+use crate::domains::flow::step::{self, Cure};
 use crate::domains::flow::turn::{self, PlannedCall};
 use crate::domains::identity::Iri;
 
@@ -30,7 +31,8 @@ pub(super) struct Moves<'a> {
     began: Option<Time>,
     compiled: Arc<Compiled>,
     progress: Progress,
-    before: Option<Phase>,
+    /// Phase and signals waited for before this turn.
+    before: Option<(Phase, Vec<String>)>,
     decision: Decision<Flow>,
 }
 
@@ -43,7 +45,7 @@ impl<'a> Moves<'a> {
     ) -> Result<Self, Rejection> {
         let compiled = turn.world.catalog.definition(&DefinitionHash(start.definition.clone()));
         let compiled = compiled.ok_or_else(|| Rejection::NoDefinition(start.definition.clone()))?;
-        let before = began.map(|_| progress.phase());
+        let before = began.map(|_| (progress.phase(), waits_for(&progress)));
         Ok(Self { turn, start, began, compiled, progress, before, decision: Decision::default() })
     }
 
@@ -53,14 +55,17 @@ impl<'a> Moves<'a> {
             self.record(Event::Started { id: self.turn.me.key.to_string(), start, at: self.turn.now });
         }
         let (world, now) = (self.turn.world, self.turn.now);
-        let taken = turn::turn(&self.compiled, &world.effects, &self.progress, &self.start.input, event, now)?;
-        for fact in taken.facts {
-            self.progress.apply(&fact);
-            self.set_timers(&fact);
-            self.record(Event::Happened { fact, at: now });
-        }
-        for call in taken.calls {
-            self.set_out(call);
+        let mut happening = VecDeque::from([event]);
+        while let Some(event) = happening.pop_front() {
+            let taken = turn::turn(&self.compiled, &world.effects, &self.progress, &self.start.input, event, now)?;
+            for fact in taken.facts {
+                self.progress.apply(&fact);
+                self.set_timers(&fact);
+                self.record(Event::Happened { fact, at: now });
+            }
+            for call in taken.calls {
+                happening.extend(self.set_out(call));
+            }
         }
         Ok(self.list().answer())
     }
@@ -89,7 +94,8 @@ impl<'a> Moves<'a> {
         }
     }
 
-    fn set_out(&mut self, call: PlannedCall) {
+    /// Sets an effect going; one that needs nobody else is done at once, and gives what came of it.
+    fn set_out(&mut self, call: PlannedCall) -> Option<step::Event> {
         let PlannedCall { step, item, attempt, key, plan } = call;
         let place = Place { step, item, attempt, key };
         match plan {
@@ -97,26 +103,28 @@ impl<'a> Moves<'a> {
                 let to = self.turn.world.stream(&stream, &op, self.turn.ulid(1));
                 let command = stream::Command::Effect { flow: self.turn.me.key.to_string(), place, op, tries: 0 };
                 self.change(|decision| decision.tell::<Stream>(to, &command));
+                None
             }
             Plan::Webhook { url, body } => {
                 self.change(|decision| decision.errand(Errand::Webhook { url, body, place }));
+                None
             }
+            Plan::Validate { object_type, object } => Some(validated(self.turn, place, &object_type, &object)),
         }
     }
 
-    /// Moves the instance in the lists when its phase changed.
+    /// Moves the instance in the lists when its phase changed, or what it waits for.
     fn list(mut self) -> Self {
-        let phase = self.progress.phase();
-        if self.before == Some(phase) {
+        let now = (self.progress.phase(), waits_for(&self.progress));
+        if self.before.as_ref() == Some(&now) {
             return self;
         }
+        let (phase, waits_for) = now;
         let started = self.began.unwrap_or(self.turn.now);
-        let mut waits_for: Vec<String> = self.progress.waiting().map(|(_, signal, _)| signal.to_owned()).collect();
-        waits_for.dedup();
         let object = self.start.input.object.get("id").and_then(Value::as_str).map(str::to_owned);
         let name = self.start.name.clone();
         let listed = Listed { name, phase, started, updated: self.turn.now, waits_for, object };
-        if let Some(before) = self.before {
+        if let Some((before, _)) = self.before.clone().filter(|(before, _)| *before != phase) {
             self.change(|decision| decision.delete(list_row(Some(before), started)));
         }
         self.change(|decision| {
@@ -128,7 +136,7 @@ impl<'a> Moves<'a> {
     /// Sends the one answer that an Allocate gets, when the instance ends in this turn.
     fn answer(self) -> Decision<Flow> {
         let phase = self.progress.phase();
-        let ended = self.progress.end.is_some() && !self.before.is_some_and(|before| before.is_end());
+        let ended = self.progress.end.is_some() && !self.before.as_ref().is_some_and(|(before, _)| before.is_end());
         let mut decision = self.decision;
         decision.reply = Standing { phase: Some(phase), existed: false };
         let Origin::Remote { activity, actor, inbox, answer: true } = &self.start.origin else { return decision };
@@ -147,6 +155,20 @@ impl<'a> Moves<'a> {
         };
         let letter = Letter::to(self.turn, 0, actor, draft, verb, about);
         send(letter.log(decision), actor, inbox.as_ref(), &letter, activity)
+    }
+}
+
+fn validated(turn: &Turn<'_>, place: Place, object_type: &str, object: &Value) -> step::Event {
+    let Place { step, item, attempt, .. } = place;
+    let checked = match turn.world.catalog.object_type(object_type) {
+        Some(declared) => {
+            declared.validate(object).map_err(|mistakes| stream::Rejection::Invalid(mistakes).to_string())
+        }
+        None => Err(stream::Rejection::UnknownType(object_type.to_owned()).to_string()),
+    };
+    match checked {
+        Ok(object) => step::Event::Done { step, item, result: Value::Object(object) },
+        Err(reason) => step::Event::Failed { step, item, attempt, reason, cure: Cure::Nothing },
     }
 }
 
@@ -172,6 +194,14 @@ fn send(decision: Decision<Flow>, actor: &Iri, inbox: Option<&Iri>, letter: &Let
             tell: false,
         },
     )
+}
+
+/// The signals waited for, each once.
+fn waits_for(progress: &Progress) -> Vec<String> {
+    let mut signals: Vec<String> = progress.waiting().map(|(_, signal, _)| signal.to_owned()).collect();
+    signals.sort();
+    signals.dedup();
+    signals
 }
 
 fn retry_timer(step: &str, item: Option<u32>) -> String {

@@ -1,5 +1,7 @@
 //! Messages that make an actor panic: tried again a few times, then set aside where a person sees them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::entity::ActorId;
 use super::kinds::Kinds;
 use super::layout;
@@ -49,7 +51,8 @@ pub(super) fn give_up(kinds: &Kinds, me: &ActorId, source: &Source, reason: &str
     };
     let mut puts = vec![(layout::dead_letter(&ulid(now, name)), record::encode(&letter))];
     if let Some(from) = from
-        && let Some(notice) = kinds.undeliverable(from.kind, me, &source.waiting.body, reason)
+        && let Ok(Some(notice)) =
+            catch_unwind(AssertUnwindSafe(|| kinds.undeliverable(from.kind, me, &source.waiting.body, reason)))
     {
         let nth = u64::from_be_bytes([name[0], name[1], name[2], name[3], name[4], name[5], name[6], name[7]]);
         puts.push((layout::message(&from, me, now.0, nth), record::encode(&Waiting::new(notice))));

@@ -1,5 +1,6 @@
 //! Before a turn: finds the command that a piece of work stands for, and the rows that deciding it needs.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::ask::{Once, Reply};
@@ -9,7 +10,7 @@ use super::flight::Flying;
 use super::layout;
 use super::life::Source;
 use super::record::{self, Answer, Cause, Waiting};
-use super::rows::{Rows, Wanted};
+use super::rows::{Reads, Rows, Wanted};
 use crate::store::{Engine, Key, ReadError, Row, Span};
 use tokio::sync::oneshot;
 
@@ -57,11 +58,28 @@ pub(super) enum Prepared<E: Entity> {
         waiter: Waiter<E>,
         reason: String,
     },
+    /// Finding out what it asks for or needs panicked.
+    Panicked {
+        source: Option<Source>,
+        waiter: Waiter<E>,
+    },
     /// The store could not be read.
     Failed {
         error: ReadError,
         waiter: Waiter<E>,
     },
+}
+
+impl<E: Entity> Prepared<E> {
+    pub(super) fn waiter(self) -> Waiter<E> {
+        match self {
+            Self::Ready(ready) => ready.waiter,
+            Self::Gone(waiter)
+            | Self::Unreadable { waiter, .. }
+            | Self::Panicked { waiter, .. }
+            | Self::Failed { waiter, .. } => waiter,
+        }
+    }
 }
 
 /// Rows as the store has them, before the actor's own writes in flight are laid over.
@@ -71,7 +89,7 @@ impl Fetched {
     pub(super) fn over(self, flying: &Flying) -> Rows {
         let mut rows = Rows::default();
         for (name, wanted, prefix, span, stored) in self.0 {
-            rows.0.insert(name, flying.over(&prefix, &wanted, &span, stored));
+            rows.0.entry(name).or_default().extend(flying.over(&prefix, &wanted, &span, stored));
         }
         rows
     }
@@ -102,14 +120,18 @@ pub(super) async fn prepare<E: Entity>(
         }
     };
     let source = Source { key, version: row.version, waiting };
-    match command_of::<E>(&source, report) {
-        Ok((command, cause)) => match fetch::<E>(&engine, &me, &command, slack).await {
+    let understood = catch_unwind(AssertUnwindSafe(|| {
+        command_of::<E>(&source, report).map(|(command, cause)| (E::reads(&me, &command), command, cause))
+    }));
+    match understood {
+        Ok(Ok((reads, command, cause))) => match fetch(&engine, &me, reads, slack).await {
             Ok(fetched) => {
                 Prepared::Ready(Box::new(Ready { command, cause, source: Some(source), once: None, fetched, waiter }))
             }
             Err(error) => Prepared::Failed { error, waiter },
         },
-        Err(reason) => Prepared::Unreadable { source, waiter, reason },
+        Ok(Err(reason)) => Prepared::Unreadable { source, waiter, reason },
+        Err(_) => Prepared::Panicked { source: Some(source), waiter },
     }
 }
 
@@ -130,7 +152,10 @@ async fn prepare_ask<E: Entity>(
             Err(error) => return Prepared::Failed { error, waiter },
         },
     };
-    match fetch::<E>(engine, me, &command, slack).await {
+    let Ok(reads) = catch_unwind(AssertUnwindSafe(|| E::reads(me, &command))) else {
+        return Prepared::Panicked { source: None, waiter };
+    };
+    match fetch(engine, me, reads, slack).await {
         Ok(fetched) => {
             Prepared::Ready(Box::new(Ready { command, cause: Cause::Asked, source: None, once, fetched, waiter }))
         }
@@ -154,14 +179,9 @@ fn command_of<E: Entity>(source: &Source, report: Option<Report>) -> Result<(E::
 }
 
 /// Reads what the command needs, `slack` rows more than asked for, since turns in flight may delete that many.
-async fn fetch<E: Entity>(
-    engine: &Arc<dyn Engine>,
-    me: &ActorId,
-    command: &E::Command,
-    slack: usize,
-) -> Result<Fetched, ReadError> {
+async fn fetch(engine: &Arc<dyn Engine>, me: &ActorId, reads: Reads, slack: usize) -> Result<Fetched, ReadError> {
     let mut fetched = Vec::new();
-    for (name, wanted) in E::reads(me, command).0 {
+    for (name, wanted) in reads.0 {
         let (prefix, mut span) = wanted.span(me);
         let rows = match &wanted {
             Wanted::One(_) => {

@@ -119,7 +119,10 @@ impl Registry {
             return Err(AskError::Full);
         }
         seat.tell::<E>(Tell::Ask { command, once, reply });
-        answer.await.unwrap_or_else(|_| Err(AskError::Unavailable("the actor is being rebuilt".into())))
+        answer.await.unwrap_or_else(|_| match self.failed(&id) {
+            Some(failed) => Err(AskError::Damaged(failed.reason)),
+            None => Err(AskError::Unavailable("the actor is being rebuilt".into())),
+        })
     }
 
     /// Says that these message rows wait for an actor.
@@ -129,7 +132,8 @@ impl Registry {
             return;
         }
         let seat = self.seat_with(id, |seat| {
-            let room = seat.depth.load(Ordering::Acquire) + keys.len() <= runtime.limits.mailbox;
+            // Behind rows that wait already these wait too, or they would pass them.
+            let room = !seat.has_more() && seat.depth.load(Ordering::Acquire) + keys.len() <= runtime.limits.mailbox;
             if room {
                 seat.depth.fetch_add(keys.len(), Ordering::AcqRel);
             } else {
@@ -219,9 +223,25 @@ impl Registry {
         self.book.lock().seats.len()
     }
 
-    /// Lets a failed actor be tried again; true if it had failed.
+    /// Tries a failed actor again, with all that waits for it; true if it had failed.
     pub fn retry_failed(&self, id: &ActorId) -> bool {
-        self.book.lock().failed.remove(id).is_some()
+        let had_failed = self.book.lock().failed.remove(id).is_some();
+        if had_failed {
+            self.wake_for_backlog(id);
+        }
+        had_failed
+    }
+
+    /// Forgets restarts that do not count any more, and watchers that left.
+    pub(super) fn tidy(&self, now: Time) {
+        self.book.lock().restarts.retain(|_, restarts| now.since(restarts.last) <= RESTART_FORGOTTEN);
+        let mut watchers = self.watchers.lock();
+        for waiting in watchers.values_mut() {
+            let before = waiting.len();
+            waiting.retain(|watcher| !watcher.is_closed());
+            self.watching.fetch_sub(before - waiting.len(), Ordering::AcqRel);
+        }
+        watchers.retain(|_, waiting| !waiting.is_empty());
     }
 
     /// The actors that have had nothing to do since `before`.
@@ -370,6 +390,10 @@ impl Seat {
     /// These rows were found waiting and are in the mailbox now.
     pub(super) fn found(&self, messages: usize) {
         self.depth.fetch_add(messages, Ordering::AcqRel);
+    }
+
+    pub(super) fn has_more(&self) -> bool {
+        self.more.load(Ordering::Acquire)
     }
 
     /// True once after rows were left waiting.

@@ -66,7 +66,9 @@ fn supervise<F>(
 async fn sweep(runtime: Arc<Runtime>) {
     loop {
         runtime.clock.sleep(runtime.limits.idle / SWEEPS_PER_IDLE).await;
-        let before = runtime.clock.now().minus(runtime.limits.idle);
+        let now = runtime.clock.now();
+        runtime.registry().tidy(now);
+        let before = now.minus(runtime.limits.idle);
         for seat in runtime.registry().idle_since(before) {
             seat.ask_to_retire();
         }

@@ -96,7 +96,8 @@ impl Runtime {
         arbiters: Vec<actix_rt::ArbiterHandle>,
         kinds: Kinds,
     ) -> Result<Arc<Self>, Arc<Failure>> {
-        let epoch = raise_fence(&engine, Epoch(0)).await?;
+        let before = current_epoch(&engine).await?;
+        let epoch = raise_fence(&engine, before).await?;
         Ok(Arc::new_cyclic(|runtime| Self {
             engine,
             clock,
@@ -130,8 +131,12 @@ impl Runtime {
         self.stopping.store(true, Ordering::Release);
     }
 
-    /// A batch of the epoch in force did not land for a reason that is the store's.
-    pub(super) fn store_failed(&self, failure: &Arc<Failure>) {
+    /// A batch did not land for a reason that is the store's. What is heard late of a batch of an earlier epoch says
+    /// nothing about now.
+    pub(super) fn store_failed(&self, fence: Fence, failure: &Arc<Failure>) {
+        if fence.epoch < self.fence().epoch {
+            return;
+        }
         self.health.send_if_modified(|health| {
             let first = matches!(health, Health::Well);
             if first {
@@ -195,6 +200,17 @@ impl Runtime {
                 ill
             });
         }
+    }
+}
+
+/// The epoch that the store has seen: a batch of an earlier one is refused with it.
+async fn current_epoch(engine: &Arc<dyn Engine>) -> Result<Epoch, Arc<Failure>> {
+    let fence = Fence { shard: Shard(0), epoch: Epoch(0) };
+    match engine.commit(Batch { fence, ..Batch::default() }).await {
+        Outcome::Committed(_) => Ok(Epoch(0)),
+        Outcome::Refused(Refusal::Fenced { current }) => Ok(current),
+        Outcome::Refused(Refusal::Condition(_)) => unreachable!("an empty batch has no conditions"),
+        Outcome::Failed(failure) | Outcome::Unknown(failure) => Err(failure),
     }
 }
 

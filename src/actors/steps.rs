@@ -6,8 +6,7 @@ use super::entity::{Decision, Turn};
 use super::flow::{self, Flow, Place};
 use super::rows::{Index, RowKey, Rows, part};
 use super::stream::{
-    Command, Create, Event, Linked, Record, Rejection, Stream, declared, done_key, linked_rows, object_stream,
-    record_rows,
+    Command, Create, Event, Linked, Record, Rejection, Stream, done_key, linked_rows, object_stream, record_rows,
 };
 use crate::domains::effects::StreamOp;
 use crate::domains::identity::Iri;
@@ -51,9 +50,6 @@ impl Stream {
             StreamOp::UpdateObject { changes } => self.update(turn, rows, &Value::Object(changes)),
             StreamOp::Append { record } => Ok(self.append(turn, record)),
             StreamOp::Link { what, title } => self.object(turn, rows).map(|object| link(turn, &object, what, title)),
-            StreamOp::Validate { object_type, object } => declared(turn.world, &object_type)
-                .and_then(|declared| declared.validate(&object).map_err(Rejection::Invalid))
-                .map(|object| (Decision::default(), Value::Object(object))),
         };
         match done {
             Ok((decision, result)) => {

@@ -87,12 +87,12 @@ impl Timers {
         actix_rt::spawn(async move {
             let Some((_, actor)) = layout::timer_parts(&key) else { return };
             let consumed = self.runtime.registry().fire(&actor, &key).await;
-            if !consumed && !self.runtime.is_stopping() {
+            if !consumed {
                 self.runtime.clock.sleep(FIRE_AGAIN).await;
             }
             self.firing.lock().remove(&key);
             drop(place);
-            if !consumed {
+            if !consumed && !self.runtime.is_stopping() {
                 self.sooner.notify_one();
             }
         });

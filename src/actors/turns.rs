@@ -23,7 +23,7 @@ use super::prepare::{Prepared, Ready, Waiter, Work};
 use super::record::{self, Answer, Cause};
 use super::runtime::Counters;
 use crate::clock::Time;
-use crate::store::{Batch, Failure, Key, Outcome, Refusal};
+use crate::store::{Batch, Failure, Fence, Key, Outcome, Refusal};
 
 /// Outcomes taken before others on the arbiter get their time.
 const OUTCOMES_AT_ONCE: usize = 64;
@@ -31,6 +31,7 @@ const OUTCOMES_AT_ONCE: usize = 64;
 /// A turn that is decided and not yet on disk, with all who are to hear of it.
 pub(super) struct Flight<E: Entity> {
     turn: u64,
+    fence: Fence,
     told: Vec<Told<E>>,
 }
 
@@ -119,6 +120,10 @@ impl<E: Entity> Told<E> {
     }
 }
 
+fn rebuilding<Rejection>() -> AskError<Rejection> {
+    AskError::Unavailable("the actor is being rebuilt".into())
+}
+
 /// Whether a request was made before under its idempotency key.
 enum Repeated<E: Entity> {
     Before(Result<E::Reply, AskError<E::Rejection>>),
@@ -143,15 +148,17 @@ fn repeated<E: Entity>(life: &Life<E>, once: &Once, stored: Option<Answer>) -> R
 impl<E: Entity> Host<E> {
     pub(super) fn turn(&mut self, prepared: Prepared<E>, ctx: &mut Context<Self>) {
         match prepared {
-            Prepared::Ready(ready) => self.decide(*ready, ctx),
+            Prepared::Ready(ready) => self.decide(*ready),
             Prepared::Gone(waiter) => Told::<E>::of(waiter, Ok(E::Reply::default())).now(),
             Prepared::Unreadable { source, waiter, reason } => {
                 error!(actor = %self.seat.id, reason, "a stored message cannot be read");
+                let (fence, now) = (self.fence(), self.now());
                 let kinds = self.runtime.registry().kinds();
-                let batch = poison::give_up(kinds, &self.seat.id, &source, &reason, self.now(), self.fence);
+                let batch = poison::give_up(kinds, &self.seat.id, &source, &reason, now, fence);
                 // The row is gone with this, so that a service has nothing to offer again.
-                self.commit(batch, Told::of(waiter, Ok(E::Reply::default())), ctx);
+                self.commit(batch, Told::of(waiter, Ok(E::Reply::default())));
             }
+            Prepared::Panicked { source, waiter } => self.panicked(source, waiter),
             Prepared::Failed { error, waiter } => {
                 Told::of(waiter, Ok(E::Reply::default())).failed(AskError::Store(error.clone()));
                 self.fall(AskError::Store(error));
@@ -161,12 +168,16 @@ impl<E: Entity> Host<E> {
         self.leave_when_settled(ctx);
     }
 
-    fn decide(&mut self, ready: Ready<E>, ctx: &mut Context<Self>) {
+    fn decide(&mut self, ready: Ready<E>) {
         let Ready { command, cause, source, once, fetched, waiter } = ready;
         let (now, random) = (self.now(), self.runtime.clock.random());
         let Some(life) = &self.life else { return };
         if source.as_ref().is_some_and(|source| life.flying.deletes(&source.key)) {
             return self.tell(waiter, Ok(E::Reply::default()));
+        }
+        // A timer that a turn in flight has set again for this very moment: what was read is not what will be there.
+        if source.as_ref().is_some_and(|source| life.flying.put(&source.key).is_some()) {
+            return self.turn_away(waiter);
         }
         let first = match once.map(|(once, stored)| repeated(life, &once, stored)) {
             Some(Repeated::Before(answer)) => return self.tell(waiter, answer),
@@ -182,14 +193,14 @@ impl<E: Entity> Host<E> {
         let decided = catch_unwind(AssertUnwindSafe(|| life.state.decide(&turn, &rows, command)));
         let occasion = Occasion { at: now, cause, source, answer: None };
         match decided {
-            Ok(Ok(decision)) => self.take(decision, occasion, first, waiter, ctx),
+            Ok(Ok(decision)) => self.take(decision, occasion, first, waiter),
             Ok(Err(rejection)) if occasion.source.is_none() => self.tell(waiter, Err(AskError::Rejected(rejection))),
             Ok(Err(rejection)) => {
                 Counters::add(&self.runtime.counters.rejections);
                 debug!(actor = %self.seat.id, %rejection, "a message was refused");
-                self.take(Decision::default(), occasion, None, waiter, ctx);
+                self.take(Decision::default(), occasion, None, waiter);
             }
-            Err(_) => self.panicked(occasion.source, waiter, ctx),
+            Err(_) => self.panicked(occasion.source, waiter),
         }
     }
 
@@ -199,7 +210,6 @@ impl<E: Entity> Host<E> {
         mut occasion: Occasion,
         first: Option<(Key, [u8; 32])>,
         waiter: Waiter<E>,
-        ctx: &mut Context<Self>,
     ) {
         let reply = std::mem::take(&mut decision.reply);
         if decision.is_empty() && occasion.source.is_none() && first.is_none() {
@@ -210,33 +220,30 @@ impl<E: Entity> Host<E> {
                 Answer { at: occasion.at, fingerprint: fingerprint.to_vec().into(), reply: record::encode(&reply) };
             (row, record::encode(&answer))
         });
-        if self.flights.is_empty() {
-            self.fence = self.runtime.fence();
-        }
-        let (source, fence, kept) = (occasion.source.clone(), self.fence, self.runtime.limits.events_kept);
+        let (source, fence, kept) = (occasion.source.clone(), self.fence(), self.runtime.limits.events_kept);
         let Some(life) = &mut self.life else { return };
         let taken = catch_unwind(AssertUnwindSafe(|| life.take(decision, occasion, fence, kept)));
         match taken {
             Ok(batch) => {
                 Counters::add(&self.runtime.counters.turns);
-                self.commit(batch, Told::of(waiter, Ok(reply)), ctx);
+                self.commit(batch, Told::of(waiter, Ok(reply)));
             }
-            Err(_) => self.panicked(source, waiter, ctx),
+            Err(_) => self.panicked(source, waiter),
         }
     }
 
-    fn commit(&mut self, batch: Batch, told: Told<E>, ctx: &mut Context<Self>) {
+    fn commit(&mut self, batch: Batch, told: Told<E>) {
         let turn = self.life.as_ref().map_or(0, |life| life.turn);
-        self.flights.push_back(Flight { turn, told: vec![told] });
+        self.flights.push_back(Flight { turn, fence: batch.fence, told: vec![told] });
         self.seat.flying.store(self.flights.len(), Ordering::Release);
         self.outcomes.push(self.runtime.engine.commit(batch));
     }
 
     /// Outcomes come in the order of the commits.
     fn settled(&mut self, outcome: Outcome, ctx: &mut Context<Self>) {
-        let Some(Flight { turn, told }) = self.flights.pop_front() else { return };
+        let Some(Flight { turn, fence, told }) = self.flights.pop_front() else { return };
         self.seat.flying.store(self.flights.len(), Ordering::Release);
-        match self.failed(outcome) {
+        match self.failed(fence, outcome) {
             None => {
                 if let Some(life) = &mut self.life {
                     life.flying.settle(turn);
@@ -254,7 +261,7 @@ impl<E: Entity> Host<E> {
     }
 
     /// What to tell those who wait when the batch did not land.
-    fn failed(&self, outcome: Outcome) -> Option<Box<dyn Fn() -> AskError<E::Rejection>>> {
+    fn failed(&self, fence: Fence, outcome: Outcome) -> Option<Box<dyn Fn() -> AskError<E::Rejection>>> {
         match outcome {
             Outcome::Committed(_) => None,
             Outcome::Refused(refusal) => {
@@ -263,17 +270,18 @@ impl<E: Entity> Host<E> {
                 }
                 Some(Box::new(move || AskError::Unavailable(refusal.to_string())))
             }
-            Outcome::Failed(failure) => Some(self.store_failed(failure, AskError::Store)),
-            Outcome::Unknown(failure) => Some(self.store_failed(failure, AskError::Unknown)),
+            Outcome::Failed(failure) => Some(self.store_failed(fence, failure, AskError::Store)),
+            Outcome::Unknown(failure) => Some(self.store_failed(fence, failure, AskError::Unknown)),
         }
     }
 
     fn store_failed(
         &self,
+        fence: Fence,
         failure: Arc<Failure>,
         say: fn(Arc<Failure>) -> AskError<E::Rejection>,
     ) -> Box<dyn Fn() -> AskError<E::Rejection>> {
-        self.runtime.store_failed(&failure);
+        self.runtime.store_failed(fence, &failure);
         Box::new(move || say(failure.clone()))
     }
 
@@ -287,15 +295,21 @@ impl<E: Entity> Host<E> {
     }
 
     /// A decision panicked: whoever asked hears it now, a row is tried again or given up, and this life ends.
-    fn panicked(&mut self, source: Option<Source>, waiter: Waiter<E>, ctx: &mut Context<Self>) {
+    fn panicked(&mut self, source: Option<Source>, waiter: Waiter<E>) {
         Counters::add(&self.runtime.counters.panics);
         error!(actor = %self.seat.id, row = ?source.as_ref().map(|source| &source.key), "a turn panicked");
         Told::of(waiter, Ok(E::Reply::default())).failed(AskError::Panicked);
         if let Some(source) = source {
-            let batch = poison::tried(self.runtime.registry().kinds(), &self.seat.id, &source, self.now(), self.fence);
-            self.commit(batch, Told::Nobody, ctx);
+            let (fence, now) = (self.fence(), self.now());
+            let batch = poison::tried(self.runtime.registry().kinds(), &self.seat.id, &source, now, fence);
+            self.commit(batch, Told::Nobody);
         }
-        self.fall(AskError::Unavailable("the actor is being rebuilt".into()));
+        self.fall(rebuilding());
+    }
+
+    /// Nothing was done, and it should be tried again.
+    pub(super) fn turn_away(&self, waiter: Waiter<E>) {
+        Told::of(waiter, Ok(E::Reply::default())).failed(rebuilding());
     }
 
     pub(super) fn fall(&mut self, why: AskError<E::Rejection>) {
@@ -314,8 +328,11 @@ impl<E: Entity> Host<E> {
         self.left = true;
         for work in self.queue.drain(..) {
             if let Work::Ask { reply, .. } = work {
-                Told::<E>::Answer(reply, Ok(E::Reply::default()))
-                    .failed(AskError::Unavailable("the actor is being rebuilt".into()));
+                let why = match &self.falling {
+                    Some(AskError::Damaged(reason)) => AskError::Damaged(reason.clone()),
+                    _ => rebuilding(),
+                };
+                Told::<E>::Answer(reply, Ok(E::Reply::default())).failed(why);
             }
         }
         ctx.stop();

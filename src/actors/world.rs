@@ -81,7 +81,7 @@ impl World {
     /// The stream that does what an effect asks for. `fresh` names a new object that has no title.
     pub(super) fn stream(&self, name: &str, op: &StreamOp, fresh: String) -> String {
         match op {
-            StreamOp::Append { .. } | StreamOp::Validate { .. } => stream::local_stream(name),
+            StreamOp::Append { .. } => stream::local_stream(name),
             StreamOp::UpdateObject { .. } | StreamOp::Link { .. } => stream::object_stream(&self.object_path(name)),
             StreamOp::CreateObject { object_type, slug_hint, fields, .. } => {
                 let declared = self.catalog.object_type(object_type);

@@ -42,7 +42,7 @@ pub struct EffectInput<'a> {
     pub cause: &'a Input,
 }
 
-/// What is to be done: one thing, with the key of its step. Kept as data until it is done.
+/// What is to be done: at most one message or one errand, with the key of its step. Kept as data until it is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "plan", rename_all = "snake_case")]
 pub enum Plan {
@@ -51,6 +51,9 @@ pub enum Plan {
     Stream { stream: String, op: StreamOp },
     /// `POST` this JSON there.
     Webhook { url: String, body: Value },
+    /// A check of the declared fields of an object ([`super::types::Type::validate`]), which needs nobody else. The
+    /// result is the object with its defaults; a mistake fails the step.
+    Validate { object_type: String, object: Value },
 }
 
 /// What a stream is asked to do.
@@ -80,8 +83,6 @@ pub enum StreamOp {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         title: Option<String>,
     },
-    /// Checks the declared fields of an object ([`super::types::Type::validate`]). The result is the object with its defaults; a mistake fails the step.
-    Validate { object_type: String, object: Value },
 }
 
 /// Why an effect was not planned.
@@ -279,7 +280,7 @@ fn update(input: &EffectInput<'_>) -> Plan {
 fn validate(input: &EffectInput<'_>) -> Plan {
     let object_type = input.required_text("type");
     let object = input.with.get("object").unwrap_or(&input.cause.object).clone();
-    Plan::Stream { stream: object_type.clone(), op: StreamOp::Validate { object_type, object } }
+    Plan::Validate { object_type, object }
 }
 
 fn link(input: &EffectInput<'_>) -> Plan {
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn each_effect_is_one_message_or_one_errand() {
+    fn each_effect_is_one_message_one_errand_or_a_check() {
         let append = |stream: &str, record: Value| json!({ "plan": "stream", "stream": stream, "op": { "op": "append", "record": record } });
         let gig = "https://b.example/gig-night";
         for (effect, with, expected) in [
@@ -342,7 +343,7 @@ mod tests {
             (
                 "object.validate",
                 json!({ "type": "note", "object": { "a": 1 } }),
-                json!({ "plan": "stream", "stream": "note", "op": { "op": "validate", "object_type": "note", "object": { "a": 1 } } }),
+                json!({ "plan": "validate", "object_type": "note", "object": { "a": 1 } }),
             ),
             (
                 "link",

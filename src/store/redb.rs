@@ -158,7 +158,8 @@ impl RedbEngine {
     pub fn stats(&self) -> Stats {
         let pair = self.shared.pair.read();
         let (overlay_rows, overlay_bytes) = (pair.overlay.rows(), pair.overlay.bytes());
-        Stats { overlay_rows, overlay_bytes, ..self.shared.counters.read() }
+        let queued = self.shared.queue.len() as u64;
+        Stats { queued, overlay_rows, overlay_bytes, ..self.shared.counters.read() }
     }
 
     /// Brings everything committed before this call into the table.

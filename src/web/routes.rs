@@ -1,6 +1,6 @@
 //! Which request goes where, on each of the two listeners.
 
-use actix_web::web::{self, ServiceConfig};
+use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::{admin, flows, follow, objects, pages, public};
@@ -29,9 +29,20 @@ pub const RESERVED: &[&str] = &[
     "tags",
 ];
 
+/// Words in an address that cannot be read are refused like everything else.
+fn readable(config: &mut ServiceConfig) -> &mut ServiceConfig {
+    let query = |error: actix_web::error::QueryPayloadError, _: &HttpRequest| {
+        Problem::bad_request(format!("the query cannot be read: {error}")).into()
+    };
+    let path = |error: actix_web::error::PathError, _: &HttpRequest| {
+        Problem::not_found(format!("the address cannot be read: {error}")).into()
+    };
+    config.app_data(QueryConfig::default().error_handler(query)).app_data(PathConfig::default().error_handler(path))
+}
+
 /// The routes for peers, programs and people.
 pub fn public_routes(config: &mut ServiceConfig) {
-    config
+    readable(config)
         .route("/health", web::get().to(public::health))
         .route("/ready", web::get().to(public::ready))
         .route("/inbox", web::post().to(inbox::receive))
@@ -66,7 +77,7 @@ pub fn public_routes(config: &mut ServiceConfig) {
 
 /// The routes of the administration.
 pub fn admin_routes(config: &mut ServiceConfig) {
-    config
+    readable(config)
         .route("/health", web::get().to(public::health))
         .route("/ready", web::get().to(public::ready))
         .route("/metrics", web::get().to(admin::metrics))

@@ -43,7 +43,7 @@ fn refused(site: &Site, refusal: Refusal) -> Problem {
 
 async fn take(site: &Site, verified: Verified<Activity>) -> Result<Receipt, Problem> {
     let authority = verified.authority();
-    site.rates.take(&authority).map_err(|wait| Problem {
+    let _under_way = site.rates.take(&authority).map_err(|wait| Problem {
         retry_after: Some(wait),
         ..Problem::new(429, "too many requests", format!("{authority} sends faster than this node takes; slow down"))
     })?;

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use quickbeam::actors::entity::ActorId;
 use quickbeam::actors::errands::{Errand, Outside, Report};
 use quickbeam::actors::inspect;
+use quickbeam::actors::letters;
 use quickbeam::actors::runtime::Limits;
 use tokio::sync::Semaphore;
 
@@ -194,12 +195,12 @@ fn a_report_that_panics_each_time_is_set_aside() {
         node.ask("a", Command::Go("poison:report".into())).await.unwrap();
         wait(60).await;
         assert!(engine.area(b'x').is_empty());
-        let (letters, _) = inspect::dead_letters(&node.runtime, None, 10).await.unwrap();
-        assert_eq!(letters.len(), 1);
+        let (set_aside, _) = letters::list(&node.runtime, None, 10).await.unwrap();
+        assert_eq!(set_aside.len(), 1);
         assert_eq!(node.ask("a", Command::Add(1)).await.unwrap().total, 1);
         // Tried again, it is done anew.
         panic_on("report", 0);
-        assert!(inspect::retry_dead_letter(&node.runtime, &letters[0].id).await.unwrap());
+        assert!(letters::retry(&node.runtime, &set_aside[0].id).await.unwrap());
         assert_eq!(node.until("a", |probe| !probe.heard.is_empty()).await.heard, ["report"]);
         assert!(engine.area(b'x').is_empty());
     });

@@ -111,8 +111,30 @@ fn a_store_that_fails_again_and_again_is_tried_until_it_is_well() {
             assert!(matches!(lost, Err(AskError::Store(_))), "{lost:?}");
             // The first try to raise the fence fails too.
             engine.break_after(0, Break::UnknownLost);
-            assert_eq!(node.ask("a", Command::Add(1)).await.unwrap().total, round);
+            let total = loop {
+                match node.ask("a", Command::Add(1)).await {
+                    Ok(seen) => break seen.total,
+                    Err(AskError::Store(_) | AskError::Unknown(_) | AskError::Unavailable(_)) => settle().await,
+                    Err(other) => panic!("{other}"),
+                }
+            };
+            assert_eq!(total, round);
         }
+    });
+}
+
+/// Two owners of one shard, as when somebody starts a second process on a copy of the folder: the first must end.
+#[test]
+fn a_node_that_starts_takes_over_from_one_that_runs() {
+    on_system(async {
+        let engine = SteeredEngine::shared();
+        let first = Node::on(engine.clone()).await;
+        first.ask("a", Command::Add(1)).await.unwrap();
+        let second = Node::on(engine.clone()).await;
+        assert_eq!(second.ask("a", Command::Add(1)).await.unwrap().total, 2);
+        assert!(matches!(first.ask("a", Command::Add(1)).await, Err(AskError::Unavailable(_))));
+        assert!(root::must_end(&first.runtime).await.contains("another process"));
+        assert_eq!(second.ask("a", Command::Add(1)).await.unwrap().total, 3);
     });
 }
 

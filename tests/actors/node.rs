@@ -16,7 +16,7 @@ use quickbeam::actors::root;
 use quickbeam::actors::runtime::{Limits, Runtime};
 use quickbeam::actors::world::{Accept, Delivery, World};
 use quickbeam::clock::{Clock, SharedClock, Time};
-use quickbeam::domains::catalog::Catalog;
+use quickbeam::domains::catalog::{self, Catalog};
 use quickbeam::domains::effects::Effects;
 use quickbeam::domains::identity::{Authority, Iri};
 use quickbeam::store::Engine;
@@ -25,8 +25,9 @@ use super::probe::{Command, Probe, Refused, Seen};
 
 /// The moment at which the time of tests begins.
 pub(crate) const BEGIN: Time = Time(1_800_000_000_000);
+const TICK: Duration = Duration::from_secs(15);
 /// Far more than any test needs of the time that jumps; one that waits for what never comes ends here.
-const PATIENCE: Duration = Duration::from_secs(30 * 86_400);
+const PATIENCE: Duration = Duration::from_secs(86_400);
 
 /// Tokio's clock, which jumps to the next timer when there is nothing to do, and bytes that are new each time.
 pub(crate) struct JumpingClock {
@@ -134,7 +135,7 @@ impl Node {
         let world = Arc::new(world());
         let root_arbiter = plan.arbiters[0].clone();
         let runtime = Runtime::start(engine, plan.clock, world, plan.limits, plan.arbiters, kinds).await.unwrap();
-        root::start(&runtime, &plan.outside, &root_arbiter);
+        root::start(&runtime, &plan.outside, TICK, &root_arbiter);
         Self { runtime }
     }
 
@@ -185,15 +186,23 @@ impl Node {
 
 /// The world of a test node, which declares nothing.
 pub(crate) fn world() -> World {
+    let effects = Effects::generic();
     World {
         name: "here".into(),
         base: "https://here.example".into(),
         authority: Authority::parse("here.example").unwrap(),
         actor: Iri::parse("https://here.example/actor").unwrap(),
-        catalog: Arc::new(Catalog),
-        effects: Effects::generic(),
+        catalog: Arc::new(catalog(&effects)),
+        effects,
         accept: Accept::All,
         delivery: Delivery::default(),
         dedupe: Duration::from_secs(90 * 86_400),
     }
+}
+
+fn catalog(effects: &Effects) -> Catalog {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("quickbeam.toml");
+    std::fs::write(&file, "[node]\nname = \"here\"\nbase = \"https://here.example\"\n").unwrap();
+    catalog::load(&file, std::iter::empty(), effects).unwrap().1
 }

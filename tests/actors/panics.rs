@@ -1,8 +1,8 @@
 //! Panics: a caller hears at once, a message is tried three times and set aside, and the mailbox goes on.
 
 use quickbeam::actors::ask::AskError;
-use quickbeam::actors::inspect;
 use quickbeam::actors::layout;
+use quickbeam::actors::letters;
 use quickbeam::actors::record::{self, DeadLetter};
 use quickbeam::store::{Engine, Span};
 
@@ -14,7 +14,7 @@ fn tell(to: &str, texts: &[&str]) -> Command {
     Command::Tell { to: to.into(), texts: texts.iter().map(|text| (*text).to_owned()).collect() }
 }
 
-async fn letters(engine: &SteeredEngine) -> Vec<DeadLetter> {
+async fn set_aside(engine: &SteeredEngine) -> Vec<DeadLetter> {
     let rows = engine.range(Span::prefix(&layout::dead_letters(), 100)).await.unwrap();
     rows.iter().map(|row| record::decode(&row.value).unwrap()).collect()
 }
@@ -42,7 +42,7 @@ fn a_caller_whose_request_panics_hears_it_at_once_and_nothing_was_changed() {
             engine.release_all();
             assert_eq!(before.await.unwrap().unwrap().total, 2);
             assert_eq!(node.ask("a", Command::Add(1)).await.unwrap().total, 3, "{text}");
-            assert!(letters(&engine).await.is_empty());
+            assert!(set_aside(&engine).await.is_empty());
         });
     }
 }
@@ -59,11 +59,11 @@ fn a_message_that_panics_each_time_is_set_aside_after_three_and_the_mailbox_goes
             let probe = node.until("r", |probe| probe.heard.len() == 2).await;
             assert_eq!(probe.heard, ["x before", "x after"], "{way}");
             assert_eq!(probe.total, 0, "{way}: nothing of a turn that panicked stays");
-            let letters = letters(&engine).await;
-            assert_eq!(letters.len(), 1, "{way}");
-            assert_eq!(letters[0].to.to_string(), "stream/r");
-            assert_eq!(letters[0].from.as_ref().unwrap().to_string(), "stream/x");
-            assert!(letters[0].reason.contains("3 times"), "{}", letters[0].reason);
+            let set_aside = set_aside(&engine).await;
+            assert_eq!(set_aside.len(), 1, "{way}");
+            assert_eq!(set_aside[0].to.to_string(), "stream/r");
+            assert_eq!(set_aside[0].from.as_ref().unwrap().to_string(), "stream/x");
+            assert!(set_aside[0].reason.contains("3 times"), "{}", set_aside[0].reason);
             let sender = node.until("x", |probe| !probe.heard.is_empty()).await;
             assert_eq!(sender.heard.len(), 1, "the sender hears it once");
             assert!(sender.heard[0].starts_with("undelivered to stream/r: "), "{}", sender.heard[0]);
@@ -83,7 +83,7 @@ fn a_message_that_panics_twice_is_taken_the_third_time_in_its_order() {
             node.ask("x", tell("r", &["x before", &text, "x after"])).await.unwrap();
             let probe = node.until("r", |probe| probe.heard.len() == 3).await;
             assert_eq!(probe.heard, ["x before", &text, "x after"]);
-            assert!(letters(&engine).await.is_empty());
+            assert!(set_aside(&engine).await.is_empty());
         });
     }
 }
@@ -130,7 +130,7 @@ fn a_row_that_cannot_be_read_is_set_aside_at_once() {
         let engine = SteeredEngine::with(&landed);
         let again = Node::on(engine.clone()).await;
         assert_eq!(again.until("r", |probe| !probe.heard.is_empty()).await.heard, ["x 1"]);
-        assert_eq!(letters(&engine).await.len(), 1);
+        assert_eq!(set_aside(&engine).await.len(), 1);
     });
 }
 
@@ -144,19 +144,19 @@ fn a_dead_letter_can_be_tried_again_or_thrown_away() {
         let node = Node::on(engine.clone()).await;
         node.ask("x", tell("r", &[first, second, "x after"])).await.unwrap();
         node.until("r", |probe| probe.heard == ["x after"]).await;
-        let (shown, next) = inspect::dead_letters(&node.runtime, None, 1).await.unwrap();
+        let (shown, next) = letters::list(&node.runtime, None, 1).await.unwrap();
         assert_eq!(shown.len(), 1);
-        let (more, end) = inspect::dead_letters(&node.runtime, next.as_deref(), 10).await.unwrap();
+        let (more, end) = letters::list(&node.runtime, next.as_deref(), 10).await.unwrap();
         assert_eq!((more.len(), end), (1, None));
-        assert!(inspect::retry_dead_letter(&node.runtime, &shown[0].id).await.unwrap());
+        assert!(letters::retry(&node.runtime, &shown[0].id).await.unwrap());
         let probe = node.until("r", |probe| probe.heard.len() == 2).await;
         assert!(probe.heard[1] == first || probe.heard[1] == second);
-        assert!(inspect::discard_dead_letter(&node.runtime, &more[0].id).await.unwrap());
-        assert!(!inspect::discard_dead_letter(&node.runtime, &more[0].id).await.unwrap(), "it is gone");
-        assert!(!inspect::retry_dead_letter(&node.runtime, &shown[0].id).await.unwrap(), "it is no letter any more");
+        assert!(letters::discard(&node.runtime, &more[0].id).await.unwrap());
+        assert!(!letters::discard(&node.runtime, &more[0].id).await.unwrap(), "it is gone");
+        assert!(!letters::retry(&node.runtime, &shown[0].id).await.unwrap(), "it is no letter any more");
         settle().await;
         assert_eq!(node.stored("r").await.unwrap().heard.len(), 2);
-        assert!(letters(&engine).await.is_empty());
+        assert!(set_aside(&engine).await.is_empty());
     });
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Faults {
     pub(crate) fail_from: Option<u64>,
     pub(crate) only_once: bool,
     pub(crate) syncs_fail: bool,
+    /// That many syncs more, and then none.
+    pub(crate) syncs_left: Option<u64>,
     pub(crate) bytes_max: Option<u64>,
 }
 
@@ -179,6 +181,10 @@ impl File for Opened {
             self.disk.released.wait(&mut state);
         }
         state.changing()?;
+        if state.faults.syncs_left == Some(0) {
+            state.faults.syncs_fail = true;
+        }
+        state.faults.syncs_left = state.faults.syncs_left.and_then(|left| left.checked_sub(1));
         if state.faults.syncs_fail {
             return Err(io::Error::other("simulated sync"));
         }

@@ -207,7 +207,7 @@ impl Committer {
     /// While one half of the overlay is being written to the table, commits fill the other and then wait.
     fn has_room(&self) -> bool {
         let room = self.log.is_none() || self.writing.is_none() || !self.is_half_full();
-        if !room && self.shared.queue.has_jobs() {
+        if !room && self.shared.queue.len() > 0 {
             self.shared.counters.waits.add(1);
         }
         room

@@ -122,8 +122,8 @@ impl Queue {
         jobs.into_iter().for_each(close);
     }
 
-    pub(super) fn has_jobs(&self) -> bool {
-        !self.waiting.lock().jobs.is_empty()
+    pub(super) fn len(&self) -> usize {
+        self.waiting.lock().jobs.len()
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Stats {
     /// Reads answered from memory at once, and reads that went to the reader threads.
     pub reads_near: u64,
     pub reads_far: u64,
+    /// Batches that wait for the committer.
+    pub queued: u64,
     pub overlay_rows: u64,
     pub overlay_bytes: u64,
     pub log: FileStats,
@@ -63,6 +65,7 @@ impl Counters {
             reopened: self.reopened.get(),
             reads_near: self.reads_near.get(),
             reads_far: self.reads_far.get(),
+            queued: 0,
             overlay_rows: 0,
             overlay_bytes: 0,
             log: self.log.read(),

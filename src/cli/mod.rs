@@ -1,0 +1,153 @@
+//! The command line: its words, what all commands share, and how they end. One file for each command.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
+use crate::config;
+
+mod activities;
+mod actors;
+mod ago;
+mod allocate;
+mod check;
+pub(crate) mod client;
+mod context;
+mod dead_letters;
+mod demo;
+mod fields;
+mod flows;
+mod follow;
+mod followers;
+pub(crate) mod init;
+mod inspect;
+mod list;
+mod peers;
+mod publish;
+mod serve;
+mod status;
+mod table;
+mod token;
+mod unfollow;
+
+use client::ClientError;
+use context::{Context, Mistakes};
+
+/// Durable workflows between domains: one node for each.
+#[derive(Debug, Parser)]
+#[command(name = "quickbeam", version, max_term_width = 120, arg_required_else_help = true)]
+#[command(after_help = "Exit status: 0 done, 1 refused or failed, 2 wrong words.\n\
+    Try `quickbeam demo` first: two nodes on this machine play a whole story.")]
+pub struct Cli {
+    /// The configuration of the node [default: ./quickbeam.toml]
+    #[arg(long, global = true, value_name = "FILE", env = "QUICKBEAM_CONFIG")]
+    config: Option<std::path::PathBuf>,
+    /// Print JSON instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+    /// The Idempotency-Key of what is asked, to repeat something whose outcome is unknown [default: a new one]
+    #[arg(long = "key", global = true, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start two nodes on this machine and play a whole story on them
+    Demo(demo::Args),
+    /// Make the configuration, keys and tokens of a new node
+    Init(init::Args),
+    /// Run the node
+    Serve(serve::Args),
+    /// Name every mistake in the configuration, with its line and what to do
+    Check(check::Args),
+    /// Make, list and revoke the tokens of programs and people
+    #[command(subcommand)]
+    Token(token::Args),
+    /// Follow a peer
+    Follow(follow::Args),
+    /// Follow a peer no longer
+    Unfollow(unfollow::Args),
+    /// Write, change or delete an object, and publish that
+    Publish(publish::Args),
+    /// Offer an object to a calendar of a peer
+    Allocate(allocate::Args),
+    /// What came in and went out, the newest first
+    Activities(activities::Args),
+    /// See, start, resume, cancel and retry flows
+    Flows(flows::Args),
+    /// Every actor: state, mailbox, last sequence, restarts
+    Actors(actors::Args),
+    /// One actor: its state, mailbox, last journal records, timers and errands
+    Inspect(inspect::Args),
+    /// What waits for whom, since when and why; and the verbs that move it
+    Peers(peers::Args),
+    /// Who follows this node, and who asked to
+    Followers(followers::Args),
+    /// What could not be delivered or understood: retry it or discard it
+    DeadLetters(dead_letters::Args),
+    /// Whether the node is well, and its counters
+    Status(status::Args),
+}
+
+/// Sets up the log of a process that has one.
+pub type StartLog = fn(&config::Log);
+
+/// Does what the words say; 0 when it is done, 1 when it was refused or failed.
+pub fn run(cli: Cli, start_log: StartLog) -> ExitCode {
+    let context = Context::new(cli.config, cli.json, cli.idempotency_key, start_log);
+    let done = match &cli.command {
+        Command::Demo(args) => demo::run(args, &context),
+        Command::Init(args) => init::run(args, &context),
+        Command::Serve(args) => serve::run(args, &context),
+        Command::Check(args) => check::run(args, &context),
+        Command::Token(args) => token::run(args, &context),
+        Command::Follow(args) => follow::run(args, &context),
+        Command::Unfollow(args) => unfollow::run(args, &context),
+        Command::Publish(args) => publish::run(args, &context),
+        Command::Allocate(args) => allocate::run(args, &context),
+        Command::Activities(args) => activities::run(args, &context),
+        Command::Flows(args) => flows::run(args, &context),
+        Command::Actors(args) => actors::run(args, &context),
+        Command::Inspect(args) => inspect::run(args, &context),
+        Command::Peers(args) => peers::run(args, &context),
+        Command::Followers(args) => followers::run(args, &context),
+        Command::DeadLetters(args) => dead_letters::run(args, &context),
+        Command::Status(args) => status::run(args, &context),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let text = if context.json { told_as_json(&error) } else { told(&error) };
+            // Whoever closed the other end of the pipe does not want to hear it.
+            let _ = writeln!(std::io::stderr(), "{text}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// What went wrong, for people.
+fn told(error: &anyhow::Error) -> String {
+    if let Some(mistakes) = error.downcast_ref::<Mistakes>() {
+        return mistakes.to_string();
+    }
+    match error.downcast_ref::<ClientError>() {
+        Some(ClientError::Refused(problem)) => problem.told(),
+        _ => format!("{error:#}"),
+    }
+}
+
+/// The same as a problem, for programs.
+fn told_as_json(error: &anyhow::Error) -> String {
+    let problem = match (error.downcast_ref::<ClientError>(), error.downcast_ref::<Mistakes>()) {
+        (Some(ClientError::Refused(problem)), _) => problem.json.clone(),
+        (_, Some(mistakes)) => {
+            json!({ "title": "mistakes in the configuration", "detail": mistakes.to_string(), "mistakes": mistakes.json() })
+        }
+        _ => json!({ "title": "failed", "detail": format!("{error:#}") }),
+    };
+    format!("{problem:#}")
+}
