@@ -106,7 +106,7 @@ impl Deliverer {
         let named = |text: &str| Iri::parse(text).map_err(|error| Report::Impossible { reason: error.to_string() });
         match to {
             Recipient::Inbox(inbox) => named(&inbox),
-            Recipient::Actor(actor) => match self.keys.actor(&named(&actor)?).await {
+            Recipient::Actor(actor) => match self.keys.recipient(&named(&actor)?).await {
                 Ok(document) => Ok(document.inbox.clone()),
                 Err(KeyError::Status { status, document }) => {
                     Err(Report::Answered { status, detail: format!("{document} could not be read"), retry_after: None })

@@ -148,6 +148,20 @@ impl KeyCache {
         Ok(self.entry(id, id).await?.document.clone())
     }
 
+    /// The document of an actor that this node has something for. Whoever delivers has a back-off of its own: a failure
+    /// before does not stand in its way, and its own in nobody's.
+    pub async fn recipient(&self, id: &Iri) -> Result<Arc<ActorDocument>, KeyError> {
+        if id.authority() == self.own {
+            return Err(KeyError::Ourselves { key_id: id.clone() });
+        }
+        let turn = self.turn(id);
+        let _mine = turn.lock().await;
+        if let Some(Ok(known)) = self.recall(id) {
+            return Ok(known.document.clone());
+        }
+        Ok(self.load(id).await?.document.clone())
+    }
+
     /// How long a document that could not be had is not asked for again, for `Retry-After`.
     pub fn retry_after(&self, key_id: &Iri) -> Duration {
         let document = key_id.without_fragment();
@@ -220,29 +234,32 @@ impl KeyCache {
         known.failures.get(document).filter(|failure| now < failure.until).map(|failure| Err(failure.error.clone()))
     }
 
+    /// As [`Self::load`]; that it could not be had is remembered.
     async fn fetch(&self, document: &Iri) -> Result<Arc<Entry>, KeyError> {
+        let loaded = self.load(document).await;
+        // A fetch that was not even tried says nothing of the document.
+        if let Err(error) = loaded.as_ref()
+            && !matches!(error, KeyError::Busy { .. })
+        {
+            self.known.lock().fail(document, error, self.clock.now(), &self.settings);
+        }
+        loaded
+    }
+
+    async fn load(&self, document: &Iri) -> Result<Arc<Entry>, KeyError> {
         let Ok(_place) = self.fetches.try_acquire() else {
             return Err(KeyError::Busy { document: document.clone() });
         };
         let request = Request::get(document.clone(), ACCEPT, self.settings.limits);
         let answer = self.transport.send(request).await;
-        let read = answer
+        let actor = answer
             .map_err(|source| KeyError::Transport { document: document.clone(), source: Arc::new(source) })
-            .and_then(|response| read(document, &response));
-        let now = self.clock.now();
+            .and_then(|response| read(document, &response))?;
+        let entry = Arc::new(Entry::new(actor, self.clock.now()));
         let mut known = self.known.lock();
-        match read {
-            Ok(actor) => {
-                let entry = Arc::new(Entry::new(actor, now));
-                known.failures.remove(document);
-                known.documents.insert(document.clone(), entry.clone());
-                Ok(entry)
-            }
-            Err(error) => {
-                known.fail(document, &error, now, &self.settings);
-                Err(error)
-            }
-        }
+        known.failures.remove(document);
+        known.documents.insert(document.clone(), entry.clone());
+        Ok(entry)
     }
 
     fn turn(&self, document: &Iri) -> Arc<Turn<()>> {

@@ -97,6 +97,22 @@ async fn a_failure_is_remembered_longer_each_time_up_to_an_hour() {
 }
 
 #[tokio::test]
+async fn a_delivery_looks_for_its_recipient_whatever_failed_before() {
+    let world = world();
+    assert!(world.cache.key(&key_id()).await.is_err());
+    assert!(world.cache.recipient(&peer().actor()).await.is_err());
+    assert_eq!(world.net.asked(), 2);
+    assert_eq!(world.cache.retry_after(&key_id()), MINUTE, "a delivery makes nobody else wait longer");
+    peer().publish(&world.net);
+    assert!(world.cache.key(&key_id()).await.is_err(), "still remembered");
+    assert_eq!(world.cache.recipient(&peer().actor()).await.unwrap().inbox, iri("https://a.example/inbox"));
+    assert!(world.cache.key(&key_id()).await.is_ok(), "what a delivery found is known");
+    world.cache.recipient(&peer().actor()).await.unwrap();
+    assert_eq!(world.net.asked(), 3);
+    assert!(matches!(world.cache.recipient(&iri("https://b.example/actor")).await, Err(KeyError::Ourselves { .. })));
+}
+
+#[tokio::test]
 async fn a_stale_key_is_fetched_anew_once_in_five_minutes() {
     let world = world();
     peer().publish(&world.net);

@@ -44,6 +44,21 @@ fn a_node_follows_at_its_start_and_hears_what_is_published() {
 }
 
 #[test]
+fn who_is_not_there_yet_is_followed_once_it_is() {
+    let (blog, events) = (Plan::blog(), Plan::events());
+    let events = events.follow(blog.spot.authority());
+    let blog = blog.allow(events.spot.authority());
+    let events = Node::start(events);
+    eventually("nobody answers the Follow", || {
+        (events.peer(&blog.spot.authority())["failures"].as_u64() > Some(0)).then_some(())
+    });
+    let blog = Node::start(blog);
+    followed(&events, &blog);
+    let follows = blog.all("/activities").iter().filter(|it| it["verb"] == "Follow").count();
+    assert_eq!(follows, 1, "the Follow that waited is the one that arrives");
+}
+
+#[test]
 fn an_allocate_comes_back_with_what_was_made_of_it() {
     let (blog, events) = blog_and_events();
     blog.publish("Gig Night");

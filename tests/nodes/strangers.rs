@@ -223,3 +223,18 @@ fn who_sends_too_fast_is_told_to_slow_down() {
     let other = Call::get("/ready");
     node.send(&other).expect(200);
 }
+
+#[test]
+fn what_a_peer_names_after_a_page_of_ours_gets_another_address() {
+    let (node, peer) = node_and_peer();
+    peer.is_followed_by(&node);
+    for name in ["Inbox", "Actor", "Admin"] {
+        let allocate = peer.allocate(name, &calendar(&node));
+        peer.sends(&node, &allocate, "taken");
+        let accept = peer.awaits("Accept", allocate["id"].as_str());
+        let id = accept["result"].as_str().unwrap();
+        let path = id.strip_prefix(&node.base()).unwrap();
+        assert_ne!(path, format!("/{}", name.to_lowercase()));
+        assert_eq!(node.get(path).expect(200).json()["title"], name);
+    }
+}
