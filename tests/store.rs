@@ -10,6 +10,8 @@ mod disk;
 mod faults;
 #[path = "store/files.rs"]
 mod files;
+#[path = "store/hot.rs"]
+mod hot;
 #[path = "store/model.rs"]
 mod model;
 #[path = "store/programs.rs"]

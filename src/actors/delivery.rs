@@ -8,9 +8,8 @@ use super::errands::{Errand, Recipient, Report};
 use super::follower::{self, Follower};
 use super::following;
 use super::letters;
-use super::outbox::{
-    Command, Entry, Event, Outbox, RETRY_TIMER, Undelivered, Underway, queue, queue_row, undelivered_row,
-};
+use super::outbox::{Command, Event, Outbox, RETRY_TIMER, Underway};
+use super::queue::{Entry, Undelivered, queue, queue_row, undelivered_row};
 use super::rows::{Index, Reads, RowKey, Rows, parts};
 use crate::clock::Time;
 use crate::store::Key;

@@ -25,6 +25,7 @@ pub mod outbox;
 mod poison;
 mod prepare;
 mod publish;
+pub mod queue;
 pub mod record;
 pub mod registry;
 pub mod root;

@@ -15,9 +15,9 @@ use super::delivery::{end_followers, followers_of, set_aside, start, troubled};
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::errands::{Errand, Recipient, Report};
 use super::letters;
-use super::rows::{Reads, RowKey, Rows, part, parts};
+use super::queue::{Entry, Undelivered, queue, queue_row, undelivered_key, undelivered_row};
+use super::rows::{Reads, Rows, part, parts};
 use crate::clock::Time;
-use crate::store::Key;
 
 /// Queue entries looked at in one turn: enough to fill the places of a peer past a few that wait for their order.
 const PAGE: usize = 128;
@@ -56,35 +56,6 @@ pub struct Underway {
 pub struct LastError {
     pub at: Time,
     pub what: String,
-}
-
-/// A queued activity: a row of the outbox.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
-    /// The local ulid of the activity.
-    pub activity: String,
-    pub to: Recipient,
-    /// Activities about the same object to the same recipient keep their order.
-    pub object: String,
-    /// Goes before everything that came after it: the Accept of a Follow.
-    #[serde(default)]
-    pub first: bool,
-    pub since: Time,
-    #[serde(default)]
-    pub attempts: u32,
-    #[serde(default)]
-    pub refusals: u32,
-    /// Who wants to hear that it arrived.
-    #[serde(default)]
-    pub tell: Option<ActorId>,
-}
-
-/// An entry that was given up, kept where a person sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Undelivered {
-    pub at: Time,
-    pub reason: String,
-    pub entry: Entry,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -173,23 +144,6 @@ pub enum Rejection {
     NoSuchLetter(u64),
     #[error("dead letter {0} is older than receivers remember, so that it might be taken twice; discard it")]
     TooOld(u64),
-}
-
-pub(super) fn queue_row(entry: u64) -> RowKey {
-    RowKey::Own(part().text("queue").number(entry).done())
-}
-
-pub(super) fn undelivered_row(entry: u64) -> RowKey {
-    RowKey::Own(undelivered_key(entry))
-}
-
-fn undelivered_key(entry: u64) -> Key {
-    part().text("undelivered").number(entry).done()
-}
-
-/// All queued entries of an outbox, for lists.
-pub fn queue_rows() -> RowKey {
-    RowKey::Own(parts(["queue"]))
 }
 
 impl Entity for Outbox {
@@ -288,11 +242,6 @@ impl Entity for Outbox {
 
 fn letter(rows: &Rows, number: u64) -> Result<Undelivered, Rejection> {
     rows.one("letter").ok_or(Rejection::NoSuchLetter(number))
-}
-
-/// The queue as a turn sees it: the page that was read, with the numbers of its entries.
-pub(super) fn queue(rows: &Rows) -> impl Iterator<Item = (u64, Entry)> {
-    rows.page("queue").iter().filter_map(|row| Some((row.key.parts().number()?, row.read()?)))
 }
 
 impl Outbox {

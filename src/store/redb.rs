@@ -22,6 +22,7 @@ mod backend;
 mod checkpoint;
 mod committer;
 mod files;
+mod hot;
 mod log;
 mod queue;
 mod readers;

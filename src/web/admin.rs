@@ -17,7 +17,7 @@ use crate::actors::follower::{self, Follower};
 use crate::actors::inspect::{self, State};
 use crate::actors::outbox::{self, Outbox};
 use crate::actors::rows::Index;
-use crate::actors::{layout, letters, record, tick};
+use crate::actors::{layout, letters, queue, record, tick};
 use crate::store::{Direction, Key};
 use crate::tokens::Scope;
 use crate::wire::error::Problem;
@@ -140,11 +140,11 @@ async fn peer(site: &Site, id: &ActorId) -> Result<Value, Problem> {
         .await
         .map_err(|reason| Problem::new(500, "damaged", reason))?;
     let outbox = outbox.unwrap_or_default();
-    let queue = layout::row_prefix(id, &outbox::queue_rows());
+    let queue = layout::row_prefix(id, &queue::queue_rows());
     let oldest = site.runtime.engine.range(crate::store::Span::prefix(&queue, 1)).await?;
     let oldest = oldest
         .first()
-        .and_then(|row| record::decode::<outbox::Entry>(&row.value).ok())
+        .and_then(|row| record::decode::<queue::Entry>(&row.value).ok())
         .map(|entry| entry.since.to_string());
     let state = match (outbox.paused, outbox.retry_at) {
         (true, _) => "paused",

@@ -82,6 +82,10 @@ pub(crate) fn plain(value: &[u8]) -> Option<&str> {
 
 /// Whether `given`, a Host header or the like, names this authority under any of its spellings.
 pub fn names_authority(given: &str, own: &Iri) -> bool {
+    // What nearly every request says, which needs no parsing.
+    if given == Target::of(own).authority {
+        return true;
+    }
     let default = if own.is_https() { ":443" } else { ":80" };
     let given = given.to_ascii_lowercase();
     Authority::parse(given.strip_suffix(default).unwrap_or(&given)).is_ok_and(|named| named == own.authority())

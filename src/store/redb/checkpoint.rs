@@ -49,7 +49,7 @@ fn write(shared: &Shared, frozen: &Generation, held: &Held, table: &Table, optio
         let last = rows.peek().is_none();
         chunk.iter().filter(|(_, entry)| entry.value.is_some()).for_each(|(key, _)| filters.add(key));
         table.write(&chunk, last.then_some(held))?;
-        show(shared, table.view()?, last);
+        show(shared, table.view()?, &chunk, last);
         if last {
             shared.counters.checkpoints.add(1);
             return Ok(());
@@ -70,8 +70,11 @@ fn chunk<'a>(rows: &mut impl Iterator<Item = (&'a Key, &'a Entry)>, options: &Op
 }
 
 /// Lets readers see the table as it is now; with the last step it needs the frozen generation no more.
-fn show(shared: &Shared, view: View, last: bool) {
+fn show(shared: &Shared, view: View, written: &[(&Key, &Entry)], last: bool) {
     let view = Arc::new(view);
+    let before = shared.pair.read().view.clone();
+    shared.hot.follow(&before, &view, written);
+    drop(before);
     let mut pair = shared.pair.write();
     let old = std::mem::replace(&mut pair.view, view);
     let frozen = if last { pair.overlay.frozen.take() } else { None };

@@ -1,16 +1,18 @@
 //! What the engine's threads and its callers share.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
+use super::hot::{self, Hot};
 use super::queue::Queue;
 use super::readers::ReadQueue;
 use super::stats::Counters;
 use super::table::View;
 use crate::store::changes::Watchers;
 use crate::store::filter::Filters;
-use crate::store::overlay::{self, Overlay};
+use crate::store::overlay::{self, Entry, Overlay};
 use crate::store::{Failure, Key, ReadError, Row, Span, Versioned};
 
 /// The overlay and the view of the table that it lies over. They change together, under one lock, so that a row on its
@@ -26,6 +28,7 @@ pub(super) struct Shared {
     pub(super) watchers: Watchers,
     pub(super) queue: Queue,
     pub(super) reads: ReadQueue,
+    pub(super) hot: Hot,
     pub(super) counters: Counters,
     /// Why nothing can be committed at present.
     pub(super) illness: RwLock<Option<Arc<Failure>>>,
@@ -38,6 +41,7 @@ impl Shared {
             watchers: Watchers::default(),
             queue: Queue::default(),
             reads: ReadQueue::default(),
+            hot: Hot::default(),
             counters,
             illness: RwLock::new(None),
         }
@@ -60,11 +64,14 @@ impl Shared {
             return Some(Vec::new());
         }
         let pair = self.pair.read();
-        if pair.view.count() > 0 && pair.filters.may_hold_within(span) {
-            return None;
-        }
-        let piece = pair.overlay.piece(span);
-        Some(piece.into_iter().filter_map(|(key, entry)| overlay::row(key, entry)).collect())
+        let stored = match pair.view.count() > 0 && pair.filters.may_hold_within(span) {
+            true => self.hot.rows(&pair.view, span)?,
+            false => Vec::new(),
+        };
+        let stored =
+            stored.into_iter().map(|row| Ok((row.key, Entry { version: row.version, value: Some(row.value) })));
+        let merged: Result<_, Infallible> = overlay::merge(pair.overlay.piece(span), stored, span);
+        merged.ok()
     }
 
     /// Reads a key, from the table if need be. Blocks.
@@ -80,7 +87,21 @@ impl Shared {
 
     /// Reads a span, from the table if need be. Blocks.
     pub(super) fn range(&self, span: &Span) -> Result<Vec<Row>, ReadError> {
-        self.asking(|pair| Err(pair.overlay.piece(span)), |view, piece| view.range(span, piece))
+        self.asking(
+            |pair| Err(pair.overlay.piece(span)),
+            |view, piece| if piece.is_empty() { self.range_stored(view, span) } else { view.range(span, piece) },
+        )
+    }
+
+    /// Reads a span that the overlay knows nothing of, and keeps it if it is small: some are read again and again.
+    fn range_stored(&self, view: &Arc<View>, span: &Span) -> Result<Vec<Row>, Failure> {
+        let wide = Span { limit: span.limit.max(hot::ROWS_MAX + 1), ..span.clone() };
+        let mut rows = view.range(&wide, Vec::new())?;
+        if Arc::ptr_eq(view, &self.pair.read().view) {
+            self.hot.keep(view, &wide, &rows);
+        }
+        rows.truncate(span.limit);
+        Ok(rows)
     }
 
     /// Tries the overlay, and asks the table with what that left open. Both are taken at one moment, but the table is
@@ -88,7 +109,7 @@ impl Shared {
     fn asking<T, Open>(
         &self,
         overlay: impl Fn(&Pair) -> Result<T, Open>,
-        table: impl Fn(&View, Open) -> Result<T, Failure>,
+        table: impl Fn(&Arc<View>, Open) -> Result<T, Failure>,
     ) -> Result<T, ReadError> {
         loop {
             let (view, open) = {

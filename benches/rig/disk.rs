@@ -1,0 +1,26 @@
+//! How fast this disk is at this moment: 4 KiB appended and synced, again and again.
+
+use std::fs::File;
+use std::io::Write;
+
+use quickbeam::clock::{Clock, SystemClock};
+
+const PROBES: usize = 300;
+
+/// Prints the rate, with the middle and the slow end.
+pub(crate) fn probe() {
+    let (folder, clock) = (super::folder(), SystemClock::default());
+    let mut file = File::create(folder.path().join("probe")).unwrap();
+    let mut took: Vec<f64> = (0..PROBES)
+        .map(|_| {
+            let before = clock.monotonic();
+            file.write_all(&[7; 4096]).unwrap();
+            file.sync_data().unwrap();
+            (clock.monotonic() - before).as_secs_f64()
+        })
+        .collect();
+    took.sort_unstable_by(f64::total_cmp);
+    let rate = PROBES as f64 / took.iter().sum::<f64>();
+    let [middle, slow] = [PROBES / 2, PROBES * 99 / 100].map(|at| took[at] * 1e3);
+    println!("disk: 4 KiB append + fdatasync {rate:.0}/s, p50 {middle:.3} ms, p99 {slow:.3} ms");
+}

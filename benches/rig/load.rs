@@ -1,0 +1,137 @@
+//! Load in a closed loop: each connection sends a prepared request, waits for its answer, and sends the next.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use quickbeam::clock::{Clock, SystemClock};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Requests one behind the other, so that sending one touches nothing but its own bytes.
+#[derive(Default)]
+pub(crate) struct Load {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+/// What came of it.
+pub(crate) struct Outcome {
+    pub(crate) answered: usize,
+    pub(crate) refused: usize,
+    pub(crate) seconds: f64,
+    latencies: Vec<f64>,
+    /// One answer that was no 2xx.
+    pub(crate) refusal: Option<String>,
+}
+
+impl Load {
+    pub(crate) fn push(&mut self, request: &[u8]) {
+        self.bytes.extend_from_slice(request);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn get(&self, number: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(number)?;
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        Some(&self.bytes[start..end])
+    }
+
+    /// Sends until the requests or the time are used up.
+    pub(crate) fn send(self, to: SocketAddr, connections: usize, span: Duration) -> Outcome {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let shared = Rc::new(Shared {
+            load: self,
+            next: Cell::new(0),
+            clock: SystemClock::default(),
+            span,
+            found: RefCell::new(Outcome::empty()),
+        });
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let connect = |_| TcpStream::connect(to);
+            let streams = futures_util::future::try_join_all((0..connections).map(connect)).await.unwrap();
+            let start = shared.clock.monotonic();
+            let loops = streams.into_iter().map(|stream| tokio::task::spawn_local(shared.clone().run(stream, start)));
+            for done in futures_util::future::join_all(loops).await {
+                done.unwrap();
+            }
+            let mut found = shared.found.replace(Outcome::empty());
+            found.seconds = (shared.clock.monotonic() - start).as_secs_f64();
+            found.latencies.sort_unstable_by(f64::total_cmp);
+            found
+        })
+    }
+}
+
+struct Shared {
+    load: Load,
+    next: Cell<usize>,
+    clock: SystemClock,
+    span: Duration,
+    found: RefCell<Outcome>,
+}
+
+impl Shared {
+    async fn run(self: Rc<Self>, mut stream: TcpStream, start: Duration) {
+        stream.set_nodelay(true).unwrap();
+        let mut buffer = Vec::with_capacity(4096);
+        loop {
+            let number = self.next.replace(self.next.get() + 1);
+            let sent = self.clock.monotonic();
+            let Some(request) = self.load.get(number).filter(|_| sent - start < self.span) else { return };
+            stream.write_all(request).await.unwrap();
+            let ok = answer(&mut stream, &mut buffer).await;
+            self.found.borrow_mut().note(ok, &buffer, self.clock.monotonic() - sent);
+            buffer.clear();
+        }
+    }
+}
+
+/// Reads one answer to its end; true for a 2xx.
+async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> bool {
+    loop {
+        assert!(stream.read_buf(buffer).await.unwrap() > 0, "the server hung up");
+        let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        if buffer.len() >= head + 4 + body_length(&buffer[..head]) {
+            return buffer[9] == b'2';
+        }
+    }
+}
+
+fn body_length(head: &[u8]) -> usize {
+    const NAME: &[u8] = b"content-length: ";
+    let found = head.windows(NAME.len()).position(|window| window.eq_ignore_ascii_case(NAME));
+    let digits = found.map_or(&head[..0], |at| &head[at + NAME.len()..]);
+    digits.iter().take_while(|byte| byte.is_ascii_digit()).fold(0, |sum, byte| sum * 10 + usize::from(byte - b'0'))
+}
+
+impl Outcome {
+    fn empty() -> Self {
+        Self { answered: 0, refused: 0, seconds: 0.0, latencies: Vec::new(), refusal: None }
+    }
+
+    fn note(&mut self, ok: bool, answer: &[u8], took: Duration) {
+        if ok {
+            self.answered += 1;
+            self.latencies.push(took.as_secs_f64());
+        } else {
+            self.refused += 1;
+            self.refusal = Some(String::from_utf8_lossy(answer).into_owned());
+        }
+    }
+
+    pub(crate) fn rate(&self) -> f64 {
+        self.answered as f64 / self.seconds
+    }
+
+    /// In milliseconds.
+    pub(crate) fn quantile(&self, share: f64) -> f64 {
+        let at = (self.latencies.len() as f64 * share) as usize;
+        self.latencies.get(at.min(self.latencies.len().saturating_sub(1))).map_or(0.0, |seconds| seconds * 1e3)
+    }
+}

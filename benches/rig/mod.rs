@@ -1,0 +1,35 @@
+//! What the benchmarks share: children and what they cost, a disk probe, peers that sign, and load from many connections.
+
+#![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
+#![allow(dead_code, reason = "each benchmark takes a part of this")]
+
+pub(crate) mod disk;
+pub(crate) mod floor;
+pub(crate) mod http;
+pub(crate) mod load;
+pub(crate) mod node;
+pub(crate) mod peers;
+pub(crate) mod plain;
+pub(crate) mod process;
+pub(crate) mod runtime;
+
+/// The value in the middle.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// Beside the build, so that it is the disk under the source and not one in memory.
+pub(crate) fn folder() -> tempfile::TempDir {
+    let here = std::env::current_exe().unwrap();
+    tempfile::tempdir_in(here.parent().unwrap()).unwrap()
+}
+
+/// The argument behind `name`, or what is usual.
+pub(crate) fn argument<T: std::str::FromStr>(name: &str, usual: T) -> T {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name).skip(1);
+    match arguments.next() {
+        Some(text) => text.parse().unwrap_or_else(|_| panic!("{text} is no value of {name}")),
+        None => usual,
+    }
+}

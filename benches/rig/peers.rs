@@ -1,0 +1,169 @@
+//! 256 authorities in one server: `127.0.1.1:PORT` and on, each with its own actor document, and a key to sign with.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quickbeam::clock::{Clock, SystemClock};
+use quickbeam::domains::activity::ACTIVITY_STREAMS;
+use quickbeam::domains::identity::Iri;
+use quickbeam::wire::document::OurActor;
+use quickbeam::wire::key::NodeKey;
+use quickbeam::wire::sign::{Signer, SignerKey};
+use quickbeam::wire::transport::{Limits, Request};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::load::Load;
+
+pub(crate) const AUTHORITIES: usize = 256;
+/// So that a body is about as long as that of the floor's first measurement: 800 bytes.
+const CONTENT_BYTES: usize = 330;
+
+/// Those who sign.
+pub(crate) struct Peers {
+    pub(crate) signers: Vec<Peer>,
+    clock: SystemClock,
+}
+
+/// One authority.
+pub(crate) struct Peer {
+    pub(crate) authority: String,
+    pub(crate) key: NodeKey,
+    base: Iri,
+    signer: Signer,
+}
+
+impl Peers {
+    /// Makes the keys and starts the server, which lives as long as the benchmark.
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let signers: Vec<Peer> = (0..AUTHORITIES).map(|number| Peer::new(number, port)).collect();
+        let documents = signers.iter().map(|peer| (peer.authority.clone(), peer.document())).collect();
+        std::thread::spawn(move || serve(listener, documents));
+        Self { signers, clock: SystemClock::default() }
+    }
+
+    pub(crate) fn authorities(&self) -> Vec<String> {
+        self.signers.iter().map(|peer| peer.authority.clone()).collect()
+    }
+
+    /// `count` Creates to this inbox, each with ids of its own, signed now.
+    pub(crate) fn creates(&self, inbox: SocketAddr, count: usize, round: usize) -> Load {
+        let content = "x".repeat(CONTENT_BYTES);
+        let mut load = Load::default();
+        for number in 0..count {
+            let peer = &self.signers[number % AUTHORITIES];
+            let base = peer.base.as_str();
+            let activity = json!({
+                "@context": [ACTIVITY_STREAMS],
+                "id": format!("{base}activities/{round}-{number}"),
+                "type": "Create",
+                "actor": format!("{base}actor"),
+                "to": ["https://www.w3.org/ns/activitystreams#Public"],
+                "published": self.clock.now().to_string(),
+                "object": {
+                    "type": "Note",
+                    "id": format!("{base}notes/{round}-{number}"),
+                    "attributedTo": format!("{base}actor"),
+                    "content": content,
+                },
+            });
+            load.push(&self.signed(peer, inbox, activity.to_string()));
+        }
+        load
+    }
+
+    /// The answer to a Follow of the node, whose actor is at `inbox`.
+    pub(crate) fn accept(&self, peer: &Peer, inbox: SocketAddr, follow: &str) -> Vec<u8> {
+        let base = peer.base.as_str();
+        let accept = json!({
+            "@context": [ACTIVITY_STREAMS], "id": format!("{base}activities/accept"), "type": "Accept",
+            "actor": format!("{base}actor"), "to": [format!("http://{inbox}/actor")], "object": follow,
+        });
+        self.signed(peer, inbox, accept.to_string())
+    }
+
+    /// A whole request as it goes over the wire.
+    fn signed(&self, peer: &Peer, inbox: SocketAddr, body: String) -> Vec<u8> {
+        let limits = Limits { bytes_max: 0, deadline: Duration::ZERO };
+        let url = Iri::parse(&format!("http://{inbox}/inbox")).unwrap();
+        let request = Request::post(url, "application/activity+json", body, limits);
+        let request = peer.signer.sign(request, self.clock.now()).unwrap();
+        let mut bytes = format!("POST /inbox HTTP/1.1\r\nhost: {inbox}\r\n").into_bytes();
+        for (name, value) in &request.headers {
+            bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        }
+        bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", request.body.len()).as_bytes());
+        bytes.extend_from_slice(&request.body);
+        bytes
+    }
+}
+
+impl Peer {
+    fn new(number: usize, port: u16) -> Self {
+        // 1 to 250 in each of the networks 127.0.1.x and 127.0.2.x.
+        let authority = format!("127.0.{}.{}:{port}", 1 + number / 250, 1 + number % 250);
+        let base = Iri::parse(&format!("http://{authority}/")).unwrap();
+        let mut seed = [3; 32];
+        seed[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        let key = NodeKey::from_seed(seed);
+        let key_id = Iri::parse(&format!("{base}actor#ed25519")).unwrap();
+        let signer = Signer { key_id, secret: SignerKey::Ed25519(key.clone()) };
+        Self { authority, key, base, signer }
+    }
+
+    fn document(&self) -> String {
+        let actor = OurActor { base: &self.base, name: "peer", username: "peer", key: &self.key };
+        actor.to_json().to_string()
+    }
+}
+
+fn serve(listener: TcpListener, documents: BTreeMap<String, String>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async move {
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let documents = Arc::new(documents);
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let documents = documents.clone();
+            tokio::spawn(async move { drop(converse(stream, &documents).await) });
+        }
+    });
+}
+
+/// Answers a GET with the document of the host that was asked, and takes whatever is posted.
+async fn converse(mut stream: TcpStream, documents: &BTreeMap<String, String>) -> std::io::Result<()> {
+    let mut buffer = Vec::new();
+    loop {
+        let head = loop {
+            if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+                break end + 4;
+            }
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        };
+        let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
+        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let length = field("content-length:").map_or(0, |length| length.parse().unwrap());
+        let answer = match documents.get(field("host:").unwrap_or_default()) {
+            Some(document) if text.starts_with("get ") => format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: application/activity+json\r\ncontent-length: {}\r\n\r\n{document}",
+                document.len()
+            ),
+            _ => "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        };
+        while buffer.len() < head + length {
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Ok(());
+            }
+        }
+        buffer.drain(..head + length);
+        stream.write_all(answer.as_bytes()).await?;
+    }
+}
