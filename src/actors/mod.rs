@@ -1,4 +1,4 @@
-//! Durable actors: what one is ([`entity`]), the shell that runs each ([`host`]), who knows them all ([`registry`]), and
+//! Durable actors: what one is ([`entity`]), the shell that runs each (`host.rs`), who knows them all ([`registry`]), and
 //! one file per kind.
 
 mod arrivals;

@@ -83,7 +83,7 @@ impl<E: Entity> Prepared<E> {
 }
 
 /// Rows as the store has them, before the actor's own writes in flight are laid over.
-pub(super) struct Fetched(Vec<(&'static str, Wanted, Key, Span, Vec<Row>)>);
+pub(super) struct Fetched(pub(super) Vec<(&'static str, Wanted, Key, Span, Vec<Row>)>);
 
 impl Fetched {
     pub(super) fn over(self, flying: &Flying) -> Rows {

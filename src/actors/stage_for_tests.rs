@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::entity::{ActorId, Decision, Entity, Outgoing, Turn};
 use super::errands::Errand;
 use super::flight::Flying;
+use super::prepare::Fetched;
 use super::rows::{Index, RowKey, Rows};
 use super::world::{Accept, Delivery, World};
 use super::{layout, record};
@@ -115,16 +116,16 @@ impl<E: Entity> Stage<E> {
     }
 
     fn read(&self, command: &E::Command) -> Rows {
-        let mut rows = Rows::default();
+        let mut fetched = Vec::new();
         for (name, wanted) in E::reads(&self.me, command).0 {
             let (prefix, span) = wanted.span(&self.me);
             let stored = self.rows.range(span.from.clone()..span.to.clone()).take(span.limit);
-            let stored =
-                stored.map(|(key, value)| Row { key: key.clone(), version: Position(1), value: value.clone() });
-            let found = Flying::default().over(&prefix, &wanted, &span, stored.collect());
-            rows.0.entry(name).or_default().extend(found);
+            let row =
+                |(key, value): (&Key, &Bytes)| Row { key: key.clone(), version: Position(1), value: value.clone() };
+            let stored = stored.map(row).collect();
+            fetched.push((name, wanted, prefix, span, stored));
         }
-        rows
+        Fetched(fetched).over(&Flying::default())
     }
 }
 
