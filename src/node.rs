@@ -25,6 +25,7 @@ use crate::serve::{self, Listeners};
 use crate::store::Engine;
 use crate::store::redb::{OpenError, Options as StoreOptions, RedbEngine};
 use crate::tokens::TokenStore;
+use crate::web::routes::RESERVED;
 use crate::web::site::{HttpLimits, Site};
 use crate::wire::address::AddressPolicy;
 use crate::wire::deliver::{Deliverer, Signers};
@@ -241,6 +242,7 @@ fn world(config: &Config, identity: &Identity, catalog: Catalog) -> World {
             give_up: limits.delivery_age_max,
         },
         dedupe: limits.dedupe,
+        reserved: RESERVED,
     }
 }
 
@@ -310,6 +312,7 @@ fn site(
             header_bytes: size(limits.headers),
             headers: size(limits.headers_count),
             json_depth: size(limits.json_depth),
+            clock_window: limits.signature_window,
         },
         rates: Rates::new(
             runtime.clock.clone(),

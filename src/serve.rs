@@ -1,12 +1,12 @@
 //! The two HTTP servers of a node, and what ends it.
 
+use std::io::Read as _;
 use std::net::TcpListener;
 use std::sync::Arc;
 
 use actix_web::dev::ServerHandle;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
-use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::error;
 
@@ -122,8 +122,20 @@ async fn terminated() {
     }
 }
 
+/// A thread of its own: one of the runtime's would keep the process from ending while nobody writes.
 async fn stdin_closed() {
-    let mut buffer = [0; 256];
-    let mut stdin = tokio::io::stdin();
-    while stdin.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
+    let (closed, ended) = tokio::sync::oneshot::channel::<()>();
+    let watch = move || {
+        let mut buffer = [0; 256];
+        while std::io::stdin().read(&mut buffer).is_ok_and(|read| read > 0) {}
+        drop(closed);
+    };
+    match std::thread::Builder::new().name("stdin".to_owned()).spawn(watch) {
+        // The sender says nothing; that it is gone is the news.
+        Ok(_) => drop(ended.await),
+        Err(error) => {
+            error!(%error, "the end of standard input cannot be noticed");
+            std::future::pending::<()>().await;
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Actors in the real shell: turns, messages, timers, errands and failures, on engines and clocks that tests steer.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod actors {
     mod engine;
     mod errands;

@@ -12,7 +12,7 @@ use super::outbox::{self, Outbox};
 use super::rows::{RowKey, Rows};
 use super::{follower, following};
 use crate::clock::Time;
-use crate::domains::activity::{Reference, Verb};
+use crate::domains::activity::{Activity, Reference, Verb};
 use crate::domains::behaviours::{self, Behaviour, Sender};
 use crate::domains::flow::expr::Input;
 use crate::domains::identity::Iri;
@@ -36,14 +36,18 @@ pub(super) fn allocated(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Re
     let behaviour = target.and_then(|object| turn.world.catalog.remote(&object.kind, behaviours::Verb::Allocate));
     let Some(behaviour) = behaviour else { return Ok(refuse(taken(turn, received, None), turn, received)) };
     if !allows(behaviour, rows, &activity.actor) {
-        return Err(Rejection::NotAllowed {
-            verb: activity.verb.as_str().to_owned(),
-            target: path.clone(),
-            actor: activity.actor.clone(),
-            wanted: behaviour.from.to_string(),
-        });
+        return Err(not_allowed(activity, path, behaviour));
     }
     Ok(start(turn, received, behaviour, true))
+}
+
+fn not_allowed(activity: &Activity, target: &str, behaviour: &Behaviour) -> Rejection {
+    Rejection::NotAllowed {
+        verb: activity.verb.as_str().to_owned(),
+        target: target.to_owned(),
+        actor: activity.actor.clone(),
+        wanted: behaviour.from.to_string(),
+    }
 }
 
 pub(super) fn refuse(decision: Decision<Inbox>, turn: &Turn<'_>, received: &Received) -> Decision<Inbox> {
@@ -89,7 +93,13 @@ pub(super) fn changed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Resu
         None => None,
     };
     let Some(kind) = kind else { return Ok(Decision::reply(Receipt::Ignored)) };
-    let behaviour = behaviours::Verb::of(&activity.verb).and_then(|verb| turn.world.catalog.remote(&kind, verb));
+    let behaviour = behaviour(turn, rows, activity, &kind);
+    // Who names something of ours is told why it does nothing; others are simply not wanted.
+    if let (Some(behaviour), Some(target)) = (behaviour, received.target.as_deref())
+        && !allows(behaviour, rows, &activity.actor)
+    {
+        return Err(not_allowed(activity, target, behaviour));
+    }
     let behaviour = behaviour.filter(|behaviour| allows(behaviour, rows, &activity.actor));
     // What those we follow make is kept also when nothing runs on it.
     if behaviour.is_none() && !follows(rows) {
@@ -104,6 +114,14 @@ pub(super) fn changed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Resu
     Ok(decision.put(RowKey::Own(object_key(&object.id)), &remote))
 }
 
+/// The behaviour of our type of the target, when that is ours, or else of the object.
+fn behaviour<'a>(turn: &Turn<'a>, rows: &Rows, activity: &Activity, kind: &str) -> Option<&'a Behaviour> {
+    let verb = behaviours::Verb::of(&activity.verb)?;
+    let catalog = &turn.world.catalog;
+    let target = rows.one::<Object>("target").filter(|target| target.deleted.is_none());
+    target.and_then(|target| catalog.remote(&target.kind, verb)).or_else(|| catalog.remote(kind, verb))
+}
+
 fn attributed_to(object: Option<&Value>) -> Option<&str> {
     let by = object?.get("attributedTo")?;
     by.as_str().or_else(|| by.get("id")?.as_str())
@@ -111,7 +129,10 @@ fn attributed_to(object: Option<&Value>) -> Option<&str> {
 
 fn start(turn: &Turn<'_>, received: &Received, behaviour: &Behaviour, answer: bool) -> Decision<Inbox> {
     let activity = &received.activity;
-    let Some(definition) = turn.world.catalog.current(&behaviour.run) else { return taken(turn, received, None) };
+    let Some(definition) = turn.world.catalog.current(&behaviour.run) else {
+        let decision = taken(turn, received, None);
+        return decision.when(answer, |decision| refuse(decision, turn, received));
+    };
     let object = &activity.object;
     let start = Start {
         name: behaviour.run.clone(),

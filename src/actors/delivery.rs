@@ -5,20 +5,34 @@ use std::time::Duration;
 
 use super::entity::{ActorId, Decision, Kind, Turn};
 use super::errands::{Errand, Recipient, Report};
+use super::follower::{self, Follower};
 use super::following;
-use super::outbox::{Entry, Event, Outbox, Undelivered, Underway, queue_row, undelivered_row};
-use super::rows::{Index, RowKey, parts};
+use super::letters;
+use super::outbox::{Command, Event, Outbox, RETRY_TIMER, Underway};
+use super::queue::{Entry, Undelivered, queue, queue_row, undelivered_row};
+use super::rows::{Index, Reads, RowKey, Rows, parts};
+use crate::clock::Time;
+use crate::store::Key;
+
+/// A refusal is tried this often before it counts: keys may have been changed on the other side a moment ago.
+const REFUSALS_MAX: u32 = 2;
+/// Followers ended in one turn.
+const PAGE: usize = 100;
 
 /// What an answer means for an entry.
-pub(super) enum Verdict {
+enum Verdict {
     Delivered,
     /// The peer cannot take it now.
     Later {
         what: String,
         after: Option<Duration>,
     },
-    /// The peer says no to us, or that nobody is there.
+    /// The peer says no to us.
     Refused {
+        what: String,
+    },
+    /// The peer says that nobody is there.
+    Gone {
         what: String,
     },
     /// The peer says no to this activity.
@@ -27,11 +41,14 @@ pub(super) enum Verdict {
     },
 }
 
-pub(super) fn verdict(report: Report) -> Verdict {
+fn verdict(report: Report) -> Verdict {
     match report {
         Report::Answered { status: 200..=299, .. } => Verdict::Delivered,
-        Report::Answered { status: status @ (401 | 403 | 404 | 410), detail, .. } => {
+        Report::Answered { status: status @ (401 | 403), detail, .. } => {
             Verdict::Refused { what: answered(status, &detail) }
+        }
+        Report::Answered { status: status @ (404 | 410), detail, .. } => {
+            Verdict::Gone { what: answered(status, &detail) }
         }
         Report::Answered { status: status @ (408 | 421 | 425 | 429 | 500..=599), detail, retry_after } => {
             Verdict::Later { what: answered(status, &detail), after: retry_after }
@@ -46,9 +63,71 @@ fn answered(status: u16, detail: &str) -> String {
     if detail.is_empty() { format!("answered {status}") } else { format!("answered {status}: {detail}") }
 }
 
+impl Outbox {
+    /// Takes what came of an attempt: the entry arrived, goes back to the queue, or is given up; and what may start then.
+    pub(super) fn reported(&self, turn: &Turn<'_>, rows: &Rows, number: u64, report: Report) -> Decision<Self> {
+        // Forgotten while it was under way: nothing is left to be done about it.
+        let Some(mut entry) = rows.one::<Entry>("entry") else { return Decision::default() };
+        let mut in_flight = self.in_flight.clone();
+        in_flight.remove(&number);
+        let rest = queue(rows).filter(|(other, _)| *other != number);
+        let room = |failures| self.room(turn, &in_flight, failures);
+        entry.attempts += 1;
+        match verdict(report) {
+            Verdict::Delivered => {
+                let decision = tell(
+                    Decision::default().delete(queue_row(number)),
+                    &entry,
+                    following::Command::Delivered { activity: entry.activity.clone() },
+                );
+                let decision = decision.event(Event::Delivered { entry: number });
+                let decision = decision.when(self.failures > 0, |decision| decision.delete(troubled(turn.me)));
+                start(decision, &in_flight, rest, room(0))
+            }
+            Verdict::Refused { what } | Verdict::Gone { what } if entry.refusals + 1 < REFUSALS_MAX => {
+                entry.refusals += 1;
+                let decision = Decision::default().put(queue_row(number), &entry);
+                let decision = decision.event(Event::Refused { entry: number, what });
+                let again = [(number, entry)].into_iter().chain(rest);
+                start(decision, &in_flight, again, room(self.failures))
+            }
+            Verdict::Gone { what } => {
+                // Asked twice, nobody is there: what followed from there does not any more.
+                let gone = Command::Gone { to: entry.to.clone(), reason: what.clone(), after: None };
+                let decision = Decision::default().tell::<Self>(turn.me.key.clone(), &gone);
+                start(give_up(decision, turn, number, entry, what), &in_flight, rest, room(self.failures))
+            }
+            Verdict::Refused { what } | Verdict::Never { what } => {
+                let decision = give_up(Decision::default(), turn, number, entry, what);
+                start(decision, &in_flight, rest, room(self.failures))
+            }
+            Verdict::Later { what, .. } if turn.now.since(entry.since) >= turn.world.delivery.give_up => {
+                let what = format!("{what}, for {} days", turn.world.delivery.give_up.as_secs() / 86_400);
+                let decision = give_up(Decision::default(), turn, number, entry, what);
+                start(decision, &in_flight, rest, room(self.failures))
+            }
+            Verdict::Later { what, after } => {
+                let until = until(turn, self.failures, self.retry_at, after);
+                let decision = Decision::default().put(queue_row(number), &entry).put(troubled(turn.me), &what);
+                decision
+                    .when(self.retry_at != Some(until), |it| it.timer(RETRY_TIMER, until, &Command::Flush))
+                    .event(Event::PutOff { entry: number, at: turn.now, until, what })
+            }
+        }
+    }
+}
+
+/// Until when the peer is left alone. While it is already, only its own word makes that longer.
+fn until(turn: &Turn<'_>, failures: u32, retry_at: Option<Time>, asked: Option<Duration>) -> Time {
+    match retry_at.filter(|at| *at > turn.now) {
+        Some(at) => at.max(turn.now.plus(asked.unwrap_or_default().min(turn.world.delivery.retry_delay_max))),
+        None => turn.now.plus(pause(turn, failures, asked)),
+    }
+}
+
 /// The back-off: doubled with each failure, shortened by up to a quarter so that peers do not wake in step, and never
 /// shorter than what the peer asked for.
-pub(super) fn pause(turn: &Turn<'_>, failures: u32, asked: Option<Duration>) -> Duration {
+fn pause(turn: &Turn<'_>, failures: u32, asked: Option<Duration>) -> Duration {
     let limits = &turn.world.delivery;
     let doubled = limits.retry_delay.saturating_mul(1 << failures.min(24)).min(limits.retry_delay_max);
     let jitter = doubled.mul_f64(f64::from(turn.random[0]) / 255.0 / 4.0);
@@ -98,7 +177,7 @@ pub(super) fn troubled(me: &ActorId) -> RowKey {
     RowKey::Index(Index::Outboxes, parts([&me.key]))
 }
 
-pub(super) fn tell(decision: Decision<Outbox>, entry: &Entry, command: following::Command) -> Decision<Outbox> {
+fn tell(decision: Decision<Outbox>, entry: &Entry, command: following::Command) -> Decision<Outbox> {
     match &entry.tell {
         Some(owner) if owner.kind == Kind::Following => {
             decision.tell::<following::Following>(owner.key.clone(), &command)
@@ -107,22 +186,49 @@ pub(super) fn tell(decision: Decision<Outbox>, entry: &Entry, command: following
     }
 }
 
-pub(super) fn give_up(
+fn give_up(decision: Decision<Outbox>, turn: &Turn<'_>, number: u64, entry: Entry, what: String) -> Decision<Outbox> {
+    let decision = set_aside(decision, turn, number, entry, &what);
+    decision.event(Event::GivenUp { entry: number, at: turn.now, what })
+}
+
+/// Makes a queued entry a dead letter.
+pub(super) fn set_aside(
     decision: Decision<Outbox>,
     turn: &Turn<'_>,
     number: u64,
     entry: Entry,
-    what: String,
+    reason: &str,
 ) -> Decision<Outbox> {
-    let decision = tell(
-        decision,
-        &entry,
-        following::Command::Undelivered { activity: entry.activity.clone(), reason: what.clone() },
-    );
-    let letter = Undelivered { at: turn.now, reason: what.clone(), entry };
-    decision.delete(queue_row(number)).put(undelivered_row(number), &letter).event(Event::GivenUp {
-        entry: number,
-        at: turn.now,
-        what,
-    })
+    let word = following::Command::Undelivered { activity: entry.activity.clone(), reason: reason.to_owned() };
+    let decision = tell(decision, &entry, word);
+    let letter = Undelivered { at: turn.now, reason: reason.to_owned(), entry };
+    let decision = decision.delete(queue_row(number)).put(undelivered_row(number), &letter);
+    decision.put(letters::undelivered_row(turn.now, number), &letter)
+}
+
+/// Those who follow from an address where nobody is any more.
+pub(super) fn followers_of(me: &ActorId, to: &Recipient, after: Option<&Vec<u8>>) -> Reads {
+    match to {
+        Recipient::Inbox(inbox) => {
+            let after = after.cloned().map(Key::from_bytes);
+            Reads::none().list("followers", Index::Followers, parts([&me.key, inbox]), after, PAGE)
+        }
+        Recipient::Actor(actor) => Reads::none().entry("followers", Index::FollowersByActor, parts([actor])),
+    }
+}
+
+/// Ends a page of them, and goes on in the next turn.
+pub(super) fn end_followers(turn: &Turn<'_>, rows: &Rows, to: Recipient, reason: String) -> Decision<Outbox> {
+    let page = rows.page("followers");
+    let followers = page.iter().filter_map(|row| row.owner.as_ref()).filter(|owner| owner.kind == Kind::Follower);
+    let decision = followers.fold(Decision::default(), |decision, follower| {
+        decision.tell::<Follower>(follower.key.clone(), &follower::Command::Gone { reason: reason.clone() })
+    });
+    match page.last().filter(|_| page.len() == PAGE) {
+        Some(last) => {
+            let after = Some(last.key.as_bytes().to_vec());
+            decision.tell::<Outbox>(turn.me.key.clone(), &Command::Gone { to, reason, after })
+        }
+        None => decision,
+    }
 }

@@ -307,3 +307,7 @@ fn only_signal(me: &ActorId, progress: &Progress) -> Result<String, Rejection> {
         _ => Err(Rejection::WhichSignal { id: me.key.to_string(), signals: signals.join(", ") }),
     }
 }
+
+#[cfg(test)]
+#[path = "flow_tests.rs"]
+mod tests;

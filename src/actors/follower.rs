@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! none ──Follow──▶ accepted ──Undo──▶ none
-//!   │                 ▲ └──Follow again──▶ accepted, answered again
+//!   │                 ▲ ├──Follow again──▶ accepted, answered again
+//!   │                 │ └──nobody is there any more──▶ none
 //!   └─▶ asked ─accept─┘
 //!         └──reject──▶ rejected ──Follow──▶ asked or accepted, as the node's rule is
 //! ```
@@ -64,6 +65,10 @@ pub enum Command {
     /// Somebody who may decides about one that asked.
     Accept,
     Reject,
+    /// Its server says that nobody is there.
+    Gone {
+        reason: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +78,7 @@ pub enum Event {
     Accepted(Follow),
     Rejected,
     Undone,
+    Gone { reason: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,6 +122,10 @@ impl Entity for Follower {
                 Ok(self.accept(turn, &they, follow))
             }
             (Status::Asked | Status::Accepted, Command::Reject) => Ok(self.reject(turn, &they)),
+            (Status::Asked | Status::Accepted, Command::Gone { reason }) => {
+                Ok(self.leave(&they, Event::Gone { reason }))
+            }
+            (status, Command::Gone { .. }) => Ok(Decision::reply(status)),
             (status, Command::Accept) if status == Status::Accepted => Ok(Decision::reply(status)),
             (_, Command::Accept | Command::Reject) => Err(Rejection::NotAsked(they.as_str().to_owned())),
         }
@@ -126,7 +136,7 @@ impl Entity for Follower {
             Event::Asked(follow) => *self = Self { status: Status::Asked, follow: Some(follow.clone()) },
             Event::Accepted(follow) => *self = Self { status: Status::Accepted, follow: Some(follow.clone()) },
             Event::Rejected => self.status = Status::Rejected,
-            Event::Undone => *self = Self::default(),
+            Event::Undone | Event::Gone { .. } => *self = Self::default(),
         }
     }
 }
@@ -137,6 +147,8 @@ impl Follower {
         let since =
             self.follow.as_ref().filter(|_| self.status == Status::Accepted).map_or(turn.now, |before| before.at);
         let listed = Listed { actor: they.clone(), status: Status::Accepted, since };
+        // Following again does not make one a follower anew.
+        let follow = Follow { at: since, ..follow };
         let moved = self.follow.as_ref().filter(|before| before.delivery() != follow.delivery());
         let decision = Decision::reply(Status::Accepted);
         let decision = match moved {
@@ -191,3 +203,7 @@ fn send(decision: Decision<Follower>, they: &Iri, follow: &Follow, letter: &Lett
         },
     )
 }
+
+#[cfg(test)]
+#[path = "follower_tests.rs"]
+mod tests;

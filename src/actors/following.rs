@@ -4,7 +4,7 @@
 //! idle ──follow──▶ asked ──Accept──▶ accepted ──unfollow──▶ idle (Undo sent)
 //!                   │ ▲ └──Reject──▶ rejected ──follow──▶ asked
 //!                   │ └── received, and no answer: a new id after 1 min, 1 h, then daily
-//!                   └──── 7 days ──▶ unanswered ──follow, or a tick──▶ asked
+//!                   └──── 7 days ──▶ unanswered ──follow, or a tick a day later──▶ asked
 //! ```
 
 use std::time::Duration;
@@ -53,6 +53,9 @@ pub struct Asked {
     pub activity: Iri,
     /// Since when somebody wants to follow.
     pub since: Time,
+    /// When this one was sent.
+    #[serde(default)]
+    pub at: Time,
     /// Follows that were received and not answered.
     #[serde(default)]
     pub received: u32,
@@ -134,11 +137,19 @@ impl Entity for Following {
         let same = || Ok(Decision::reply(self.standing()));
         match (self.status, command) {
             (Accepted | Asked, Command::Follow) | (Accepted | Asked | Rejected, Command::Ensure) => same(),
+            // A tick comes every few seconds; who does not answer is asked daily.
+            (Unanswered, Command::Ensure)
+                if self.asked.as_ref().is_some_and(|it| turn.now.since(it.at) < ASK_DAILY) =>
+            {
+                same()
+            }
             (_, Command::Follow | Command::Ensure) => Ok(ask(turn, &they, turn.now)),
             (Idle, Command::Unfollow) => Err(Rejection::NotFollowing(they.as_str().to_owned())),
             (_, Command::Unfollow) => Ok(self.unfollow(turn, &they)),
             // A word on a Follow that was taken back, or a second word, changes nothing.
-            (Idle, Command::Answered { .. }) | (Accepted, Command::Answered { accepted: true, .. }) => same(),
+            (Idle, Command::Answered { .. }) | (Accepted | Rejected, Command::Answered { accepted: true, .. }) => {
+                same()
+            }
             (_, Command::Answered { accepted: true, .. }) => {
                 let listed = Listed { actor: they.clone(), status: Accepted, since: turn.now };
                 Ok(Decision::default().cancel(ASK_TIMER).put(row(&they), &listed).event(Event::Accepted))
@@ -153,7 +164,7 @@ impl Entity for Following {
                 Ok(Decision::default().timer(ASK_TIMER, due, &Command::AskAgain).event(Event::Received))
             }
             (Asked, Command::Undelivered { activity, reason }) if self.is_current(turn, &activity) => {
-                Ok(Decision::default().event(Event::Failed { reason }).event(Event::Unanswered))
+                Ok(unanswered(turn, &they).event(Event::Failed { reason }).event(Event::Unanswered))
             }
             (Asked, Command::AskAgain) => Ok(self.ask_again(turn, &they)),
             (Idle | Accepted | Rejected | Unanswered | Asked, _) => same(),
@@ -162,10 +173,10 @@ impl Entity for Following {
 
     fn apply(&mut self, event: &Event) {
         match event {
-            Event::Asked { activity, since, .. } => {
+            Event::Asked { activity, since, at } => {
                 let received =
                     self.asked.as_ref().filter(|asked| asked.since == *since).map_or(0, |asked| asked.received);
-                self.asked = Some(Asked { activity: activity.clone(), since: *since, received });
+                self.asked = Some(Asked { activity: activity.clone(), since: *since, at: *at, received });
                 self.status = Status::Asked;
                 self.last_error = None;
             }
@@ -195,7 +206,7 @@ impl Following {
     fn ask_again(&self, turn: &Turn<'_>, they: &Iri) -> Decision<Self> {
         let since = self.asked.as_ref().map_or(turn.now, |asked| asked.since);
         if turn.now.since(since) >= ASK_MAX {
-            return Decision::default().event(Event::Unanswered);
+            return unanswered(turn, they).event(Event::Unanswered);
         }
         ask(turn, they, since)
     }
@@ -217,6 +228,12 @@ fn they(me: &ActorId) -> Iri {
 
 fn row(they: &Iri) -> RowKey {
     RowKey::Index(Index::Following, parts([they.as_str()]))
+}
+
+/// Shown as such, for a person to see and for ticks to find.
+fn unanswered(turn: &Turn<'_>, they: &Iri) -> Decision<Following> {
+    let listed = Listed { actor: they.clone(), status: Status::Unanswered, since: turn.now };
+    Decision::default().cancel(ASK_TIMER).put(row(they), &listed)
 }
 
 fn ask(turn: &Turn<'_>, they: &Iri, since: Time) -> Decision<Following> {
@@ -241,3 +258,7 @@ fn send(decision: Decision<Following>, they: &Iri, letter: &Letter, tell: bool) 
         },
     )
 }
+
+#[cfg(test)]
+#[path = "following_tests.rs"]
+mod tests;

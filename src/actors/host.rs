@@ -24,8 +24,8 @@ use super::errands::Report;
 use super::layout;
 use super::life::{Life, RebuildError};
 use super::prepare::{Prepared, Work, prepare};
-use super::registry::Seat;
 use super::runtime::{Counters, Runtime};
+use super::seat::Seat;
 use super::turns::{Flight, Outcomes, Settling};
 use crate::store::{Batch, Fence, Key, Outcome, ReadError, Row, Span};
 

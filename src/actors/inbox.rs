@@ -103,6 +103,18 @@ struct Seen {
     flow: Option<String>,
 }
 
+impl Seen {
+    /// True for what an Undo left of an activity that had not come.
+    fn is_mark(&self) -> bool {
+        self.undone && self.hash.is_empty()
+    }
+}
+
+/// What is remembered of an activity. A mark counts only for the actor that left it: nobody undoes for another.
+fn seen_by(rows: &Rows, name: &str, actor: &Iri) -> Option<Seen> {
+    rows.one::<Seen>(name).filter(|seen| !seen.is_mark() || seen.actor == *actor)
+}
+
 fn hashed(area: &str, id: &Iri) -> Key {
     part().text(area).bytes(&Sha256::digest(id.as_str().as_bytes())[..16]).done()
 }
@@ -153,11 +165,11 @@ impl Entity for Inbox {
     fn decide(&self, turn: &Turn<'_>, rows: &Rows, command: Command) -> Result<Decision<Self>, Rejection> {
         let Command::Receive(received) = command;
         let activity = &received.activity;
-        let seen: Option<Seen> = rows.one("seen");
+        let seen = seen_by(rows, "seen", &activity.actor);
         let hash = Sha256::digest(&received.body);
         match &seen {
             // An Undo that came first has only the id; what it undoes is taken as seen and has no effect.
-            Some(seen) if seen.undone && seen.hash.is_empty() => return Ok(undone_before(turn, &received)),
+            Some(seen) if seen.is_mark() => return Ok(undone_before(turn, &received)),
             Some(seen) if seen.hash != hash[..] => return Err(Rejection::OtherBody(activity.id.clone())),
             Some(_) => return Ok(Decision::reply(Receipt::Repeated)),
             None => {}
@@ -250,10 +262,10 @@ fn answered(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decisio
 fn undone(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<Inbox>, Rejection> {
     let activity = &received.activity;
     let original = &activity.object.id;
-    if !original.same_authority(&activity.actor) {
+    if !original.same_authority(&activity.actor) || *original == activity.id {
         return Err(Rejection::NotYours(original.clone()));
     }
-    let Some(seen) = rows.one::<Seen>("undone") else {
+    let Some(seen) = seen_by(rows, "undone", &activity.actor) else {
         let mark = Seen {
             at: turn.now,
             hash: Bytes::new(),
@@ -291,3 +303,7 @@ fn undone_before(turn: &Turn<'_>, received: &Received) -> Decision<Inbox> {
         _ => decision,
     }
 }
+
+#[cfg(test)]
+#[path = "inbox_tests.rs"]
+mod tests;

@@ -15,18 +15,23 @@ use super::inbox::Inbox;
 use super::inspect::{self, Replayed};
 use super::outbox::Outbox;
 use super::record;
-use super::registry::Seat;
 use super::runtime::Runtime;
+use super::seat::Seat;
 use super::stream::Stream;
 use crate::store::Engine;
 use futures_util::future::BoxFuture;
 
+/// Starts the shell of an actor, and gives the way to it.
+type Open = fn(Arc<Runtime>, &ArbiterHandle, Arc<Seat>) -> Box<dyn Door>;
+/// The stored state of an actor, if there is one of this name.
+type Replay = BoxFuture<'static, Result<Option<Replayed>, String>>;
+
 /// What has to be done knowing the type of a kind.
 #[derive(Clone, Copy)]
 struct Rules {
-    open: fn(Arc<Runtime>, &ArbiterHandle, Arc<Seat>) -> Box<dyn Door>,
+    open: Open,
     undeliverable: fn(&ActorId, &[u8], &str) -> Option<Bytes>,
-    replay: fn(Arc<dyn Engine>, ActorId) -> BoxFuture<'static, Result<Option<Replayed>, String>>,
+    replay: fn(Arc<dyn Engine>, ActorId) -> Replay,
 }
 
 /// The kinds of actor of a node.
@@ -69,11 +74,7 @@ impl Kinds {
     }
 
     /// The stored state of an actor, rebuilt for looking at.
-    pub(super) fn replay(
-        &self,
-        engine: Arc<dyn Engine>,
-        id: ActorId,
-    ) -> BoxFuture<'static, Result<Option<Replayed>, String>> {
+    pub(super) fn replay(&self, engine: Arc<dyn Engine>, id: ActorId) -> Replay {
         (self.rules(id.kind).replay)(engine, id)
     }
 

@@ -4,7 +4,7 @@
 //! h kind key                         head: the last snapshot, and proof that the actor exists
 //! e kind key turn                    what one turn established
 //! r kind key 0 …                     rows of its own
-//! r kind key 1 idempotency-key       answers kept for repeats
+//! r 0 idempotency-key                answers kept for repeats, whoever gave them
 //! i index … kind key length          entries of shared lists
 //! m kind key | kind key turn nth     a message: receiver, then sender, sender's turn and place in it
 //! t due kind key name                a timer
@@ -21,7 +21,8 @@ use crate::store::Key;
 use crate::store::key::{Builder, Parts};
 
 const OWN: u8 = 0;
-const ANSWER: u8 = 1;
+/// In the place of a kind: an idempotency key stands for one request, whichever actor it was for.
+const ANSWER: u8 = 0;
 
 fn area(letter: u8) -> Builder {
     Key::build().tag(letter)
@@ -134,8 +135,8 @@ pub fn index_owner(key: &Key) -> Option<ActorId> {
     read_actor(&mut Key::from_bytes(rest[start..].to_vec()).parts())
 }
 
-pub(crate) fn answer(id: &ActorId, idempotency_key: &str) -> Key {
-    actor(area(b'r'), id).tag(ANSWER).text(idempotency_key).done()
+pub(crate) fn answer(idempotency_key: &str) -> Key {
+    area(b'r').tag(ANSWER).text(idempotency_key).done()
 }
 
 pub(crate) fn message(to: &ActorId, from: &ActorId, turn: u64, nth: u64) -> Key {
@@ -205,4 +206,55 @@ pub fn definitions() -> Key {
 
 pub fn node_fact(name: &str) -> Key {
     area(b'n').text(name).done()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::rows::parts;
+
+    fn actors() -> Vec<ActorId> {
+        let keys = ["", "a", "a\0b", "\u{1}", "https://there.example/actor", "ü"];
+        Kind::ALL.iter().flat_map(|kind| keys.map(|key| ActorId::new(*kind, key))).collect()
+    }
+
+    #[test]
+    fn keys_read_back_whose_they_are() {
+        for id in actors() {
+            assert_eq!(head_actor(&head(&id)), Some(id.clone()));
+            let other = ActorId::new(Kind::Stream, "x");
+            assert_eq!(message_ends(&message(&id, &other, 7, 1)), Some((id.clone(), other)));
+            let timer = timer(&id, Time(9), "na\0me");
+            assert_eq!((timer_parts(&timer), timer_name(&timer)), (Some((Time(9), id.clone())), Some("na\0me".into())));
+            let errand = errand(&id, Time(9), 7, 1);
+            assert_eq!((errand_parts(&errand), errand_place(&errand)), (Some((Time(9), id.clone())), Some((7, 1))));
+            let entry = row(&id, &RowKey::Index(Index::Linked, parts(["place"])));
+            assert_eq!(index_owner(&entry), Some(id.clone()));
+        }
+    }
+
+    #[test]
+    fn nothing_of_one_actor_stands_among_what_is_anothers() {
+        for (mine, theirs) in actors().iter().flat_map(|a| actors().into_iter().map(move |b| (a.clone(), b))) {
+            if mine == theirs {
+                continue;
+            }
+            let own = RowKey::Own(parts(["row"]));
+            assert!(!event(&theirs, 1).starts_with(&events(&mine)));
+            assert!(!message(&theirs, &mine, 1, 0).starts_with(&messages_to(&mine)));
+            assert!(!row(&theirs, &own).starts_with(&row_prefix(&mine, &own)));
+            let place = RowKey::Index(Index::Linked, parts(["place"]));
+            assert_ne!(row(&theirs, &place), row(&mine, &place), "two may stand at one place");
+        }
+    }
+
+    #[test]
+    fn what_waits_sorts_by_the_time_when_it_is_due_and_messages_by_their_turn() {
+        let (first, second) = (ActorId::new(Kind::Inbox, "a"), ActorId::new(Kind::Stream, "z"));
+        assert!(timer(&second, Time(1), "z") < timer(&first, Time(256), "a"));
+        assert!(errand(&second, Time(1), 9, 9) < errand(&first, Time(256), 1, 1));
+        assert!(message(&first, &second, 255, 9) < message(&first, &second, 256, 0));
+        let follower = ActorId::new(Kind::Follower, "z");
+        assert!(message(&first, &follower, 9, 0) < message(&first, &second, 1, 0), "its Accept comes first");
+    }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::layout;
-use super::outbox::Undelivered;
+use super::queue::Undelivered;
 use super::record::{self, DeadLetter};
 use super::rows::{Index, RowKey, part};
 use super::runtime::Runtime;

@@ -25,14 +25,22 @@ pub mod outbox;
 mod poison;
 mod prepare;
 mod publish;
+pub mod queue;
 pub mod record;
 pub mod registry;
 pub mod root;
 pub mod rows;
 pub mod runtime;
+mod seat;
+#[cfg(test)]
+#[path = "stage_for_tests.rs"]
+mod stage;
 mod steps;
 pub mod stream;
 pub mod tick;
 mod timers;
 mod turns;
 pub mod world;
+
+#[cfg(test)]
+mod golden_tests;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::entity::{Decision, Turn};
 use super::errands::{Errand, Recipient};
@@ -11,7 +12,7 @@ use super::flow::{Command, Event, Flow, Listed, Origin, Place, Rejection, Standi
 use super::log::Letter;
 use super::outbox::{self, Outbox};
 use super::stream::{self, Stream};
-use crate::clock::Time;
+use crate::clock::{Time, ulid};
 use crate::domains::activity::{Reference, Verb};
 use crate::domains::draft::Draft;
 use crate::domains::effects::Plan;
@@ -100,7 +101,7 @@ impl<'a> Moves<'a> {
         let place = Place { step, item, attempt, key };
         match plan {
             Plan::Stream { stream, op } => {
-                let to = self.turn.world.stream(&stream, &op, self.turn.ulid(1));
+                let to = self.turn.world.stream(&stream, &op, self.fresh(&place.key));
                 let command = stream::Command::Effect { flow: self.turn.me.key.to_string(), place, op, tries: 0 };
                 self.change(|decision| decision.tell::<Stream>(to, &command));
                 None
@@ -111,6 +112,14 @@ impl<'a> Moves<'a> {
             }
             Plan::Validate { object_type, object } => Some(validated(self.turn, place, &object_type, &object)),
         }
+    }
+
+    /// A name for what has none, the same for every try of an effect.
+    fn fresh(&self, key: &str) -> String {
+        let digest = Sha256::digest(key.as_bytes());
+        let mut random = [0; 16];
+        random.copy_from_slice(&digest[..16]);
+        ulid(self.began.unwrap_or(self.turn.now), random)
     }
 
     /// Moves the instance in the lists when its phase changed, or what it waits for.

@@ -11,20 +11,17 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::delivery::{Verdict, give_up, pause, start, tell, troubled, verdict};
+use super::delivery::{end_followers, followers_of, set_aside, start, troubled};
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::errands::{Errand, Recipient, Report};
-use super::following;
 use super::letters;
-use super::rows::{Reads, RowKey, Rows, part, parts};
+use super::queue::{Entry, Undelivered, queue, queue_row, undelivered_key, undelivered_row};
+use super::rows::{Reads, Rows, part, parts};
 use crate::clock::Time;
-use crate::store::Key;
 
 /// Queue entries looked at in one turn: enough to fill the places of a peer past a few that wait for their order.
 const PAGE: usize = 128;
-/// A refusal is tried this often before it counts: keys may have been changed on the other side a moment ago.
-const REFUSALS_MAX: u32 = 2;
-const RETRY_TIMER: &str = "retry";
+pub(super) const RETRY_TIMER: &str = "retry";
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outbox {
@@ -61,35 +58,6 @@ pub struct LastError {
     pub what: String,
 }
 
-/// A queued activity: a row of the outbox.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
-    /// The local ulid of the activity.
-    pub activity: String,
-    pub to: Recipient,
-    /// Activities about the same object to the same recipient keep their order.
-    pub object: String,
-    /// Goes before everything that came after it: the Accept of a Follow.
-    #[serde(default)]
-    pub first: bool,
-    pub since: Time,
-    #[serde(default)]
-    pub attempts: u32,
-    #[serde(default)]
-    pub refusals: u32,
-    /// Who wants to hear that it arrived.
-    #[serde(default)]
-    pub tell: Option<ActorId>,
-}
-
-/// An entry that was given up, kept where a person sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Undelivered {
-    pub at: Time,
-    pub reason: String,
-    pub entry: Entry,
-}
-
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Command {
@@ -121,6 +89,13 @@ pub enum Command {
     /// Removes a dead letter.
     Discard {
         undelivered: u64,
+    },
+    /// Nobody is there any more: ends those who followed from there, a page at a time.
+    Gone {
+        to: Recipient,
+        reason: String,
+        #[serde(default)]
+        after: Option<Vec<u8>>,
     },
 }
 
@@ -171,23 +146,6 @@ pub enum Rejection {
     TooOld(u64),
 }
 
-pub(super) fn queue_row(entry: u64) -> RowKey {
-    RowKey::Own(part().text("queue").number(entry).done())
-}
-
-pub(super) fn undelivered_row(entry: u64) -> RowKey {
-    RowKey::Own(undelivered_key(entry))
-}
-
-fn undelivered_key(entry: u64) -> Key {
-    part().text("undelivered").number(entry).done()
-}
-
-/// All queued entries of an outbox, for lists.
-pub fn queue_rows() -> RowKey {
-    RowKey::Own(parts(["queue"]))
-}
-
 impl Entity for Outbox {
     const KIND: Kind = Kind::Outbox;
     type Command = Command;
@@ -195,7 +153,7 @@ impl Entity for Outbox {
     type Reply = ();
     type Rejection = Rejection;
 
-    fn reads(_me: &ActorId, command: &Command) -> Reads {
+    fn reads(me: &ActorId, command: &Command) -> Reads {
         let queue = |reads: Reads| reads.own_page("queue", parts(["queue"]), None, PAGE);
         match command {
             Command::Send { .. } | Command::Pause => Reads::none(),
@@ -206,6 +164,7 @@ impl Entity for Outbox {
             Command::Revive { undelivered } | Command::Discard { undelivered } => {
                 Reads::none().own("letter", undelivered_key(*undelivered))
             }
+            Command::Gone { to, after, .. } => followers_of(me, to, after.as_ref()),
         }
     }
 
@@ -223,6 +182,7 @@ impl Entity for Outbox {
             Command::Pause => Ok(Decision::default().event(Event::Paused)),
             Command::Forget => Ok(self.forget(turn, rows)),
             Command::Revive { undelivered } => self.revive(turn, rows, undelivered),
+            Command::Gone { to, reason, .. } => Ok(end_followers(turn, rows, to, reason)),
             Command::Discard { undelivered } => {
                 let letter = letter(rows, undelivered)?;
                 let decision = Decision::default().delete(undelivered_row(undelivered));
@@ -246,7 +206,10 @@ impl Entity for Outbox {
             }
             Event::PutOff { entry, at, until, what } => {
                 self.in_flight.remove(entry);
-                self.failures = self.failures.saturating_add(1);
+                // Those that were under way when the peer was put off fail with it: that is one failure, not many.
+                if self.retry_at.is_none_or(|before| before <= *at) {
+                    self.failures = self.failures.saturating_add(1);
+                }
                 self.retry_at = Some(self.retry_at.map_or(*until, |before| before.max(*until)));
                 self.last_error = Some(LastError { at: *at, what: what.clone() });
             }
@@ -281,11 +244,6 @@ fn letter(rows: &Rows, number: u64) -> Result<Undelivered, Rejection> {
     rows.one("letter").ok_or(Rejection::NoSuchLetter(number))
 }
 
-/// The queue as a turn sees it: the page that was read, with the numbers of its entries.
-fn queue(rows: &Rows) -> impl Iterator<Item = (u64, Entry)> {
-    rows.page("queue").iter().filter_map(|row| Some((row.key.parts().number()?, row.read()?)))
-}
-
 impl Outbox {
     fn done(&mut self, entry: u64) {
         self.in_flight.remove(&entry);
@@ -301,62 +259,12 @@ impl Outbox {
         let number = self.entries;
         let decision = Decision::default().put(queue_row(number), &entry).event(Event::Queued { entry: number });
         let nothing_waits = self.queued == self.in_flight.len() as u64;
-        if nothing_waits && self.is_open(turn.now) && self.failures == 0 {
-            let room = turn.world.delivery.in_flight_max.saturating_sub(self.in_flight.len());
-            return start(decision, &self.in_flight, [(number, entry)].into_iter(), room);
-        }
-        decision
-    }
-
-    fn reported(&self, turn: &Turn<'_>, rows: &Rows, number: u64, report: Report) -> Decision<Self> {
-        // Forgotten while it was under way: nothing is left to be done about it.
-        let Some(mut entry) = rows.one::<Entry>("entry") else { return Decision::default() };
-        let mut in_flight = self.in_flight.clone();
-        in_flight.remove(&number);
-        let rest = queue(rows).filter(|(other, _)| *other != number);
-        let room = |failures| self.room(turn, &in_flight, failures);
-        entry.attempts += 1;
-        match verdict(report) {
-            Verdict::Delivered => {
-                let decision = tell(
-                    Decision::default().delete(queue_row(number)),
-                    &entry,
-                    following::Command::Delivered { activity: entry.activity.clone() },
-                );
-                let decision = decision.event(Event::Delivered { entry: number });
-                let decision = decision.when(self.failures > 0, |decision| decision.delete(troubled(turn.me)));
-                start(decision, &in_flight, rest, room(0))
-            }
-            Verdict::Refused { what } if entry.refusals + 1 < REFUSALS_MAX => {
-                entry.refusals += 1;
-                let decision = Decision::default().put(queue_row(number), &entry);
-                let decision = decision.event(Event::Refused { entry: number, what });
-                let again = [(number, entry)].into_iter().chain(rest);
-                start(decision, &in_flight, again, room(self.failures))
-            }
-            Verdict::Refused { what } | Verdict::Never { what } => {
-                let decision = give_up(Decision::default(), turn, number, entry, what);
-                start(decision, &in_flight, rest, room(self.failures))
-            }
-            Verdict::Later { what, .. } if turn.now.since(entry.since) >= turn.world.delivery.give_up => {
-                let what = format!("{what}, for {} days", turn.world.delivery.give_up.as_secs() / 86_400);
-                let decision = give_up(Decision::default(), turn, number, entry, what);
-                start(decision, &in_flight, rest, room(self.failures))
-            }
-            Verdict::Later { what, after } => {
-                let until = turn.now.plus(pause(turn, self.failures, after));
-                let until = self.retry_at.map_or(until, |before| before.max(until));
-                Decision::default()
-                    .put(queue_row(number), &entry)
-                    .put(troubled(turn.me), &what)
-                    .timer(RETRY_TIMER, until, &Command::Flush)
-                    .event(Event::PutOff { entry: number, at: turn.now, until, what })
-            }
-        }
+        let room = if nothing_waits { self.room(turn, &self.in_flight, self.failures) } else { 0 };
+        start(decision, &self.in_flight, [(number, entry)].into_iter(), room)
     }
 
     /// How many entries may start: one to try a peer that failed, else what fits.
-    fn room(&self, turn: &Turn<'_>, in_flight: &BTreeMap<u64, Underway>, failures: u32) -> usize {
+    pub(super) fn room(&self, turn: &Turn<'_>, in_flight: &BTreeMap<u64, Underway>, failures: u32) -> usize {
         if !self.is_open(turn.now) {
             return 0;
         }
@@ -365,10 +273,14 @@ impl Outbox {
     }
 
     fn reopen(&self, turn: &Turn<'_>, rows: &Rows, event: Event) -> Decision<Self> {
+        let decision = Decision::default().cancel(RETRY_TIMER).event(event.clone());
+        if self.queued == 0 {
+            return decision.delete(troubled(turn.me));
+        }
         let places = if self.failures > 0 { 1 } else { turn.world.delivery.in_flight_max };
         let room =
             if self.paused && event != Event::Continued { 0 } else { places.saturating_sub(self.in_flight.len()) };
-        start(Decision::default().cancel(RETRY_TIMER).event(event), &self.in_flight, queue(rows), room)
+        start(decision, &self.in_flight, queue(rows), room)
     }
 
     fn forget(&self, turn: &Turn<'_>, rows: &Rows) -> Decision<Self> {
@@ -379,10 +291,7 @@ impl Outbox {
         let entries = waiting.len() as u64;
         let mut decision = Decision::default().event(Event::Forgotten { entries });
         for (number, entry) in waiting {
-            let reason = "given up by the operator".to_owned();
-            let letter = Undelivered { at: turn.now, reason, entry };
-            decision = decision.delete(queue_row(number)).put(undelivered_row(number), &letter);
-            decision = decision.put(letters::undelivered_row(turn.now, number), &letter);
+            decision = set_aside(decision, turn, number, entry, "given up by the operator");
         }
         decision.tell::<Self>(turn.me.key.clone(), &Command::Forget)
     }
@@ -397,3 +306,7 @@ impl Outbox {
         Ok(decision.delete(undelivered_row(number)).delete(listed))
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

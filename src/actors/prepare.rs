@@ -83,7 +83,7 @@ impl<E: Entity> Prepared<E> {
 }
 
 /// Rows as the store has them, before the actor's own writes in flight are laid over.
-pub(super) struct Fetched(Vec<(&'static str, Wanted, Key, Span, Vec<Row>)>);
+pub(super) struct Fetched(pub(super) Vec<(&'static str, Wanted, Key, Span, Vec<Row>)>);
 
 impl Fetched {
     pub(super) fn over(self, flying: &Flying) -> Rows {
@@ -146,7 +146,7 @@ async fn prepare_ask<E: Entity>(
     let waiter = Waiter::Caller(reply);
     let once = match once {
         None => None,
-        Some(once) => match engine.get(&layout::answer(me, &once.key)).await {
+        Some(once) => match engine.get(&layout::answer(&once.key)).await {
             // An answer that cannot be read is treated as none: the actor's own rules still stop a repeat.
             Ok(row) => Some((once, row.and_then(|row| record::decode(&row.value).ok()))),
             Err(error) => return Prepared::Failed { error, waiter },

@@ -1,18 +1,25 @@
 //! Telling others: the activity about an object of ours, and the walk that brings it to everyone once per inbox.
 
+use std::collections::BTreeSet;
+
 use super::entity::{Decision, Turn};
 use super::errands::Recipient;
+use super::flow::{self, Flow, Origin, Start};
+use super::follower;
 use super::log::{Entry, Letter};
 use super::outbox::{self, Outbox};
 use super::rows::{Index, Reads, Rows, parts};
 use super::stream::{self, Command, Stream, Written};
-use crate::domains::activity::{Address, Reference, Verb};
+use crate::domains::activity::{Activity, Address, Reference, Verb};
+use crate::domains::behaviours;
 use crate::domains::draft::Draft;
+use crate::domains::flow::Input;
 use crate::domains::identity::{Authority, Iri};
 use crate::domains::object::Object;
 use crate::domains::types::Visibility;
 use crate::store::Key;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Followers told in one turn.
 const PAGE: usize = 100;
@@ -40,8 +47,16 @@ pub(super) struct Published {
     pub(super) ulid: String,
 }
 
+/// Who writes. Behaviours fire for what is written through our own API; what a flow writes fires none, or one that
+/// changes its own object would never end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writer {
+    Api,
+    Flow,
+}
+
 /// Stores the object, logs the activity about it, begins the walk, and starts what the type's behaviour says.
-pub(super) fn object(turn: &Turn<'_>, verb: Verb, object: &Object, to: Vec<Iri>) -> Published {
+pub(super) fn object(turn: &Turn<'_>, writer: Writer, verb: Verb, object: &Object, to: Vec<Iri>) -> Published {
     let ulid = turn.ulid(0);
     let (id, activity_id) = (turn.world.iri(&object.path), turn.world.activity(&ulid));
     let about = Reference::Embedded(object.json(&id));
@@ -58,7 +73,7 @@ pub(super) fn object(turn: &Turn<'_>, verb: Verb, object: &Object, to: Vec<Iri>)
     let decision = decision.when(followers || !walk.to.is_empty(), |decision| {
         decision.tell::<Stream>(turn.me.key.clone(), &Command::FanOut(walk))
     });
-    let decision = stream::start_local(decision, turn, &verb, &activity, object);
+    let decision = decision.when(writer == Writer::Api, |it| start_local(it, turn, &verb, &activity, object));
     Published { decision, id, ulid }
 }
 
@@ -96,9 +111,13 @@ pub(super) fn reads(walk: &FanOut) -> Reads {
 pub(super) fn fan_out(turn: &Turn<'_>, rows: &Rows, walk: FanOut) -> Decision<Stream> {
     let mut decision = Decision::default();
     if walk.after.is_none() {
-        let known: Vec<String> =
-            rows.page("known").iter().filter_map(|row| Some(row.owner.as_ref()?.key.to_string())).collect();
-        for to in walk.to.iter().filter(|to| !walk.followers || !known.iter().any(|known| known == to.as_str())) {
+        let known = rows.page("known").iter().filter_map(|row| row.read::<follower::Listed>());
+        let followers: BTreeSet<Iri> = known
+            .filter(|known| walk.followers && known.status == follower::Status::Accepted)
+            .map(|known| known.actor)
+            .collect();
+        let to: BTreeSet<&Iri> = walk.to.iter().filter(|to| !followers.contains(*to)).collect();
+        for to in to {
             let recipient = Recipient::Actor(to.as_str().to_owned());
             decision = send(decision, &walk.activity, recipient, &to.authority(), &walk.object);
         }
@@ -132,4 +151,33 @@ fn send(decision: Decision<Stream>, ulid: &str, to: Recipient, peer: &Authority,
         peer.as_str(),
         &outbox::Command::Send { activity: ulid.to_owned(), to, object, first: false, tell: false },
     )
+}
+
+/// Starts the flow that a behaviour of ours runs on a write through our own API.
+fn start_local(
+    decision: Decision<Stream>,
+    turn: &Turn<'_>,
+    verb: &Verb,
+    activity: &Activity,
+    object: &Object,
+) -> Decision<Stream> {
+    let catalog = &turn.world.catalog;
+    let Some(behaviour) = behaviours::Verb::of(verb).and_then(|verb| catalog.on(&object.kind, verb)) else {
+        return decision;
+    };
+    let Some(definition) = catalog.current(&behaviour.run) else { return decision };
+    let id = turn.world.iri(&object.path);
+    let start = Start {
+        name: behaviour.run.clone(),
+        definition: definition.hash.0.clone(),
+        input: Input {
+            input: Value::Null,
+            activity: activity.raw.clone(),
+            object: object.json(&id),
+            actor: turn.world.actor.as_str().into(),
+        },
+        origin: Origin::Local { activity: activity.id.clone(), object: id },
+    };
+    let key = flow::id(&turn.world.authority, &activity.id, &format!("on {} {}", verb.as_str(), behaviour.run));
+    decision.tell::<Flow>(key, &flow::Command::Start(Box::new(start)))
 }

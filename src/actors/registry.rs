@@ -1,6 +1,5 @@
 //! Who is in memory: finds an actor or brings it in, counts its mailbox, and lets it go only when nothing is under way.
 
-use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -13,9 +12,10 @@ use tokio::sync::oneshot;
 use super::ask::{AskError, Once};
 use super::entity::{ActorId, Entity};
 use super::errands::Report;
-use super::host::{Door, Host, Tell};
+use super::host::{Door, Tell};
 use super::kinds::Kinds;
 use super::runtime::Runtime;
+use super::seat::Seat;
 use crate::clock::Time;
 use crate::store::Key;
 
@@ -24,25 +24,6 @@ const RESTART_DELAY: Duration = Duration::from_millis(50);
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
 /// How long an actor must last before its earlier restarts no longer count.
 const RESTART_FORGOTTEN: Duration = Duration::from_secs(60);
-
-/// One stay of an actor in memory.
-pub(super) struct Seat {
-    pub(super) id: ActorId,
-    pub(super) life: u64,
-    /// Messages handed in and not yet processed.
-    pub(super) depth: AtomicUsize,
-    /// Turns that are not on disk yet.
-    pub(super) flying: AtomicUsize,
-    /// Message rows wait that were not handed in, because the mailbox was full.
-    pub(super) more: AtomicBool,
-    /// When it last had something to do, in milliseconds since 1970.
-    pub(super) busy_at: std::sync::atomic::AtomicU64,
-    /// The life before this one ended with turns in flight.
-    pub(super) after_failure: bool,
-    /// How long to wait before rows are tried again.
-    pub(super) hold: Duration,
-    door: OnceLock<Box<dyn Door>>,
-}
 
 /// How often an actor was dropped lately.
 #[derive(Debug, Clone, Copy, Default)]
@@ -357,53 +338,4 @@ fn remove(book: &mut Book, seat: &Seat) -> bool {
         book.seats.remove(&seat.id);
     }
     ours
-}
-
-impl Seat {
-    /// Counts one more message if there is room.
-    fn count(&self, limit: usize) -> bool {
-        let taken =
-            self.depth.fetch_update(Ordering::AcqRel, Ordering::Acquire, |depth| (depth < limit).then_some(depth + 1));
-        taken.is_ok()
-    }
-
-    fn tell<E: Entity>(&self, tell: Tell<E>) {
-        let door: &dyn Any = self.door().as_any();
-        let address = door.downcast_ref::<actix::Addr<Host<E>>>().expect("an id of this kind opens this kind of door");
-        address.do_send(tell);
-    }
-
-    pub(super) fn ask_to_retire(&self) {
-        self.door().retire();
-    }
-
-    fn door(&self) -> &dyn Door {
-        self.door.get().expect("a seat is in the book only with its door").as_ref()
-    }
-
-    /// These rows were handed in and will be read with the backlog instead.
-    pub(super) fn put_back(&self, messages: usize) {
-        self.more.store(true, Ordering::Release);
-        self.depth.fetch_sub(messages, Ordering::AcqRel);
-    }
-
-    /// These rows were found waiting and are in the mailbox now.
-    pub(super) fn found(&self, messages: usize) {
-        self.depth.fetch_add(messages, Ordering::AcqRel);
-    }
-
-    pub(super) fn has_more(&self) -> bool {
-        self.more.load(Ordering::Acquire)
-    }
-
-    /// True once after rows were left waiting.
-    pub(super) fn take_more(&self) -> bool {
-        self.more.swap(false, Ordering::AcqRel)
-    }
-
-    /// One message has been processed.
-    pub(super) fn processed(&self, now: Time) {
-        self.depth.fetch_sub(1, Ordering::AcqRel);
-        self.busy_at.store(now.0, Ordering::Relaxed);
-    }
 }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::entity::{Decision, Turn};
 use super::flow::{self, Flow, Place};
+use super::publish::Writer;
 use super::rows::{Index, RowKey, Rows, part};
 use super::stream::{
     Command, Create, Event, Linked, Record, Rejection, Stream, done_key, linked_rows, object_stream, record_rows,
@@ -39,7 +40,7 @@ impl Stream {
                     attributed_to: attributed_to.as_deref().and_then(|by| Iri::parse(by).ok()),
                     into: link_into.as_deref().map(|into| turn.world.object_path(into)),
                 };
-                match self.create(turn, create) {
+                match self.create(turn, Writer::Flow, create) {
                     Err(Rejection::Taken(path) | Rejection::Gone(path)) if tries < SLUG_TRIES_MAX => {
                         let op = StreamOp::CreateObject { object_type, slug_hint, fields, attributed_to, link_into };
                         return next_slug(&path, flow, place, op, tries);
@@ -47,7 +48,7 @@ impl Stream {
                     other => other,
                 }
             }
-            StreamOp::UpdateObject { changes } => self.update(turn, rows, &Value::Object(changes)),
+            StreamOp::UpdateObject { changes } => self.update(turn, Writer::Flow, rows, &Value::Object(changes)),
             StreamOp::Append { record } => Ok(self.append(turn, record)),
             StreamOp::Link { what, title } => self.object(turn, rows).map(|object| link(turn, &object, what, title)),
         };

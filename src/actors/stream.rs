@@ -10,15 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
-use super::flow::{self, Flow, Origin, Place, Start};
-use super::publish::{self, FanOut, Published};
+use super::flow::Place;
+use super::publish::{self, FanOut, Published, Writer};
 use super::rows::{Index, Reads, RowKey, Rows, part, parts};
 use super::world::World;
 use crate::clock::Time;
-use crate::domains::activity::{Activity, Verb};
-use crate::domains::behaviours;
+use crate::domains::activity::Verb;
 use crate::domains::effects::StreamOp;
-use crate::domains::flow::expr::Input;
 use crate::domains::identity::Iri;
 use crate::domains::object::Object;
 use crate::domains::types::{FieldMistake, Type, Visibility};
@@ -235,8 +233,8 @@ impl Entity for Stream {
 
     fn decide(&self, turn: &Turn<'_>, rows: &Rows, command: Command) -> Result<Decision<Self>, Rejection> {
         match command {
-            Command::Create(create) => self.create(turn, create).map(|(decision, _)| decision),
-            Command::Update { changes } => self.update(turn, rows, &changes).map(|(decision, _)| decision),
+            Command::Create(create) => self.create(turn, Writer::Api, create).map(|(decision, _)| decision),
+            Command::Update { changes } => self.update(turn, Writer::Api, rows, &changes).map(|(decision, _)| decision),
             Command::Delete => self.delete(turn, rows),
             Command::Allocate { target, to } => self.allocate(turn, rows, target, to),
             Command::Answered { activity, accepted, result } => Ok(answered(rows, activity, accepted, result)),
@@ -260,7 +258,12 @@ impl Entity for Stream {
 }
 
 impl Stream {
-    pub(super) fn create(&self, turn: &Turn<'_>, create: Create) -> Result<(Decision<Self>, Value), Rejection> {
+    pub(super) fn create(
+        &self,
+        turn: &Turn<'_>,
+        writer: Writer,
+        create: Create,
+    ) -> Result<(Decision<Self>, Value), Rejection> {
         let path = path_of(turn.me);
         match (&self.kind, self.deleted) {
             (_, true) => return Err(Rejection::Gone(path.to_owned())),
@@ -272,7 +275,7 @@ impl Stream {
         let by = create.attributed_to.unwrap_or_else(|| turn.world.actor.clone());
         let mut object = Object::new(declared, path.to_owned(), fields, by, turn.now);
         object.visibility = create.visibility.unwrap_or(object.visibility);
-        let Published { mut decision, id, ulid } = publish::object(turn, Verb::Create, &object, create.to);
+        let Published { mut decision, id, ulid } = publish::object(turn, writer, Verb::Create, &object, create.to);
         if let Some(into) = create.into {
             let linked = Linked { what: id.as_str().to_owned(), title: object.title.clone(), at: turn.now };
             decision = decision.put(linked_row(&into, turn.now), &linked);
@@ -285,6 +288,7 @@ impl Stream {
     pub(super) fn update(
         &self,
         turn: &Turn<'_>,
+        writer: Writer,
         rows: &Rows,
         changes: &Value,
     ) -> Result<(Decision<Self>, Value), Rejection> {
@@ -292,7 +296,7 @@ impl Stream {
         let declared = declared(turn.world, &object.kind)?;
         let fields = declared.change(&object.fields, changes).map_err(Rejection::Invalid)?;
         let object = object.changed(declared, fields, turn.now);
-        let published = publish::object(turn, Verb::Update, &object, Vec::new());
+        let published = publish::object(turn, writer, Verb::Update, &object, Vec::new());
         let result = written(&published.id, &object);
         Ok((published.decision.event(Event::Updated { activity: published.ulid }), result))
     }
@@ -300,7 +304,7 @@ impl Stream {
     fn delete(&self, turn: &Turn<'_>, rows: &Rows) -> Result<Decision<Self>, Rejection> {
         let object = self.object(turn, rows)?;
         let object = Object { deleted: Some(turn.now), fields: Map::new(), title: None, ..object };
-        let published = publish::object(turn, Verb::Delete, &object, Vec::new());
+        let published = publish::object(turn, Writer::Api, Verb::Delete, &object, Vec::new());
         Ok(published.decision.event(Event::Deleted { activity: published.ulid }))
     }
 
@@ -364,31 +368,6 @@ fn answered(rows: &Rows, activity: String, accepted: bool, result: Option<Iri>) 
     }
 }
 
-/// Starts the flow that a behaviour of ours runs on a write through our own API.
-pub(super) fn start_local(
-    decision: Decision<Stream>,
-    turn: &Turn<'_>,
-    verb: &Verb,
-    activity: &Activity,
-    object: &Object,
-) -> Decision<Stream> {
-    let catalog = &turn.world.catalog;
-    let Some(behaviour) = behaviours::Verb::of(verb).and_then(|verb| catalog.on(&object.kind, verb)) else {
-        return decision;
-    };
-    let Some(definition) = catalog.current(&behaviour.run) else { return decision };
-    let id = turn.world.iri(&object.path);
-    let start = Start {
-        name: behaviour.run.clone(),
-        definition: definition.hash.0.clone(),
-        input: Input {
-            input: Value::Null,
-            activity: activity.raw.clone(),
-            object: object.json(&id),
-            actor: turn.world.actor.as_str().into(),
-        },
-        origin: Origin::Local { activity: activity.id.clone(), object: id },
-    };
-    let key = flow::id(&turn.world.authority, &activity.id, &format!("on {} {}", verb.as_str(), behaviour.run));
-    decision.tell::<Flow>(key, &flow::Command::Start(Box::new(start)))
-}
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

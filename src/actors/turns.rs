@@ -132,7 +132,7 @@ enum Repeated<E: Entity> {
 
 /// Looks at the stored answer, and at one that a turn in flight is about to store.
 fn repeated<E: Entity>(life: &Life<E>, once: &Once, stored: Option<Answer>) -> Repeated<E> {
-    let row = layout::answer(&life.id, &once.key);
+    let row = layout::answer(&once.key);
     let answer = match life.flying.put(&row) {
         Some(flying) => record::decode(flying).ok(),
         None => stored,

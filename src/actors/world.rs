@@ -23,6 +23,8 @@ pub struct World {
     pub delivery: Delivery,
     /// How long an activity is known by its id, and how old a new one may be.
     pub dedupe: Duration,
+    /// Slugs that are pages of the node itself.
+    pub reserved: &'static [&'static str],
 }
 
 /// Which Follows are accepted without a person.
@@ -86,7 +88,9 @@ impl World {
             StreamOp::CreateObject { object_type, slug_hint, fields, .. } => {
                 let declared = self.catalog.object_type(object_type);
                 let title = slug_hint.as_deref().or_else(|| declared?.title_of(fields));
-                let slug = title.and_then(|title| slug::from_title(title, &[])).unwrap_or_else(|| fresh.to_lowercase());
+                let slug = title
+                    .and_then(|title| slug::from_title(title, self.reserved))
+                    .unwrap_or_else(|| fresh.to_lowercase());
                 stream::object_stream(&declared.map_or(slug.clone(), |declared| declared.address(&slug)))
             }
         }

@@ -204,6 +204,7 @@ impl Client {
 
     /// Waits, so that something can be asked again.
     pub(crate) fn pause(&self, span: Duration) {
+        let _timers = self.runtime.enter();
         self.runtime.block_on(self.clock.sleep(span));
     }
 }

@@ -22,6 +22,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
 fn shown(args: &Args, answer: &Value) -> String {
     match text(answer, "status").as_str() {
         "accepted" => format!("this node follows {}", args.peer),
-        status => format!("asked {} ({status}); `quickbeam peers` says what became of it", args.peer),
+        "asked" => format!("asked {}; `quickbeam activities` shows its answer", args.peer),
+        status => format!("{}: {status}", args.peer),
     }
 }

@@ -139,7 +139,7 @@ fn fill(new: &New) -> Result<Made, InitError> {
     let data = settings.node.data;
     private::make_folder(&data)?;
     let [key, admin, first] = new.seeds;
-    private::create(&&data.join(KEY_FILE), NodeKey::from_seed(key).to_pem().as_bytes())?;
+    private::create(&data.join(KEY_FILE), NodeKey::from_seed(key).to_pem().as_bytes())?;
     private::create(&tokens::admin_file(&data), (tokens::token_of(&admin)? + "\n").as_bytes())?;
     let token = TokenStore::open(&data)?.add(FIRST_NAME, &FIRST_SCOPES, None, new.now, &first)?;
     let host = settings.node.base.split_once("://").map_or("", |(_, host)| host);

@@ -136,8 +136,17 @@ fn told(error: &anyhow::Error) -> String {
     }
     match error.downcast_ref::<ClientError>() {
         Some(ClientError::Refused(problem)) => problem.told(),
-        _ => format!("{error:#}"),
+        _ => with_causes(error),
     }
+}
+
+/// An error and what is behind it, once each: some name their cause themselves.
+fn with_causes(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |told, cause| match cause.to_string() {
+        cause if told.contains(&cause) => told,
+        cause if told.is_empty() => cause,
+        cause => format!("{told}: {cause}"),
+    })
 }
 
 /// The same as a problem, for programs.
@@ -147,7 +156,7 @@ fn told_as_json(error: &anyhow::Error) -> String {
         (_, Some(mistakes)) => {
             json!({ "title": "mistakes in the configuration", "detail": mistakes.to_string(), "mistakes": mistakes.json() })
         }
-        _ => json!({ "title": "failed", "detail": format!("{error:#}") }),
+        _ => json!({ "title": "failed", "detail": with_causes(error) }),
     };
     format!("{problem:#}")
 }

@@ -19,7 +19,7 @@ pub(super) enum Args {
         /// What it is known by: who has it, or what for
         name: String,
         /// publish, follow, flows:read, flows:write, store:read, store:write or admin; several with commas
-        #[arg(long = "scope", value_name = "SCOPE", value_delimiter = ',', required = true)]
+        #[arg(long = "scope", alias = "scopes", value_name = "SCOPE", value_delimiter = ',', required = true)]
         scopes: Vec<Scope>,
         /// When it ends: 12h, 30d [default: never]
         #[arg(long, value_name = "SPAN")]

@@ -67,7 +67,7 @@ limits! {
     /// Activities that one peer may send in a second, in bursts.
     peer_rate: u64 = integer(100, 1, 1_000_000);
     /// Deliveries to one peer under way at the same time.
-    delivery_parallel: u64 = integer(4, 1, 256);
+    delivery_parallel: u64 = integer(16, 1, 256);
     /// Before a failed delivery is tried for the second time; twice as long each time after.
     delivery_delay: Duration = span(S, MS * 10, HOUR);
     /// The longest time between two tries.
@@ -76,12 +76,8 @@ limits! {
     delivery_age_max: Duration = span(DAY * 7, MINUTE, DAY * 90);
     /// How long an activity that came is remembered, so that it takes effect once.
     dedupe: Duration = span(DAY * 90, DAY, DAY * 3650);
-    /// How long the answer to an Idempotency-Key is kept.
-    idempotency: Duration = span(DAY, DAY, DAY * 90);
     /// How far the clock of a signer may differ from ours.
     signature_window: Duration = span(S * 300, S, HOUR);
-    /// Sessions of one user.
-    sessions: u64 = integer(32, 1, 1_000);
     /// Steps, elements and tries of one flow instance.
     flow_steps: u64 = integer(10_000, 1, 1_000_000);
     /// Bytes of JSON that one flow instance keeps in results.

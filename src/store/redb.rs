@@ -27,7 +27,7 @@ mod log;
 mod queue;
 mod readers;
 mod scrub;
-mod shared;
+mod state;
 mod stats;
 mod table;
 
@@ -37,7 +37,7 @@ pub use stats::{FileStats, Stats};
 use committer::Committer;
 use queue::{Job, Stop};
 use readers::Read;
-use shared::Shared;
+use state::Shared;
 use stats::Counters;
 
 /// Two files and the threads that serve them. Closes itself when dropped, but then what is still queued fails.

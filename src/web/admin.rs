@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::auth::require;
-use super::http::read_body;
-use super::list::{Page, Paging, page, place, placed};
+use super::http::{json_of, read_body};
+use super::list::{Page, Paging, count, page, place, placed};
 use super::public::not_ready;
 use super::site::Site;
 use crate::actors::entity::{ActorId, Kind};
@@ -17,10 +17,13 @@ use crate::actors::follower::{self, Follower};
 use crate::actors::inspect::{self, State};
 use crate::actors::outbox::{self, Outbox};
 use crate::actors::rows::Index;
-use crate::actors::{layout, letters, record, tick};
+use crate::actors::{layout, letters, queue, record, tick};
 use crate::store::{Direction, Key};
 use crate::tokens::Scope;
 use crate::wire::error::Problem;
+
+/// Rows counted of what waits; more are said to be this many.
+const WAITING_MAX: usize = 1_000;
 
 fn admin(site: &Site, request: &HttpRequest) -> Result<(), Problem> {
     require(site, request, Scope::Admin).map(drop)
@@ -32,10 +35,14 @@ pub async fn status(request: HttpRequest, site: Data<Site>) -> Result<HttpRespon
     let (world, counters) = (&site.runtime.world, &site.runtime.counters);
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let reason = not_ready(&site);
+    let engine = site.runtime.engine.as_ref();
+    let messages = count(engine, &layout::messages(), WAITING_MAX).await?;
+    let errands = count(engine, &layout::errands(), WAITING_MAX).await?;
     Ok(HttpResponse::Ok().json(json!({
         "name": world.name, "base": world.base, "version": env!("CARGO_PKG_VERSION"),
         "incarnation": site.incarnation, "ready": reason.is_none(), "reason": reason,
         "active": site.runtime.registry().active(),
+        "waiting": { "messages": messages, "errands": errands },
         "counters": {
             "turns": read(&counters.turns),
             "rejections": read(&counters.rejections), "panics": read(&counters.panics),
@@ -133,11 +140,11 @@ async fn peer(site: &Site, id: &ActorId) -> Result<Value, Problem> {
         .await
         .map_err(|reason| Problem::new(500, "damaged", reason))?;
     let outbox = outbox.unwrap_or_default();
-    let queue = layout::row_prefix(id, &outbox::queue_rows());
+    let queue = layout::row_prefix(id, &queue::queue_rows());
     let oldest = site.runtime.engine.range(crate::store::Span::prefix(&queue, 1)).await?;
     let oldest = oldest
         .first()
-        .and_then(|row| record::decode::<outbox::Entry>(&row.value).ok())
+        .and_then(|row| record::decode::<queue::Entry>(&row.value).ok())
         .map(|entry| entry.since.to_string());
     let state = match (outbox.paused, outbox.retry_at) {
         (true, _) => "paused",
@@ -305,7 +312,7 @@ pub async fn tokens(request: HttpRequest, site: Data<Site>) -> Result<HttpRespon
 pub async fn add_token(request: HttpRequest, payload: Payload, site: Data<Site>) -> Result<HttpResponse, Problem> {
     admin(&site, &request)?;
     let body = read_body(&site, payload).await?;
-    let new: NewToken = serde_json::from_slice(&body)
+    let new: NewToken = serde_json::from_value(json_of(&site, &body)?)
         .map_err(|error| Problem::bad_request(format!("send {{\"name\": …, \"scopes\": […]}}: {error}")))?;
     let (now, clock, tokens) = (site.clock.now(), site.clock.clone(), site.tokens.clone());
     let name = new.name.clone();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::auth::{Caller, once_required, require};
-use super::http::read_body;
+use super::http::{json_of, read_body};
 use super::list::{Page, Paging, page};
 use super::site::Site;
 use crate::actors::entity::ActorId;
@@ -19,7 +19,6 @@ use crate::actors::rows::Index;
 use crate::actors::{inspect, layout, record};
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::progress::{End, Phase, Progress};
-use crate::domains::json::parse_json;
 use crate::store::Direction;
 use crate::tokens::Scope;
 use crate::wire::error::Problem;
@@ -96,6 +95,7 @@ pub async fn resume(
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Reason {
     reason: Option<String>,
     step: Option<String>,
@@ -112,7 +112,8 @@ pub async fn verb(
     let body = read_body(&site, payload).await?;
     let once = super::auth::once(&request, &caller, &body)?;
     let (id, verb) = path.into_inner();
-    let given: Reason = serde_json::from_value(json_body(&site, &body)?).unwrap_or_default();
+    let given: Reason = serde_json::from_value(json_body(&site, &body)?)
+        .map_err(|error| Problem::bad_request(format!("send {{\"reason\": …}} or {{\"step\": …}}: {error}")))?;
     let by = Some(caller.grant.name.clone());
     let command = match verb.as_str() {
         "cancel" => Command::Cancel {
@@ -130,13 +131,12 @@ pub async fn verb(
     moved(&site, &request, &id, 200).await
 }
 
-/// An empty body is `null`.
+/// An empty body says nothing.
 fn json_body(site: &Site, body: &[u8]) -> Result<Value, Problem> {
     if body.is_empty() {
         return Ok(json!({}));
     }
-    parse_json(body, site.limits.json_depth)
-        .map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))
+    json_of(site, body)
 }
 
 /// Answers where the instance stands; with `Prefer: wait` once it has come to rest, or the time is over.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::auth::{once, require};
-use super::http::read_body;
+use super::http::{json_of, read_body};
 use super::site::Site;
 use crate::actors::ask::Once;
 use crate::actors::following::{Command, Following};
@@ -15,6 +15,7 @@ use crate::wire::error::Problem;
 
 /// Who is meant: a name in `[peers]`, an authority, or an actor URL.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Whom {
     peer: String,
 }
@@ -24,7 +25,7 @@ pub async fn follow(request: HttpRequest, payload: Payload, site: Data<Site>) ->
     let caller = require(&site, &request, Scope::Follow)?;
     let body = read_body(&site, payload).await?;
     let once = once(&request, &caller, &body)?;
-    let whom: Whom = serde_json::from_slice(&body)
+    let whom: Whom = serde_json::from_value(json_of(&site, &body)?)
         .map_err(|error| Problem::bad_request(format!("send {{\"peer\": \"events.example\"}}: {error}")))?;
     tell(&site, &whom.peer, Command::Follow, once).await
 }

@@ -10,9 +10,11 @@ use actix_web::web::{Data, Payload};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
+use serde_json::Value;
 use tracing::error;
 
 use super::site::Site;
+use crate::domains::json::parse_json;
 use crate::wire::error::Problem;
 use crate::wire::message::names_authority;
 
@@ -49,6 +51,15 @@ async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+/// A body as JSON that has one meaning and bounded depth.
+///
+/// # Errors
+/// 400 when it has not.
+pub fn json_of(site: &Site, body: &[u8]) -> Result<Value, Problem> {
+    parse_json(body, site.limits.json_depth)
+        .map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))
 }
 
 /// The layer around all routes of a listener.
@@ -113,7 +124,7 @@ fn admit(site: &Site, request: &ServiceRequest, listener: Listener) -> Result<()
         .or_else(|| text(header::HOST))
         .unwrap_or_default();
     match listener {
-        Listener::Public if names_authority(host, &site.root) => Ok(()),
+        Listener::Public if names_authority(host, &site.root) || asks_for_health(request) => Ok(()),
         Listener::Public => {
             let own = site.root.authority();
             let detail = format!("this node is {own}, not {host:?}; send Host: {own}");
@@ -126,6 +137,11 @@ fn admit(site: &Site, request: &ServiceRequest, listener: Listener) -> Result<()
             headers.get("sec-fetch-site").and_then(|value| value.to_str().ok()),
         ),
     }
+}
+
+/// Whoever watches over processes knows this one by its address only.
+fn asks_for_health(request: &ServiceRequest) -> bool {
+    matches!(request.path(), "/health" | "/ready")
 }
 
 /// A page of somebody else must not reach the administration through a browser on this machine.

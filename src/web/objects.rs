@@ -6,12 +6,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::auth::{once, require};
-use super::http::read_body;
+use super::http::{json_of, read_body};
 use super::site::Site;
 use crate::actors::ask::{AskError, Once};
 use crate::actors::stream::{Command, Create, Rejection, Stream, Written, object_stream};
 use crate::domains::identity::Iri;
-use crate::domains::json::parse_json;
 use crate::domains::slug;
 use crate::domains::types::{Type, Visibility};
 use crate::tokens::Scope;
@@ -53,8 +52,10 @@ pub async fn create(
         attributed_to: None,
         into: None,
     };
-    let (slug, written) = place(&site, declared, &stem, explicit, &create, once).await?;
+    let written = place(&site, declared, &stem, explicit, &create, once).await?;
     let id = written.id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
+    // Of what was written: a repeat may have begun with another address.
+    let slug = id.rsplit('/').next().unwrap_or_default();
     let answer = json!({ "id": id, "activity": written.activity, "slug": slug });
     Ok(HttpResponse::Created().insert_header(("location", id)).json(answer))
 }
@@ -67,7 +68,7 @@ async fn place(
     explicit: bool,
     create: &Create,
     once: Option<Once>,
-) -> Result<(String, Written), Problem> {
+) -> Result<Written, Problem> {
     for number in 1..=SLUG_TRIES_MAX {
         let slug = if number == 1 { stem.to_owned() } else { slug::numbered(stem, number) };
         if site.is_reserved(&declared.address(&slug)) {
@@ -83,7 +84,7 @@ async fn place(
         let stream = object_stream(&declared.address(&slug));
         let asked = site.runtime.registry().ask::<Stream>(&stream, Command::Create(create.clone()), once.clone()).await;
         match asked {
-            Ok(written) => return Ok((slug, written)),
+            Ok(written) => return Ok(written),
             Err(AskError::Rejected(Rejection::Taken(_) | Rejection::Gone(_))) if !explicit => {}
             Err(error) => return Err(error.into()),
         }
@@ -173,10 +174,9 @@ fn declared<'a>(site: &'a Site, kind: &str) -> Result<&'a Type, Problem> {
 }
 
 fn object_of(site: &Site, body: &[u8]) -> Result<Map<String, Value>, Problem> {
-    match parse_json(body, site.limits.json_depth) {
-        Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(Problem::bad_request("the body has to be a JSON object")),
-        Err(error) => Err(Problem::bad_request(format!("the body cannot be read: {error}"))),
+    match json_of(site, body)? {
+        Value::Object(map) => Ok(map),
+        _ => Err(Problem::bad_request("the body has to be a JSON object")),
     }
 }
 

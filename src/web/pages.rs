@@ -47,6 +47,12 @@ fn layout_of(site: &Site, title: &str, body: Markup) -> Markup {
     }
 }
 
+/// A time as people read it, to the minute; the whole of it for machines.
+fn time(at: &str) -> Markup {
+    let short = at.get(..16).map_or_else(|| at.to_owned(), |minute| minute.replace('T', " "));
+    html! { time datetime=(at) title=(at) { (short) } }
+}
+
 /// `GET /`
 pub async fn home(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
     let prefix = layout::index_prefix(Index::Objects, &Key::default());
@@ -67,7 +73,7 @@ pub async fn home(request: HttpRequest, paging: Query<Paging>, site: Data<Site>)
             @for object in &objects.items {
                 li {
                     a href={ "/" (object.path) } { (object.title.as_deref().unwrap_or(&object.path)) }
-                    " " span.kind { (object.kind) } " " time { (object.published) }
+                    " " span.kind { (object.kind) } " " (time(&object.published.to_string()))
                 }
             }
         }
@@ -99,9 +105,10 @@ pub async fn object(request: HttpRequest, site: Data<Site>) -> Result<HttpRespon
 
 fn object_body(shown: &Shown) -> Markup {
     html! {
-        p.meta { span.kind { (shown.object.kind) } " " time { (shown.object.published) } }
+        p.meta { span.kind { (shown.object.kind) } " " (time(&shown.object.published.to_string())) }
         dl {
-            @for (name, value) in &shown.object.fields {
+            // The title is the heading already.
+            @for (name, value) in shown.object.fields.iter().filter(|(_, value)| value.as_str() != shown.object.title.as_deref()) {
                 dt { (name) }
                 dd { (text(value)) }
             }
@@ -110,7 +117,7 @@ fn object_body(shown: &Shown) -> Markup {
             h2 { "In it" }
             ul.things {
                 @for item in &shown.items {
-                    li { a href=(item.what) { (item.title.as_deref().unwrap_or(&item.what)) } " " time { (item.at) } }
+                    li { a href=(item.what) { (item.title.as_deref().unwrap_or(&item.what)) } " " (time(&item.at.to_string())) }
                 }
             }
         }
@@ -159,7 +166,7 @@ pub async fn activities(
             tbody {
                 @for item in &page.items {
                     tr {
-                        td { time { (field(item, "at")) } }
+                        td { (time(&field(item, "at"))) }
                         td { (if item["way"] == "made" { "sent" } else { "received" }) }
                         td { b { (field(item, "verb")) } }
                         td { a href=(field(item, "actor")) { (field(item, "actor")) } }
@@ -204,8 +211,8 @@ pub async fn flows(request: HttpRequest, filter: Query<Filter>, site: Data<Site>
                         td { a href={ "/flows/" (field(item, "id")) } { (field(item, "name")) } }
                         td { span class={ "phase " (field(item, "phase")) } { (field(item, "phase")) } }
                         td { (waits(item)) }
-                        td { time { (field(item, "started")) } }
-                        td { (field(item, "object")) }
+                        td { (time(&field(item, "started"))) }
+                        td { @let object = field(item, "object"); a href=(object) { (object) } }
                     }
                 }
             }
@@ -224,7 +231,7 @@ pub async fn flow(request: HttpRequest, id: Path<String>, site: Data<Site>) -> R
     }
     let phase = flow["phase"].as_str().unwrap_or_default();
     let body = html! {
-        p.meta { span class={ "phase " (phase) } { (phase) } " started " time { (text(&flow["started"])) } ", last moved " time { (text(&flow["updated"])) } }
+        p.meta { span class={ "phase " (phase) } { (phase) } " started " (time(&text(&flow["started"]))) ", last moved " (time(&text(&flow["updated"]))) }
         table {
             thead { tr { th { "Step" } th { "State" } th { "Details" } } }
             tbody {

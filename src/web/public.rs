@@ -130,19 +130,22 @@ pub async fn people(request: HttpRequest, paging: Query<Paging>, site: Data<Site
         }
     })
     .await?;
-    let total = count(engine, &prefix, COUNT_MAX).await?;
-    Ok(activity_json(&collection(&site, request.path(), total, page)))
+    Ok(activity_json(&collection(&site, request.path(), &paging, page)))
 }
 
 /// A collection with its first or a later page in it.
-fn collection<T: serde::Serialize>(site: &Site, path: &str, total: usize, page: Page<T>) -> Value {
+///
+/// How many there are in all is said where one page has them all. Else counting would read every row, those that this
+/// reader may not see with them, for anybody who asks.
+fn collection<T: serde::Serialize>(site: &Site, path: &str, paging: &Paging, page: Page<T>) -> Value {
     let id = format!("{}{path}", site.runtime.world.base);
-    let mut value = json!({
-        "@context": ACTIVITY_STREAMS, "id": id, "type": "OrderedCollection",
-        "totalItems": total, "orderedItems": page.items,
-    });
-    if let Some(next) = page.next {
-        value["next"] = format!("{id}?after={next}").into();
+    let total = page.items.len();
+    let mut value =
+        json!({ "@context": ACTIVITY_STREAMS, "id": id, "type": "OrderedCollection", "orderedItems": page.items });
+    match page.next {
+        Some(next) => value["next"] = format!("{id}?after={next}").into(),
+        None if paging.after.is_none() => value["totalItems"] = total.into(),
+        None => {}
     }
     value
 }
@@ -155,8 +158,7 @@ pub async fn outbox(paging: Query<Paging>, site: Data<Site>) -> Result<HttpRespo
         (entry.way == Way::Made && entry.public).then(|| entry.json())
     })
     .await?;
-    let total = page.items.len();
-    Ok(activity_json(&collection(&site, "/outbox", total, page)))
+    Ok(activity_json(&collection(&site, "/outbox", &paging, page)))
 }
 
 /// The activity log as a page; without a token only what is public.

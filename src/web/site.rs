@@ -49,6 +49,8 @@ pub struct HttpLimits {
     pub header_bytes: usize,
     pub headers: usize,
     pub json_depth: usize,
+    /// How far the clock of a peer may differ from ours.
+    pub clock_window: Duration,
 }
 
 impl Site {
@@ -60,7 +62,11 @@ impl Site {
         if named.contains("://") {
             return Iri::parse(named);
         }
+        // A bare word is a name of [peers] that was mistyped; hosts of peers have a dot or a port.
         let authority = Authority::parse(named)?;
+        if !named.contains(['.', ':']) {
+            return Err(IdentityError::Authority { given: named.chars().take(100).collect() });
+        }
         let known = self.peers.values().find(|actor| actor.authority() == authority);
         let scheme = if self.plain.contains(&authority) { "http" } else { "https" };
         known.cloned().map_or_else(|| Iri::parse(&format!("{scheme}://{authority}/actor")), Ok)

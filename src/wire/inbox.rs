@@ -19,7 +19,11 @@ pub async fn receive(request: HttpRequest, payload: Payload, site: Data<Site>) -
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let view = RequestView { method: request.method().as_str(), target: Target::at(&site.root, path), headers };
-    let limits = VerifyLimits { body_bytes_max: site.limits.body_bytes, json_depth_max: site.limits.json_depth };
+    let limits = VerifyLimits {
+        clock_window: site.limits.clock_window,
+        body_bytes_max: site.limits.body_bytes,
+        json_depth_max: site.limits.json_depth,
+    };
     let verified =
         verify(&view, body, &site.keys, site.clock.now(), limits).await.map_err(|refusal| refused(&site, refusal))?;
     let receipt = take(&site, verified).await?;

@@ -4,8 +4,8 @@ use futures_util::future::{FutureExt, join_all};
 use serde_json::json;
 
 use super::*;
+use crate::wire::for_tests::{Net, Peer, StepClock, iri, ok};
 use crate::wire::key::{Kind, PublicKey};
-use crate::wire::testing::{Net, Peer, StepClock, iri, ok};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -7,6 +7,8 @@ pub mod digest;
 pub mod document;
 pub mod error;
 pub mod fetch;
+#[cfg(test)]
+pub(crate) mod for_tests;
 pub mod found;
 pub mod inbox;
 pub mod key;
@@ -17,7 +19,5 @@ mod recent;
 pub mod refusal;
 pub mod sign;
 pub mod signature;
-#[cfg(test)]
-pub(crate) mod testing;
 pub mod transport;
 pub mod verify;

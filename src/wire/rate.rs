@@ -69,7 +69,7 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::testing::StepClock;
+    use crate::wire::for_tests::StepClock;
 
     #[test]
     fn a_peer_gets_its_burst_then_its_rate_and_others_are_not_touched() {

@@ -89,6 +89,8 @@ pub struct Demand<'a> {
     pub body: bool,
     /// Further header fields, in lower case, that must be covered.
     pub fields: &'a [&'a str],
+    /// How far the signer's clock may differ from ours.
+    pub window: Duration,
 }
 
 impl SignatureInput {
@@ -156,9 +158,9 @@ impl SignatureInput {
         }
     }
 
-    fn check_time(&self, now: Time) -> Result<(), SignatureError> {
+    fn check_time(&self, window: Duration, now: Time) -> Result<(), SignatureError> {
         let now = now.seconds();
-        let window = CLOCK_WINDOW.as_secs().cast_signed();
+        let window = window.as_secs().cast_signed();
         let age = now.saturating_sub(self.created.ok_or(SignatureError::NoCreated)?);
         if age > window {
             return Err(SignatureError::TooOld { seconds: age });
@@ -225,7 +227,7 @@ fn claim(
     let BareItem::ByteSequence(signature) = item.bare_item else { return Err(no_signature()) };
     let input = SignatureInput::new(covered)?;
     input.check_coverage(demand)?;
-    input.check_time(now)?;
+    input.check_time(demand.window, now)?;
     let key_id = input.key_id.as_deref().ok_or(SignatureError::NoKeyId)?;
     let key_id = Iri::parse(key_id).map_err(SignatureError::BadKeyId)?;
     Ok(Claim { label: label.to_owned(), key_id, input, signature })

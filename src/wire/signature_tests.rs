@@ -15,7 +15,7 @@ fn run(headers: &[(&str, &str)], demand: Demand<'_>, now: Time) -> Result<Vec<Cl
     claims(&RequestView { method: "POST", target: Target::at(&base, "/inbox"), headers }, demand, now)
 }
 
-const BODY: Demand<'_> = Demand { body: true, fields: &[] };
+const BODY: Demand<'_> = Demand { body: true, fields: &[], window: CLOCK_WINDOW };
 
 fn one(input: &str) -> Result<Vec<Claim>, SignatureError> {
     run(&[("Signature-Input", &format!("sig={input}")), ("Signature", "sig=:AAAA:")], BODY, NOW)
@@ -47,7 +47,7 @@ fn each_demanded_component_is_missed() {
         let expected = SignatureError::Uncovered { component: missing.to_owned() };
         assert_eq!(one(&format!("{covered}{REST}")), Err(expected), "{covered}");
     }
-    let fields = Demand { body: false, fields: &["idempotency-key"] };
+    let fields = Demand { body: false, fields: &["idempotency-key"], window: CLOCK_WINDOW };
     let input = format!("sig={COVERED}{REST}");
     let headers = [("signature-input", input.as_str()), ("signature", "sig=:AAAA:")];
     let expected = SignatureError::Uncovered { component: "idempotency-key".to_owned() };

@@ -1,6 +1,7 @@
 //! The one place where a request of a peer becomes believable: nothing else makes a [`Verified`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -9,7 +10,7 @@ use super::key::PublicKey;
 use super::keys::{Found, Key, KeyCache};
 use super::message::{RequestView, plain};
 use super::refusal::Refusal;
-use super::signature::{Claim, Demand, claims};
+use super::signature::{CLOCK_WINDOW, Claim, Demand, claims};
 use crate::clock::Time;
 use crate::domains::activity::Activity;
 use crate::domains::identity::{Authority, Iri};
@@ -18,6 +19,8 @@ use crate::domains::json::{JSON_DEPTH_MAX, parse_json};
 /// What may be read before it is known who sent it.
 #[derive(Debug, Clone, Copy)]
 pub struct VerifyLimits {
+    /// How far the signer's clock may differ from ours.
+    pub clock_window: Duration,
     pub body_bytes_max: usize,
     pub json_depth_max: usize,
 }
@@ -33,7 +36,7 @@ pub struct Verified<T> {
 
 impl Default for VerifyLimits {
     fn default() -> Self {
-        Self { body_bytes_max: 1024 * 1024, json_depth_max: JSON_DEPTH_MAX }
+        Self { clock_window: CLOCK_WINDOW, body_bytes_max: 1024 * 1024, json_depth_max: JSON_DEPTH_MAX }
     }
 }
 
@@ -89,7 +92,7 @@ pub async fn verify(
     limits: VerifyLimits,
 ) -> Result<Verified<Activity>, Refusal> {
     check_media_type(request)?;
-    let demand = Demand { body: true, fields: &[] };
+    let demand = Demand { body: true, fields: &[], window: limits.clock_window };
     let (claims, sha256) = cheap_checks(request, &body, demand, now, limits)?;
     let activity = Activity::from_value(parse_json(&body, limits.json_depth_max)?)?;
     if !activity.id.same_authority(&activity.actor) {
@@ -108,7 +111,7 @@ pub async fn verify_sender(
     now: Time,
     limits: VerifyLimits,
 ) -> Result<Verified<()>, Refusal> {
-    let demand = Demand { body: !body.is_empty(), fields };
+    let demand = Demand { body: !body.is_empty(), fields, window: limits.clock_window };
     let (claims, sha256) = cheap_checks(request, &body, demand, now, limits)?;
     let sender = authenticate(request, claims, None, keys, now).await?;
     Ok(Verified { value: (), sender, body, sha256 })

@@ -10,13 +10,13 @@ use super::*;
 use crate::clock::Clock;
 use crate::domains::identity::Iri;
 use crate::wire::digest::{DigestError, content_digest};
+use crate::wire::for_tests::{LIMITS, Net, Peer, START, StepClock, iri};
 use crate::wire::key::PairSecret;
 use crate::wire::keys::{KeyError, KeySettings, Pair};
 use crate::wire::message::Target;
 use crate::wire::refusal::Class;
 use crate::wire::sign::{Signer, SignerKey};
 use crate::wire::signature::SignatureError;
-use crate::wire::testing::{LIMITS, Net, Peer, START, StepClock, iri};
 use crate::wire::transport::Request;
 
 /// Whether a refusal is the one that is meant.

@@ -38,8 +38,6 @@ struct State {
     breaks: Option<(usize, Break)>,
     /// Nothing of this epoch or before it lands any more.
     poisoned: Option<Epoch>,
-    /// Nothing lands after so many batches: the machine is off.
-    off_after: Option<usize>,
 }
 
 impl Default for SteeredEngine {
@@ -105,11 +103,6 @@ impl SteeredEngine {
     /// Answers reads only once they are let go again; what they see is what was there when they were asked.
     pub(crate) fn hold_reads(&self, held: bool) {
         self.reads_held.send_replace(held);
-    }
-
-    /// The machine goes off after so many batches in all: later ones neither land nor are answered.
-    pub(crate) fn off_after(&self, batches: usize) {
-        self.state.lock().off_after = Some(batches);
     }
 
     /// Every batch that landed, in order.
@@ -201,9 +194,6 @@ impl Engine for SteeredEngine {
     fn commit(&self, batch: Batch) -> BoxFuture<'static, Outcome> {
         {
             let mut state = self.state.lock();
-            if state.off_after.is_some_and(|batches| state.landed.len() >= batches) {
-                return std::future::pending().boxed();
-            }
             if state.holding {
                 let (told, outcome) = oneshot::channel();
                 state.queue.push_back((batch, told));

@@ -19,6 +19,7 @@ use quickbeam::clock::{Clock, SharedClock, Time};
 use quickbeam::domains::catalog::{self, Catalog};
 use quickbeam::domains::effects::Effects;
 use quickbeam::domains::identity::{Authority, Iri};
+use quickbeam::domains::{blog, events};
 use quickbeam::store::Engine;
 
 use super::probe::{Command, Probe, Refused, Seen};
@@ -32,13 +33,15 @@ const PATIENCE: Duration = Duration::from_secs(86_400);
 /// Tokio's clock, which jumps to the next timer when there is nothing to do, and bytes that are new each time.
 pub(crate) struct JumpingClock {
     start: tokio::time::Instant,
-    count: AtomicU64,
 }
+
+/// Bytes are new in every life of a node, as they are in earnest.
+static COUNT: AtomicU64 = AtomicU64::new(0);
 
 #[allow(clippy::disallowed_methods, reason = "the time of tests comes from here")]
 impl JumpingClock {
     pub(crate) fn shared() -> SharedClock {
-        Arc::new(Self { start: tokio::time::Instant::now(), count: AtomicU64::new(0) })
+        Arc::new(Self { start: tokio::time::Instant::now() })
     }
 }
 
@@ -56,7 +59,7 @@ impl Clock for JumpingClock {
     }
 
     fn random(&self) -> [u8; 16] {
-        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&count.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
         bytes[8..].copy_from_slice(&count.to_be_bytes());
@@ -116,6 +119,9 @@ pub(crate) struct Plan {
     pub(crate) outside: Arc<dyn Outside>,
     pub(crate) clock: SharedClock,
     pub(crate) arbiters: Vec<ArbiterHandle>,
+    pub(crate) kinds: Kinds,
+    /// Types and flows, as a configuration declares them.
+    pub(crate) declares: &'static str,
 }
 
 impl Default for Plan {
@@ -125,14 +131,15 @@ impl Default for Plan {
             outside: Arc::new(Scripted::default()),
             clock: JumpingClock::shared(),
             arbiters: vec![Arbiter::current()],
+            kinds: Kinds::default().with::<Probe>(),
+            declares: "",
         }
     }
 }
 
 impl Node {
     pub(crate) async fn start(engine: Arc<dyn Engine>, plan: Plan) -> Self {
-        let kinds = Kinds::default().with::<Probe>();
-        let world = Arc::new(world());
+        let (kinds, world) = (plan.kinds, Arc::new(world(plan.declares)));
         let root_arbiter = plan.arbiters[0].clone();
         let runtime = Runtime::start(engine, plan.clock, world, plan.limits, plan.arbiters, kinds).await.unwrap();
         root::start(&runtime, &plan.outside, TICK, &root_arbiter);
@@ -184,25 +191,26 @@ impl Node {
     }
 }
 
-/// The world of a test node, which declares nothing.
-pub(crate) fn world() -> World {
-    let effects = Effects::generic();
+/// The world of a test node.
+fn world(declares: &str) -> World {
+    let effects = events::register(blog::register(Effects::generic()));
     World {
         name: "here".into(),
         base: "https://here.example".into(),
         authority: Authority::parse("here.example").unwrap(),
         actor: Iri::parse("https://here.example/actor").unwrap(),
-        catalog: Arc::new(catalog(&effects)),
+        catalog: Arc::new(catalog(declares, &effects)),
         effects,
         accept: Accept::All,
         delivery: Delivery::default(),
         dedupe: Duration::from_secs(90 * 86_400),
+        reserved: &[],
     }
 }
 
-fn catalog(effects: &Effects) -> Catalog {
+fn catalog(declares: &str, effects: &Effects) -> Catalog {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("quickbeam.toml");
-    std::fs::write(&file, "[node]\nname = \"here\"\nbase = \"https://here.example\"\n").unwrap();
+    std::fs::write(&file, format!("{declares}\n[node]\nname = \"here\"\nbase = \"https://here.example\"\n")).unwrap();
     catalog::load(&file, std::iter::empty(), effects).unwrap().1
 }

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use super::Options;
-use super::shared::Shared;
+use super::state::Shared;
 use super::table::{Held, Table, View};
 use crate::store::filter::{Filter, Filters};
 use crate::store::overlay::{Entry, Generation};

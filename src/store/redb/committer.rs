@@ -10,7 +10,7 @@ use super::checkpoint::Order;
 use super::files::{self, Opened, Ready};
 use super::log::{AppendError, Log};
 use super::queue::{CheckpointAnswer, Job, Work};
-use super::shared::{Pair, Shared};
+use super::state::{Pair, Shared};
 use super::table::{Held, Table};
 use super::{OpenError, Options};
 use crate::store::admit;

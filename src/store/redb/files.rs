@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::log::Log;
-use super::shared::Pair;
+use super::state::Pair;
 use super::stats::Counters;
 use super::table::{Held, Table};
 use super::{OpenError, Options, log, table};

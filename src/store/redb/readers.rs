@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::shared::Shared;
+use super::state::Shared;
 use crate::store::{Failure, Key, ReadError, Row, Span, Versioned};
 
 /// Reads that a thread takes in one go: enough that many cheap ones do not pay for a wake-up each, few enough that the

@@ -1,7 +1,5 @@
 //! Stepping as sentences: given a flow, when this happens, then these are the facts.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use quickbeam::clock::Time;
 use quickbeam::config::mistake::Report;
 use quickbeam::config::tree;

@@ -1,7 +1,5 @@
 //! Laws of flows: whatever the DAG, it ends as a small interpreter says, replay equals live, and stored forms stay.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;

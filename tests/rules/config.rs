@@ -1,7 +1,5 @@
 //! Every mistake that a configuration can hold is named, with its line, its column and what to do.
 
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
-
 use std::path::Path;
 
 use quickbeam::config::template::{Answers, PeerAnswer, Template, render};
@@ -710,4 +708,32 @@ mod story {
         let story = Story::of(Template::Events, "announce", input);
         assert_eq!(story.went[0].1["op"]["record"]["text"], "new from https://blog.example/actor: Gig night");
     }
+}
+
+/// The table in the manual is the list in the source.
+#[test]
+fn the_manual_names_every_limit_with_its_default() {
+    let manual = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md")).unwrap();
+    let limits = quickbeam::config::Limits::list();
+    let missing: Vec<String> = limits
+        .iter()
+        .map(|(name, what, default)| format!("| `{name}` | {what} | {default} |"))
+        .filter(|row| !manual.contains(row.as_str()))
+        .collect();
+    assert!(missing.is_empty(), "docs/configuration.md lacks:\n{}", missing.join("\n"));
+    assert_eq!(
+        manual.matches("\n| `").count() - manual.matches("\n| `[").count(),
+        limits.len(),
+        "a row that is no limit"
+    );
+}
+
+/// What the README shows works as it stands there.
+#[test]
+fn the_configuration_in_the_readme_is_right() {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let shown = readme.split("```toml").nth(1).unwrap().split("```").next().unwrap();
+    let text = format!("[node]\nname = \"readme\"\nbase = \"https://readme.example\"\n{shown}");
+    let mistakes = load_text(&text, &[]).err().unwrap_or_default();
+    assert!(mistakes.is_empty(), "{:?}", named(&mistakes));
 }

@@ -1,0 +1,283 @@
+//! The rules of flow instances in their shell: begun once, resumed once, answered once, paused and tried again.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::*;
+use crate::actors::errands::Recipient;
+use crate::actors::log::Entry;
+use crate::actors::outbox::{self, Outbox};
+use crate::actors::rows::Index;
+use crate::actors::stage::{Stage, Taken, iri};
+use crate::actors::stream::{self, Stream};
+use crate::domains::activity::Verb;
+
+const DECLARED: &str = r#"
+[flow.letter]
+steps.approval = { suspend = "approve", timeout = "7d", otherwise = "dropped" }
+steps.send = { effect = "notify", after = "approval", with = { text = "'sent'" } }
+steps.dropped = { effect = "notify", with = { text = "'dropped'" } }
+result = "'https://here.example/gig'"
+
+[flow.hook]
+steps.call = { effect = "webhook", with = { url = "'https://there.example/hook'" }, retry = { attempts = 2, delay = "10s" } }
+
+[flow.make]
+steps.make = { effect = "object.create", with = { type = "'note'", fields = "{}" } }
+
+[flow.two]
+steps.first = { suspend = "one" }
+steps.second = { suspend = "two", after = "first" }
+
+[type.note]
+as = "Note"
+fields.text = { kind = "text" }
+"#;
+
+const ACTIVITY: &str = "https://there.example/1";
+
+fn stage() -> Stage<Flow> {
+    Stage::new("f1", DECLARED)
+}
+
+fn origin(answer: bool) -> Origin {
+    Origin::Remote {
+        activity: iri(ACTIVITY),
+        actor: iri("https://there.example/actor"),
+        inbox: Some(iri("https://there.example/inbox")),
+        answer,
+    }
+}
+
+impl Stage<Flow> {
+    fn start(&mut self, name: &str, origin: Origin) -> Taken<Flow> {
+        let definition = self.world.catalog.current(name).unwrap().hash.0.clone();
+        let input = Input { input: json!(null), activity: json!(null), object: json!({}), actor: json!(null) };
+        self.take(Command::Start(Box::new(Start { name: name.into(), definition, input, origin }))).unwrap()
+    }
+
+    fn resume(&mut self, signal: Option<&str>) -> Result<Taken<Flow>, Rejection> {
+        let signal = signal.map(str::to_owned);
+        self.take(Command::Resume { signal, payload: json!(null), by: Some("someone".into()) })
+    }
+
+    fn done(&mut self, step: &str) -> Taken<Flow> {
+        self.take(Command::Done(Done { step: step.into(), item: None, result: json!({ "seq": 1 }) })).unwrap()
+    }
+
+    fn fails(&mut self, attempt: u32, again: bool) -> Taken<Flow> {
+        let failed = Failed { step: "call".into(), item: None, attempt, reason: "503".into(), again, person: false };
+        self.take(Command::Failed(failed)).unwrap()
+    }
+
+    fn phase(&self) -> Phase {
+        self.state.progress.as_ref().unwrap().phase()
+    }
+
+    /// The instance in the list of each phase.
+    fn listed(&self, phase: Option<Phase>) -> Vec<Listed> {
+        let RowKey::Index(index, _) = list_row(phase, self.now) else { panic!("a list") };
+        let prefix = crate::actors::layout::index_prefix(index, &list_prefix(phase));
+        let rows = self.rows.iter().filter(|(key, _)| key.starts_with(&prefix));
+        rows.map(|(_, value)| crate::actors::record::decode(value).unwrap()).collect()
+    }
+
+    fn answers(&self) -> Vec<(Verb, Option<String>)> {
+        let made: Vec<Entry> = self.entries(Index::Activities);
+        made.into_iter()
+            .map(|entry| {
+                assert_eq!(entry.object.as_str(), ACTIVITY);
+                let result = entry.json().get("result").and_then(|it| it.as_str().map(str::to_owned));
+                (entry.verb, result)
+            })
+            .collect()
+    }
+}
+
+fn effects(taken: &Taken<Flow>) -> Vec<(String, Place)> {
+    let told = taken.told::<Stream>().into_iter();
+    told.map(|(key, command)| match command {
+        stream::Command::Effect { place, .. } => (key, place),
+        other => panic!("only effects: {other:?}"),
+    })
+    .collect()
+}
+
+#[test]
+fn an_instance_is_started_once() {
+    let mut flow = stage();
+    let first = flow.start("letter", origin(false));
+    assert_eq!((first.reply.phase, first.reply.existed), (Some(Phase::Suspended), false));
+    let again = flow.start("letter", origin(false));
+    assert_eq!((again.reply.phase, again.reply.existed), (Some(Phase::Suspended), true));
+    assert!(again.events.is_empty() && again.messages() == 0);
+}
+
+#[test]
+fn what_was_never_started_is_unknown() {
+    assert!(matches!(stage().resume(None).err(), Some(Rejection::Unknown(_))));
+    let cancel = Command::Cancel { by: None, reason: "no".into() };
+    assert!(matches!(stage().take(cancel).err(), Some(Rejection::Unknown(_))));
+}
+
+#[test]
+fn it_is_resumed_once_and_its_time_out_is_cancelled() {
+    let mut flow = stage();
+    let started = flow.start("letter", origin(false));
+    assert_eq!(started.timers["timeout/approval"], Some(flow.now.plus(Duration::from_secs(7 * 86_400))));
+    assert_eq!(flow.state.label(), Label::Suspended);
+    let resumed = flow.resume(None).unwrap();
+    assert_eq!(resumed.timers["timeout/approval"], None);
+    assert_eq!(effects(&resumed)[0].0, "local/notices");
+    assert!(matches!(flow.resume(None).err(), Some(Rejection::NotWaiting { .. })), "a second resume at once");
+    flow.done("send");
+    assert_eq!((flow.phase(), flow.state.label()), (Phase::Done, Label::Done));
+    let finished = flow.resume(None).err().unwrap();
+    assert!(matches!(finished, Rejection::Step(step::Rejection::Finished(Phase::Done))));
+}
+
+#[test]
+fn an_unknown_signal_is_refused_and_named() {
+    let mut flow = stage();
+    flow.start("letter", origin(false));
+    let refused = flow.resume(Some("aprove")).err().unwrap();
+    assert!(refused.to_string().contains("aprove") && refused.to_string().contains("approve"), "{refused}");
+    assert_eq!(flow.phase(), Phase::Suspended);
+}
+
+#[test]
+fn nobody_resumed_it_in_time() {
+    let mut flow = stage();
+    flow.start("letter", origin(false));
+    flow.wait(Duration::from_secs(7 * 86_400));
+    let late = flow.take(Command::TimedOut { step: "approval".into() }).unwrap();
+    assert_eq!(effects(&late)[0].1.step, "dropped");
+    assert!(flow.take(Command::TimedOut { step: "approval".into() }).unwrap().events.is_empty());
+    assert!(flow.resume(None).is_err());
+}
+
+#[test]
+fn the_lists_say_where_it_is_and_what_it_waits_for() {
+    let mut flow = stage();
+    flow.start("two", origin(false));
+    assert_eq!(flow.listed(Some(Phase::Suspended))[0].waits_for, ["one"]);
+    flow.resume(None).unwrap();
+    let now = flow.listed(Some(Phase::Suspended));
+    assert_eq!((now.len(), now[0].waits_for.clone()), (1, vec!["two".to_owned()]));
+    flow.resume(None).unwrap();
+    assert!(flow.listed(Some(Phase::Suspended)).is_empty());
+    assert_eq!(flow.listed(Some(Phase::Done)).len(), 1);
+    assert_eq!(flow.listed(None)[0].phase, Phase::Done);
+}
+
+#[test]
+fn an_allocate_is_answered_exactly_once_with_what_came_of_it() {
+    let mut flow = stage();
+    flow.start("letter", origin(true));
+    flow.resume(None).unwrap();
+    assert!(flow.answers().is_empty(), "not before it is done");
+    let done = flow.done("send");
+    assert_eq!(flow.answers(), [(Verb::Accept, Some("https://here.example/gig".into()))]);
+    let told = done.told::<Outbox>();
+    assert!(matches!(&told[..], [(peer, outbox::Command::Send { to: Recipient::Inbox(inbox), .. })]
+        if peer == "there.example" && inbox == "https://there.example/inbox"));
+    flow.done("send");
+    flow.start("letter", origin(true));
+    assert_eq!(flow.answers().len(), 1);
+}
+
+#[test]
+fn what_fails_or_is_cancelled_is_answered_no_once() {
+    let mut flow = stage();
+    flow.start("hook", origin(true));
+    flow.fails(1, false);
+    assert_eq!((flow.phase(), flow.answers()), (Phase::Failed, vec![(Verb::Reject, None)]));
+    let mut flow = stage();
+    flow.start("letter", origin(true));
+    let cancel = || Command::Cancel { by: None, reason: "taken back".into() };
+    flow.take(cancel()).unwrap();
+    assert_eq!((flow.phase(), flow.answers()), (Phase::Cancelled, vec![(Verb::Reject, None)]));
+    assert!(flow.take(cancel()).is_err());
+    assert_eq!(flow.answers().len(), 1);
+}
+
+#[test]
+fn what_nobody_waits_for_is_not_answered() {
+    let mut flow = stage();
+    flow.start("letter", origin(false));
+    flow.resume(None).unwrap();
+    flow.done("send");
+    assert!(flow.answers().is_empty());
+}
+
+#[test]
+fn a_failing_effect_is_tried_again_with_the_same_key_then_paused_then_retried_by_hand() {
+    let mut flow = stage();
+    let started = flow.start("hook", origin(true));
+    let place = |taken: &Taken<Flow>| match &taken.errands[..] {
+        [Errand::Webhook { place, .. }] => place.clone(),
+        other => panic!("one webhook: {other:?}"),
+    };
+    let first = place(&started);
+    let failed = flow.fails(1, true);
+    assert_eq!(failed.timers["retry/call"], Some(flow.now.plus(Duration::from_secs(10))));
+    assert!(failed.errands.is_empty(), "not before its time");
+    flow.wait(Duration::from_secs(10));
+    let due = || Command::RetryDue { step: "call".into(), item: None, attempt: 1 };
+    let second = place(&flow.take(due()).unwrap());
+    assert_eq!((second.attempt, &second.key), (2, &first.key));
+    assert!(flow.take(due()).unwrap().errands.is_empty(), "a timer that comes twice changes nothing");
+    assert!(flow.fails(1, true).events.is_empty(), "nor does the outcome of an earlier try");
+    flow.fails(2, true);
+    assert_eq!((flow.phase(), flow.state.label()), (Phase::Paused, Label::Stuck));
+    assert!(flow.answers().is_empty(), "paused is not lost");
+    let third = place(&flow.take(Command::Retry { step: None, by: None }).unwrap());
+    assert_eq!(third.key, first.key);
+    flow.done("call");
+    assert_eq!(flow.answers(), [(Verb::Accept, None)]);
+}
+
+#[test]
+fn a_webhooks_answer_is_its_outcome() {
+    let place = Place { step: "call".into(), item: None, attempt: 1, key: "k".into() };
+    let report = |report| {
+        let errand = Errand::Webhook { url: String::new(), body: json!(null), place: place.clone() };
+        Flow::reported(errand, report).unwrap()
+    };
+    let answered = |status| Report::Answered { status, detail: "so".into(), retry_after: None };
+    assert!(matches!(report(answered(204)), Command::Done(_)));
+    for (status, again) in [(400, false), (404, false), (408, true), (429, true), (500, true), (503, true)] {
+        assert!(matches!(report(answered(status)), Command::Failed(failed) if failed.again == again), "{status}");
+    }
+    let reason = || "no".to_owned();
+    assert!(matches!(report(Report::Unreachable { reason: reason() }), Command::Failed(failed) if failed.again));
+    assert!(matches!(report(Report::Impossible { reason: reason() }), Command::Failed(failed) if !failed.again));
+}
+
+/// The message to the stream ended as a dead letter: a person decides.
+#[test]
+fn an_effect_that_could_not_be_delivered_holds_the_flow_until_somebody_retries_it() {
+    let mut flow = stage();
+    let started = flow.start("make", origin(false));
+    let (to, place) = effects(&started).remove(0);
+    let (_, command) = started.told::<Stream>().remove(0);
+    let body = crate::actors::record::encode(&command);
+    let to = ActorId::of::<Stream>(to);
+    let word = Flow::undeliverable(&to, &body, "it panicked").expect("it waits for it");
+    flow.take(word).unwrap();
+    assert_eq!(flow.phase(), Phase::Paused);
+    flow.wait(Duration::from_secs(3_600));
+    let again = flow.take(Command::Retry { step: None, by: None }).unwrap();
+    let (again_to, again_place) = effects(&again).remove(0);
+    assert_eq!(again_place.key, place.key);
+    assert_eq!(again_to, *to.key, "an object without a title goes to the same address, so that it is made once");
+}
+
+#[test]
+fn a_definition_that_is_not_there_is_said() {
+    let mut flow = stage();
+    let input = Input { input: json!(null), activity: json!(null), object: json!({}), actor: json!(null) };
+    let start = Start { name: "x".into(), definition: "no such".into(), input, origin: origin(false) };
+    assert!(matches!(flow.take(Command::Start(Box::new(start))).err(), Some(Rejection::NoDefinition(_))));
+}

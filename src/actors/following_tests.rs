@@ -1,0 +1,162 @@
+//! The rules of following: asked until received, asked again until answered, ended by a no or by ourselves.
+
+use super::*;
+use crate::actors::rows::Index;
+use crate::actors::stage::{Stage, Taken};
+
+const THEY: &str = "https://there.example/they";
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn stage() -> Stage<Following> {
+    Stage::new(THEY, "")
+}
+
+/// The ulid of the activity that a turn sends.
+fn sent(taken: &Taken<Following>) -> Option<String> {
+    match taken.told::<Outbox>().pop()? {
+        (_, outbox::Command::Send { activity, .. }) => Some(activity),
+        other => panic!("only letters are sent: {other:?}"),
+    }
+}
+
+impl Stage<Following> {
+    fn ask(&mut self) -> String {
+        sent(&self.take(Command::Follow).unwrap()).expect("a Follow is sent")
+    }
+
+    fn received(&mut self, activity: &str) -> Option<Duration> {
+        let taken = self.take(Command::Delivered { activity: activity.to_owned() }).unwrap();
+        taken.timers.get(ASK_TIMER).copied().flatten().map(|due| due.since(self.now))
+    }
+
+    fn answer(&mut self, accepted: bool) -> Taken<Following> {
+        let follow = self.state.asked.clone().unwrap().activity;
+        self.take(Command::Answered { follow, accepted }).unwrap()
+    }
+
+    fn listed(&self) -> Option<Status> {
+        self.entries::<Listed>(Index::Following).first().map(|listed| listed.status)
+    }
+}
+
+#[test]
+fn a_follow_is_sent_once_however_often_it_is_asked_for() {
+    let mut stage = stage();
+    stage.ask();
+    assert_eq!(stage.listed(), Some(Status::Asked));
+    assert_eq!(sent(&stage.take(Command::Follow).unwrap()), None);
+    assert_eq!(sent(&stage.take(Command::Ensure).unwrap()), None);
+}
+
+#[test]
+fn nobody_follows_oneself() {
+    let mut stage = Stage::<Following>::new("https://here.example/actor", "");
+    assert!(matches!(stage.take(Command::Follow), Err(Rejection::Oneself)));
+}
+
+#[test]
+fn who_does_not_answer_is_asked_after_a_minute_an_hour_and_then_daily_for_seven_days() {
+    let mut stage = stage();
+    let mut ulid = stage.ask();
+    let mut pauses = Vec::new();
+    let begun = stage.now;
+    while let Some(pause) = stage.received(&ulid) {
+        pauses.push(pause);
+        stage.wait(pause);
+        match sent(&stage.take(Command::AskAgain).unwrap()) {
+            Some(next) => {
+                assert_ne!(next, ulid, "each under an id of its own");
+                ulid = next;
+            }
+            None => break,
+        }
+    }
+    assert_eq!(pauses[..3], [Duration::from_secs(60), Duration::from_secs(3_600), DAY]);
+    assert!(pauses[2..].iter().all(|pause| *pause == DAY));
+    assert!(stage.now.since(begun) >= 7 * DAY && stage.now.since(begun) < 9 * DAY);
+    assert_eq!(stage.state.status, Status::Unanswered);
+    assert_eq!(stage.listed(), Some(Status::Unanswered), "and that is shown");
+    assert!(sent(&stage.take(Command::Ensure).unwrap()).is_some(), "a tick a day later asks again");
+    assert_eq!(stage.listed(), Some(Status::Asked));
+}
+
+#[test]
+fn one_that_cannot_be_reached_is_not_asked_at_every_tick() {
+    let mut stage = stage();
+    let ulid = stage.ask();
+    stage.take(Command::Undelivered { activity: ulid, reason: "answered 400".into() }).unwrap();
+    assert_eq!(stage.listed(), Some(Status::Unanswered));
+    assert_eq!(stage.state.last_error.as_deref(), Some("answered 400"));
+    assert_eq!(sent(&stage.take(Command::Ensure).unwrap()), None);
+    stage.wait(DAY);
+    assert!(sent(&stage.take(Command::Ensure).unwrap()).is_some());
+}
+
+#[test]
+fn a_person_may_ask_again_at_any_time() {
+    let mut stage = stage();
+    let ulid = stage.ask();
+    stage.take(Command::Undelivered { activity: ulid, reason: "answered 400".into() }).unwrap();
+    stage.ask();
+    stage.answer(false);
+    assert_eq!(stage.state.status, Status::Rejected);
+    assert_eq!(sent(&stage.take(Command::Ensure).unwrap()), None, "the configuration does not insist");
+    stage.ask();
+}
+
+#[test]
+fn word_of_an_earlier_follow_does_not_start_the_clock_of_a_later_one() {
+    let mut stage = stage();
+    let first = stage.ask();
+    let pause = stage.received(&first).unwrap();
+    stage.wait(pause);
+    stage.take(Command::AskAgain).unwrap();
+    assert_eq!(stage.received(&first), None);
+}
+
+#[test]
+fn an_accept_ends_the_asking() {
+    let mut stage = stage();
+    let ulid = stage.ask();
+    stage.received(&ulid).unwrap();
+    let accepted = stage.answer(true);
+    assert_eq!(accepted.timers[ASK_TIMER], None, "nobody asks again");
+    assert_eq!((stage.state.status, stage.listed()), (Status::Accepted, Some(Status::Accepted)));
+    assert!(stage.answer(true).events.is_empty(), "a second word changes nothing");
+    assert!(sent(&stage.take(Command::AskAgain).unwrap()).is_none(), "nor does a timer that was on its way");
+}
+
+#[test]
+fn a_reject_ends_it_and_a_later_accept_of_the_same_does_not_count() {
+    let mut stage = stage();
+    stage.ask();
+    stage.answer(false);
+    assert_eq!((stage.state.status, stage.listed()), (Status::Rejected, None));
+    stage.answer(true);
+    assert_eq!(stage.state.status, Status::Rejected, "the first answer wins");
+}
+
+#[test]
+fn one_that_ends_it_later_is_not_followed_any_more() {
+    let mut stage = stage();
+    stage.ask();
+    stage.answer(true);
+    stage.answer(false);
+    assert_eq!((stage.state.status, stage.listed()), (Status::Rejected, None));
+}
+
+#[test]
+fn unfollowing_takes_the_follow_back_and_a_late_answer_changes_nothing() {
+    let mut stage = stage();
+    assert!(matches!(stage.take(Command::Unfollow), Err(Rejection::NotFollowing(_))));
+    stage.ask();
+    let follow = stage.state.asked.clone().unwrap().activity;
+    let undone = stage.take(Command::Unfollow).unwrap();
+    assert!(sent(&undone).is_some());
+    let log: Vec<crate::actors::log::Entry> = stage.entries(Index::Activities);
+    let undo = log.iter().find(|entry| entry.verb == Verb::Undo).unwrap();
+    assert_eq!(undo.object, follow);
+    assert_eq!(stage.listed(), None);
+    stage.take(Command::Answered { follow, accepted: true }).unwrap();
+    assert_eq!((stage.state.status, stage.listed()), (Status::Idle, None));
+}

@@ -1,0 +1,394 @@
+//! Stored forms keep: every event and every command that waits in a row reads as it did when it was first written.
+//!
+//! Each form stands in `tests/golden/actors/` as one line of JSON. A form that is new is written there when the test runs
+//! with `GOLDEN=write`; one that reads or writes otherwise than it did fails here, and needs a new variant instead.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::entity::{ActorId, Kind, Label};
+use super::errands::{Errand, Recipient, Report};
+use super::flow::{Done, Failed, Origin, Place, Start};
+use super::follower::Follow;
+use super::outbox::{LastError, Underway};
+use super::queue::{Entry, Undelivered};
+use super::record::{Answer, Cause, Changes, DeadLetter, Head, Meta, TurnRecord, Waiting};
+use super::stage::iri;
+use super::{flow, follower, following, inbox, log, outbox, publish, record, stream};
+use crate::clock::Time;
+use crate::domains::activity::Activity;
+use crate::domains::effects::StreamOp;
+use crate::domains::flow::Input;
+use crate::domains::flow::fact::{AfterFailure, Fact, Skip};
+use crate::domains::types::Visibility;
+
+const AT: Time = Time(1_800_000_000_000);
+
+/// The forms of one file, by name.
+#[derive(Default)]
+struct Golden(BTreeMap<String, Value>);
+
+impl Golden {
+    /// Adds a form. What is stored is MessagePack; it must read back from that, and from the JSON of it, to the same.
+    fn form<T: Serialize + DeserializeOwned + Debug>(mut self, name: &str, value: &T) -> Self {
+        let again: T = record::decode(&record::encode(value)).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(format!("{again:?}"), format!("{value:?}"), "{name} reads back");
+        let json = serde_json::to_value(value).unwrap();
+        let before = self.0.insert(name.to_owned(), json);
+        assert!(before.is_none(), "{name} stands once");
+        self
+    }
+
+    /// Compares with the file, and reads every form that the file has.
+    fn holds<T: Serialize + DeserializeOwned + Debug>(self, file: &str) {
+        let root =
+            std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        let path = root.join("tests/golden/actors").join(file);
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let mut kept: BTreeMap<String, Value> =
+            text.lines().map(|line| line.split_once('\t').expect("a name, a tab, the form")).map(parsed).collect();
+        if std::env::var_os("GOLDEN").is_some_and(|word| word == "write") {
+            for (name, form) in &self.0 {
+                kept.entry(name.clone()).or_insert_with(|| form.clone());
+            }
+            let lines: String = kept.iter().map(|(name, form)| format!("{name}\t{form}\n")).collect();
+            std::fs::write(&path, lines).unwrap();
+        }
+        for (name, form) in &kept {
+            let stored = rmp_serde::to_vec_named(form).unwrap();
+            let read: T =
+                record::decode(&stored).unwrap_or_else(|error| panic!("{file}: {name} does not read: {error}"));
+            let now = self.0.get(name).unwrap_or_else(|| panic!("{file}: {name} has no sample any more"));
+            let sample: T = serde_json::from_value(now.clone()).unwrap();
+            assert_eq!(format!("{read:?}"), format!("{sample:?}"), "{file}: {name} reads as something else");
+        }
+        let new: Vec<_> = self.0.keys().filter(|name| !kept.contains_key(*name)).collect();
+        assert!(new.is_empty(), "{file}: {new:?} are new; run with GOLDEN=write to keep them");
+    }
+}
+
+fn parsed((name, form): (&str, &str)) -> (String, Value) {
+    (name.to_owned(), serde_json::from_str(form).unwrap())
+}
+
+fn id() -> crate::domains::identity::Iri {
+    iri("https://here.example/activities/01A")
+}
+
+fn they() -> crate::domains::identity::Iri {
+    iri("https://there.example/actor")
+}
+
+fn text() -> String {
+    "text".to_owned()
+}
+
+fn follow() -> Follow {
+    Follow { id: id(), at: AT, inbox: they(), shared_inbox: Some(they()) }
+}
+
+fn place() -> Place {
+    Place { step: text(), item: Some(1), attempt: 2, key: "f/1/text/1/do".into() }
+}
+
+fn start() -> Box<Start> {
+    let input = Input { input: json!(1), activity: json!({}), object: json!({ "id": "x" }), actor: json!("they") };
+    let origin = Origin::Remote { activity: id(), actor: they(), inbox: Some(they()), answer: true };
+    Box::new(Start { name: text(), definition: "hash".into(), input, origin })
+}
+
+fn reports() -> [(&'static str, Report); 3] {
+    let retry_after = Some(std::time::Duration::from_millis(1_500));
+    [
+        ("answered", Report::Answered { status: 429, detail: text(), retry_after }),
+        ("unreachable", Report::Unreachable { reason: text() }),
+        ("impossible", Report::Impossible { reason: text() }),
+    ]
+}
+
+#[test]
+fn forms_of_followers_keep() {
+    use follower::{Command, Event};
+    Golden::default()
+        .form("asked", &Event::Asked(follow()))
+        .form("accepted", &Event::Accepted(follow()))
+        .form("rejected", &Event::Rejected)
+        .form("undone", &Event::Undone)
+        .form("gone", &Event::Gone { reason: text() })
+        .holds::<Event>("follower.events");
+    Golden::default()
+        .form("follow", &Command::Follow(follow()))
+        .form("undo", &Command::Undo { follow: id() })
+        .form("accept", &Command::Accept)
+        .form("reject", &Command::Reject)
+        .form("gone", &Command::Gone { reason: text() })
+        .holds::<Command>("follower.commands");
+}
+
+#[test]
+fn forms_of_following_keep() {
+    use following::{Command, Event};
+    Golden::default()
+        .form("asked", &Event::Asked { activity: id(), at: AT, since: AT })
+        .form("received", &Event::Received)
+        .form("accepted", &Event::Accepted)
+        .form("rejected", &Event::Rejected)
+        .form("unanswered", &Event::Unanswered)
+        .form("unfollowed", &Event::Unfollowed)
+        .form("failed", &Event::Failed { reason: text() })
+        .holds::<Event>("following.events");
+    Golden::default()
+        .form("follow", &Command::Follow)
+        .form("ensure", &Command::Ensure)
+        .form("unfollow", &Command::Unfollow)
+        .form("answered", &Command::Answered { follow: id(), accepted: true })
+        .form("delivered", &Command::Delivered { activity: text() })
+        .form("undelivered", &Command::Undelivered { activity: text(), reason: text() })
+        .form("ask again", &Command::AskAgain)
+        .holds::<Command>("following.commands");
+}
+
+#[test]
+fn forms_of_outboxes_keep() {
+    use outbox::{Command, Event};
+    let to = || Recipient::Inbox("https://there.example/inbox".into());
+    let underway = Underway { to: Recipient::Actor("https://there.example/actor".into()), object: text(), first: true };
+    Golden::default()
+        .form("queued", &Event::Queued { entry: 7 })
+        .form("started", &Event::Started { entry: 7, underway })
+        .form("delivered", &Event::Delivered { entry: 7 })
+        .form("put off", &Event::PutOff { entry: 7, at: AT, until: AT, what: text() })
+        .form("refused", &Event::Refused { entry: 7, what: text() })
+        .form("given up", &Event::GivenUp { entry: 7, at: AT, what: text() })
+        .form("reopened", &Event::Reopened)
+        .form("paused", &Event::Paused)
+        .form("continued", &Event::Continued)
+        .form("forgotten", &Event::Forgotten { entries: 3 })
+        .holds::<Event>("outbox.events");
+    let send = Command::Send { activity: text(), to: to(), object: text(), first: true, tell: true };
+    let commands = Golden::default()
+        .form("send", &send)
+        .form("flush", &Command::Flush)
+        .form("retry", &Command::Retry)
+        .form("pause", &Command::Pause)
+        .form("continue", &Command::Continue)
+        .form("forget", &Command::Forget)
+        .form("revive", &Command::Revive { undelivered: 7 })
+        .form("discard", &Command::Discard { undelivered: 7 })
+        .form("gone", &Command::Gone { to: to(), reason: text(), after: Some(vec![1, 0]) });
+    let with_reports = reports().into_iter().fold(commands, |golden, (name, report)| {
+        golden.form(&format!("reported {name}"), &Command::Reported { entry: 7, report })
+    });
+    with_reports.holds::<Command>("outbox.commands");
+    let tell = Some(ActorId::new(Kind::Following, "https://there.example/actor"));
+    let entry =
+        Entry { activity: text(), to: to(), object: text(), first: true, since: AT, attempts: 2, refusals: 1, tell };
+    Golden::default().form("entry", &entry).holds::<Entry>("outbox.entries");
+    let letter = Undelivered { at: AT, reason: text(), entry };
+    Golden::default().form("undelivered", &letter).holds::<Undelivered>("outbox.letters");
+    Golden::default().form("last error", &LastError { at: AT, what: text() }).holds::<LastError>("outbox.errors");
+}
+
+#[test]
+fn forms_of_inboxes_keep() {
+    use inbox::{Command, Event, Received};
+    Golden::default().form("taken", &Event::Taken { at: AT }).holds::<Event>("inbox.events");
+    let raw = json!({ "id": "https://there.example/1", "type": "Follow", "actor": they(), "object": id() });
+    let activity = Activity::from_value(raw).unwrap();
+    let received = Received {
+        activity: activity.clone(),
+        body: b"{}".as_slice().into(),
+        inbox: they(),
+        shared_inbox: Some(they()),
+        about: Some(text()),
+        target: Some(text()),
+    };
+    Golden::default().form("receive", &Command::Receive(Box::new(received))).holds::<Command>("inbox.commands");
+    let entry = log::Entry { target: Some(id()), ..log::Entry::made(&activity, AT, Some(they())) };
+    let received = log::Entry::received(&activity, AT, b"{}".as_slice().into());
+    Golden::default().form("made", &entry).form("received", &received).holds::<log::Entry>("log.entries");
+}
+
+#[test]
+fn forms_of_streams_keep() {
+    use stream::{Allocation, Command, Create, Event, Linked, Record};
+    Golden::default()
+        .form("created", &Event::Created { kind: text(), activity: text() })
+        .form("updated", &Event::Updated { activity: text() })
+        .form("deleted", &Event::Deleted { activity: text() })
+        .form("allocated", &Event::Allocated { activity: text(), target: id(), to: they() })
+        .form("answered", &Event::Answered { activity: text(), accepted: true, result: Some(id()) })
+        .form("appended", &Event::Appended { seq: 7 })
+        .form("linked", &Event::Linked { what: text() })
+        .holds::<Event>("stream.events");
+    let fields = || json!({ "title": "x", "tags": ["a"], "start": null });
+    let create = Create {
+        kind: text(),
+        fields: fields(),
+        to: vec![they()],
+        visibility: Some(Visibility::Followers),
+        attributed_to: Some(they()),
+        into: Some(text()),
+    };
+    let map = || fields().as_object().unwrap().clone();
+    let ops = [
+        ("append", StreamOp::Append { record: fields() }),
+        ("update", StreamOp::UpdateObject { changes: map() }),
+        ("link", StreamOp::Link { what: text(), title: Some(text()) }),
+        (
+            "create",
+            StreamOp::CreateObject {
+                object_type: text(),
+                slug_hint: Some(text()),
+                fields: map(),
+                attributed_to: Some(text()),
+                link_into: Some(text()),
+            },
+        ),
+    ];
+    let walk =
+        publish::FanOut { activity: text(), object: id(), to: vec![they()], followers: true, after: Some(vec![9]) };
+    let commands = Golden::default()
+        .form("create", &Command::Create(create))
+        .form("update", &Command::Update { changes: fields() })
+        .form("delete", &Command::Delete)
+        .form("allocate", &Command::Allocate { target: id(), to: they() })
+        .form("answered", &Command::Answered { activity: text(), accepted: false, result: Some(id()) })
+        .form("fan out", &Command::FanOut(walk));
+    let with_ops = ops.into_iter().fold(commands, |golden, (name, op)| {
+        golden.form(&format!("effect {name}"), &Command::Effect { flow: text(), place: place(), op, tries: 2 })
+    });
+    with_ops.holds::<Command>("stream.commands");
+    let allocation =
+        Allocation { activity: id(), target: id(), to: they(), at: AT, accepted: Some(true), result: Some(id()) };
+    Golden::default().form("allocation", &allocation).holds::<Allocation>("stream.allocations");
+    Golden::default().form("record", &Record { seq: 7, at: AT, value: fields() }).holds::<Record>("stream.records");
+    let linked = Linked { what: text(), title: Some(text()), at: AT };
+    Golden::default().form("linked", &linked).holds::<Linked>("stream.linked");
+}
+
+fn facts() -> Vec<(&'static str, Fact)> {
+    let (step, item, by) = (text, Some(1), || Some(text()));
+    let failed = |next| Fact::StepFailed { step: step(), item, attempt: 2, reason: text(), next };
+    vec![
+        ("skipped condition", Fact::StepSkipped { step: step(), why: Skip::Condition }),
+        ("skipped not reached", Fact::StepSkipped { step: step(), why: Skip::NotReached }),
+        (
+            "started",
+            Fact::StepStarted { step: step(), item, attempt: 1, key: text(), effect: text(), input: json!({}) },
+        ),
+        ("done", Fact::StepDone { step: step(), item, result: json!([1, "x", null]) }),
+        ("failed retry", failed(AfterFailure::RetryAt(AT))),
+        ("failed pause", failed(AfterFailure::Pause)),
+        ("failed collect", failed(AfterFailure::Collect)),
+        ("failed fail", failed(AfterFailure::Fail)),
+        ("branch", Fact::BranchTaken { step: step(), taken: true }),
+        ("each started", Fact::EachStarted { step: step(), items: vec![json!(1)] }),
+        ("each done", Fact::EachDone { step: step() }),
+        ("suspended", Fact::Suspended { step: step(), signal: text(), until: Some(AT) }),
+        ("resumed", Fact::Resumed { step: step(), signal: text(), payload: json!({}), by: by() }),
+        ("timed out", Fact::TimedOut { step: step() }),
+        ("retried", Fact::Retried { step: step(), by: by() }),
+        ("flow done", Fact::FlowDone { result: json!("x") }),
+        ("flow failed", Fact::FlowFailed { step: Some(step()), reason: text() }),
+        ("flow cancelled", Fact::FlowCancelled { by: by(), reason: text() }),
+    ]
+}
+
+#[test]
+fn forms_of_flows_keep() {
+    use flow::{Command, Event};
+    let events = Golden::default().form("start", &Event::Started { id: text(), start: start(), at: AT });
+    let with_facts = facts().into_iter().fold(events, |golden, (name, fact)| {
+        golden.form(&format!("happened {name}"), &Event::Happened { fact, at: AT })
+    });
+    with_facts.holds::<Event>("flow.events");
+    let by = || Some(text());
+    let failed = Failed { step: text(), item: Some(1), attempt: 2, reason: text(), again: true, person: true };
+    Golden::default()
+        .form("start", &Command::Start(start()))
+        .form("done", &Command::Done(Done { step: text(), item: Some(1), result: json!({}) }))
+        .form("failed", &Command::Failed(failed))
+        .form("retry due", &Command::RetryDue { step: text(), item: Some(1), attempt: 2 })
+        .form("timed out", &Command::TimedOut { step: text() })
+        .form("resume", &Command::Resume { signal: by(), payload: json!({ "note": "x" }), by: by() })
+        .form("retry", &Command::Retry { step: by(), by: by() })
+        .form("cancel", &Command::Cancel { by: by(), reason: text() })
+        .holds::<Command>("flow.commands");
+    let origins = Golden::default()
+        .form("api", &Origin::Api { by: text() })
+        .form("local", &Origin::Local { activity: id(), object: id() })
+        .form("remote", &Origin::Remote { activity: id(), actor: they(), inbox: None, answer: false });
+    origins.holds::<Origin>("flow.origins");
+}
+
+#[test]
+fn forms_of_the_shell_keep() {
+    let me = ActorId::new(Kind::Outbox, "there.example");
+    let deliver = Errand::Deliver { activity: text(), to: Recipient::Inbox(text()), entry: 7, attempt: 2 };
+    let webhook = Errand::Webhook { url: text(), body: json!({ "a": 1 }), place: place() };
+    Golden::default().form("deliver", &deliver).form("webhook", &webhook).holds::<Errand>("errands");
+    let waiting = || Waiting { attempts: 2, body: b"body".as_slice().into() };
+    Golden::default().form("waiting", &waiting()).holds::<Waiting>("waiting");
+    let letter = DeadLetter {
+        at: AT,
+        to: me.clone(),
+        from: Some(me.clone()),
+        reason: text(),
+        key: b"key".as_slice().into(),
+        waiting: waiting(),
+    };
+    Golden::default().form("dead letter", &letter).holds::<DeadLetter>("dead-letters");
+    let answer = Answer { at: AT, fingerprint: b"hash".as_slice().into(), reply: b"reply".as_slice().into() };
+    Golden::default().form("answer", &answer).holds::<Answer>("answers");
+    let turn = |cause| TurnRecord {
+        at: AT,
+        cause,
+        events: vec![following::Event::Received],
+        changes: Changes {
+            timers: vec![("set".into(), Some(AT)), ("cancelled".into(), None)],
+            errands: vec![((1, 2), AT)],
+            errands_done: vec![(1, 0)],
+            trimmed: 3,
+        },
+        messages: 4,
+    };
+    Golden::default()
+        .form("asked", &turn(Cause::Asked))
+        .form("message", &turn(Cause::Message(me)))
+        .form("timer", &turn(Cause::Timer(text())))
+        .form("errand", &turn(Cause::Errand(1, 2)))
+        .holds::<TurnRecord<following::Event>>("turns");
+}
+
+/// A snapshot as the hexadecimal of its bytes: its keys are pairs, which JSON has not.
+#[derive(Debug)]
+struct Snapshot(Head);
+
+impl Serialize for Snapshot {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let bytes = record::encode(&self.0);
+        out.serialize_str(&bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Snapshot {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let hex = String::deserialize(from)?;
+        let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+        record::decode(&bytes).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+#[test]
+fn the_form_of_snapshots_keeps() {
+    let meta = Meta { timers: [("t".to_owned(), AT)].into(), errands: [((1, 2), AT)].into(), trimmed: 3 };
+    let head = Head { turn: 7, at: AT, label: Label::Suspended, state: b"state".as_slice().into(), meta };
+    Golden::default().form("head", &Snapshot(head)).holds::<Snapshot>("heads");
+}

@@ -1,0 +1,142 @@
+//! A stage for tests of rules: one actor of a kind, its rows, and turns taken one by one, without shell or store.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use super::entity::{ActorId, Decision, Entity, Outgoing, Turn};
+use super::errands::Errand;
+use super::flight::Flying;
+use super::prepare::Fetched;
+use super::rows::{Index, RowKey, Rows};
+use super::world::{Accept, Delivery, World};
+use super::{layout, record};
+use crate::clock::Time;
+use crate::domains::catalog;
+use crate::domains::effects::Effects;
+use crate::domains::identity::{Authority, Iri};
+use crate::domains::{blog, events};
+use crate::store::{Key, Position, Row};
+
+/// A world of tests at `https://here.example` that declares this.
+pub(super) fn world(declares: &str) -> World {
+    let effects = events::register(blog::register(Effects::generic()));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("here.toml");
+    std::fs::write(&file, format!("{declares}\n[node]\nname = \"here\"\nbase = \"https://here.example\"\n")).unwrap();
+    let loaded = catalog::load(&file, std::iter::empty(), &effects);
+    let (_, catalog) = loaded.unwrap_or_else(|mistakes| {
+        panic!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    });
+    World {
+        name: "here".into(),
+        base: "https://here.example".into(),
+        authority: Authority::parse("here.example").unwrap(),
+        actor: iri("https://here.example/actor"),
+        catalog: std::sync::Arc::new(catalog),
+        effects,
+        accept: Accept::All,
+        delivery: Delivery::default(),
+        dedupe: std::time::Duration::from_secs(90 * 86_400),
+        reserved: &[],
+    }
+}
+
+pub(super) fn iri(text: &str) -> Iri {
+    Iri::parse(text).unwrap()
+}
+
+pub(super) struct Stage<E: Entity> {
+    pub(super) state: E,
+    pub(super) me: ActorId,
+    pub(super) world: World,
+    pub(super) now: Time,
+    /// Whose message the next turns answer to.
+    pub(super) from: Option<ActorId>,
+    pub(super) rows: BTreeMap<Key, Bytes>,
+    turns: u8,
+}
+
+/// What a turn did.
+pub(super) struct Taken<E: Entity> {
+    pub(super) reply: E::Reply,
+    pub(super) events: Vec<E::Event>,
+    messages: Vec<Outgoing>,
+    pub(super) timers: BTreeMap<String, Option<Time>>,
+    pub(super) errands: Vec<Errand>,
+}
+
+impl<E: Entity> Stage<E> {
+    pub(super) fn new(key: &str, declares: &str) -> Self {
+        let (me, world) = (ActorId::of::<E>(key), world(declares));
+        let now = Time(1_800_000_000_000);
+        Self { state: E::default(), me, world, now, from: None, rows: BTreeMap::new(), turns: 0 }
+    }
+
+    pub(super) fn wait(&mut self, span: std::time::Duration) {
+        self.now = self.now.plus(span);
+    }
+
+    /// An entry of a shared list that another actor wrote.
+    pub(super) fn entry(&mut self, owner: &ActorId, index: Index, key: Key, value: &impl Serialize) {
+        let key = layout::row(owner, &RowKey::Index(index, key));
+        self.rows.insert(key, record::encode(value));
+    }
+
+    /// The entries of a shared list.
+    pub(super) fn entries<T: serde::de::DeserializeOwned>(&self, index: Index) -> Vec<T> {
+        let prefix = layout::index_prefix(index, &Key::default());
+        let rows = self.rows.iter().filter(|(key, _)| key.starts_with(&prefix));
+        rows.map(|(_, value)| record::decode(value).unwrap()).collect()
+    }
+
+    /// Takes a turn as the shell does, with the command and what is stored written and read back.
+    pub(super) fn take(&mut self, command: E::Command) -> Result<Taken<E>, E::Rejection> {
+        let command: E::Command = record::decode(&record::encode(&command)).unwrap();
+        let rows = self.read(&command);
+        self.turns += 1;
+        let mut random = [0; 16];
+        random[8] = self.turns;
+        let turn = Turn { me: &self.me, from: self.from.as_ref(), now: self.now, random, world: &self.world };
+        let decision = self.state.decide(&turn, &rows, command)?;
+        let Decision { reply, events, rows, messages, timers, errands } = decision;
+        let events: Vec<E::Event> = events.iter().map(|it| record::decode(&record::encode(it)).unwrap()).collect();
+        events.iter().for_each(|event| self.state.apply(event));
+        self.state = record::decode(&record::encode(&self.state)).unwrap();
+        for (key, value) in rows {
+            let key = layout::row(&self.me, &key);
+            match value {
+                Some(value) => drop(self.rows.insert(key, value)),
+                None => drop(self.rows.remove(&key)),
+            }
+        }
+        let timers = timers.into_iter().map(|(name, set)| (name, set.map(|(due, _)| due))).collect();
+        Ok(Taken { reply, events, messages, timers, errands })
+    }
+
+    fn read(&self, command: &E::Command) -> Rows {
+        let mut fetched = Vec::new();
+        for (name, wanted) in E::reads(&self.me, command).0 {
+            let (prefix, span) = wanted.span(&self.me);
+            let stored = self.rows.range(span.from.clone()..span.to.clone()).take(span.limit);
+            let row =
+                |(key, value): (&Key, &Bytes)| Row { key: key.clone(), version: Position(1), value: value.clone() };
+            let stored = stored.map(row).collect();
+            fetched.push((name, wanted, prefix, span, stored));
+        }
+        Fetched(fetched).over(&Flying::default())
+    }
+}
+
+impl<E: Entity> Taken<E> {
+    /// The messages to actors of one kind, with the key of each.
+    pub(super) fn told<To: Entity>(&self) -> Vec<(String, To::Command)> {
+        let to = self.messages.iter().filter(|message| message.to.kind == To::KIND);
+        to.map(|message| (message.to.key.to_string(), record::decode(&message.body).unwrap())).collect()
+    }
+
+    pub(super) fn messages(&self) -> usize {
+        self.messages.len()
+    }
+}

@@ -1,0 +1,323 @@
+//! The rules of streams: objects made, changed and gone; told to everyone once; offered, answered; effects done once.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::*;
+use crate::actors::errands::Recipient;
+use crate::actors::flow::{self, Flow};
+use crate::actors::follower::{self, Follow, Follower};
+use crate::actors::log::Entry;
+use crate::actors::outbox::{self, Outbox};
+use crate::actors::stage::{Stage, Taken, iri};
+use crate::actors::world::Accept;
+
+const DECLARED: &str = r#"
+[type.article]
+as = "Article"
+title = "title"
+fields.title = { kind = "text", required = true, max = 200 }
+fields.category = { kind = "choice", of = ["note", "urgent"], default = "note" }
+on.create = "greet"
+on.update = "greet"
+
+[type.calendar]
+as = "Collection"
+path = "calendars"
+fields.title = { kind = "text" }
+
+[flow.greet]
+steps.tell = { effect = "notify", with = { text = "'hello'" } }
+"#;
+
+fn stage(path: &str) -> Stage<Stream> {
+    Stage::new(&object_stream(path), DECLARED)
+}
+
+fn create(kind: &str, fields: Value) -> Create {
+    Create { kind: kind.into(), fields, to: Vec::new(), visibility: None, attributed_to: None, into: None }
+}
+
+fn article() -> Create {
+    create("article", json!({ "title": "Gig night" }))
+}
+
+fn place(key: &str) -> Place {
+    Place { step: "make".into(), item: None, attempt: 1, key: key.into() }
+}
+
+fn effect(key: &str, op: StreamOp) -> Command {
+    Command::Effect { flow: "f".into(), place: place(key), op, tries: 0 }
+}
+
+fn make(title: &str, into: Option<&str>) -> StreamOp {
+    StreamOp::CreateObject {
+        object_type: "article".into(),
+        slug_hint: Some(title.into()),
+        fields: json!({ "title": title }).as_object().unwrap().clone(),
+        attributed_to: None,
+        link_into: into.map(str::to_owned),
+    }
+}
+
+/// What the flow hears of its effect.
+fn heard(taken: &Taken<Stream>) -> Option<Result<Value, String>> {
+    let told = taken.told::<Flow>().into_iter().filter(|(key, _)| key == "f");
+    let mut outcomes = told.map(|(_, command)| match command {
+        flow::Command::Done(done) => Ok(done.result),
+        flow::Command::Failed(failed) => Err(failed.reason),
+        other => panic!("only outcomes are told: {other:?}"),
+    });
+    let outcome = outcomes.next();
+    assert!(outcomes.next().is_none(), "once");
+    outcome
+}
+
+fn starts(taken: &Taken<Stream>) -> usize {
+    taken.told::<Flow>().iter().filter(|(_, command)| matches!(command, flow::Command::Start(_))).count()
+}
+
+/// The inboxes and actors that get an activity, from the walk that a turn begins.
+fn told_to(stage: &mut Stage<Stream>, taken: &Taken<Stream>) -> Vec<String> {
+    let mut told = Vec::new();
+    let mut walks = taken.told::<Stream>();
+    while let Some((_, walk)) = walks.pop() {
+        let page = stage.take(walk).unwrap();
+        for (_, command) in page.told::<Outbox>() {
+            let outbox::Command::Send { to, .. } = command else { panic!("only sends") };
+            told.push(match to {
+                Recipient::Inbox(to) | Recipient::Actor(to) => to,
+            });
+        }
+        walks.extend(page.told::<Stream>());
+    }
+    told
+}
+
+fn follows(stage: &mut Stage<Stream>, actor: &str, shared: Option<&str>, accept: Accept) {
+    let mut follower = Stage::<Follower>::new(actor, "");
+    follower.world.accept = accept;
+    let inbox = iri(&format!("{actor}/inbox"));
+    let follow = Follow { id: iri(&format!("{actor}/follow")), at: stage.now, inbox, shared_inbox: shared.map(iri) };
+    follower.take(follower::Command::Follow(follow)).unwrap();
+    let log = crate::actors::layout::index_prefix(Index::Activities, &Key::default());
+    stage.rows.extend(follower.rows.into_iter().filter(|(key, _)| !key.starts_with(&log)));
+}
+
+// Objects
+
+#[test]
+fn what_is_made_is_logged_told_and_fires_its_behaviour() {
+    let mut stage = stage("gig");
+    let taken = stage.take(Command::Create(article())).unwrap();
+    assert_eq!(taken.reply.id.as_ref().unwrap().as_str(), "https://here.example/gig");
+    let log: Vec<Entry> = stage.entries(Index::Activities);
+    assert_eq!((log.len(), log[0].verb.clone(), log[0].public), (1, Verb::Create, true));
+    assert_eq!(Some(&log[0].id), taken.reply.activity.as_ref());
+    assert_eq!(starts(&taken), 1);
+    assert_eq!(stage.entries::<Object>(Index::Objects)[0].fields["category"], "note", "with its defaults");
+}
+
+#[test]
+fn an_address_is_used_once_for_ever() {
+    let mut stage = stage("gig");
+    stage.take(Command::Create(article())).unwrap();
+    assert_eq!(stage.take(Command::Create(article())).err(), Some(Rejection::Taken("gig".into())));
+    stage.take(Command::Delete).unwrap();
+    assert_eq!(stage.take(Command::Create(article())).err(), Some(Rejection::Gone("gig".into())));
+    assert_eq!(stage.take(Command::Delete).err(), Some(Rejection::Gone("gig".into())));
+    let changes = json!({ "title": "x" });
+    assert_eq!(stage.take(Command::Update { changes }).err(), Some(Rejection::Gone("gig".into())));
+    let tombstone = &stage.entries::<Object>(Index::Objects)[0];
+    assert!(tombstone.deleted.is_some() && tombstone.fields.is_empty());
+}
+
+#[test]
+fn what_is_not_there_cannot_be_changed() {
+    let none = Some(Rejection::NotFound("gig".into()));
+    assert_eq!(stage("gig").take(Command::Update { changes: json!({}) }).err(), none);
+    assert_eq!(stage("gig").take(Command::Delete).err(), none);
+    let (target, to) = (iri("https://there.example/calendars/main"), iri("https://there.example/actor"));
+    assert_eq!(stage("gig").take(Command::Allocate { target, to }).err(), none);
+}
+
+#[test]
+fn fields_are_checked_as_declared() {
+    let wrong = |create| matches!(stage("gig").take(Command::Create(create)).err(), Some(Rejection::Invalid(_)));
+    assert!(wrong(create("article", json!({}))), "a title is required");
+    assert!(wrong(create("article", json!({ "title": "x", "category": "loud" }))));
+    assert!(wrong(create("article", json!({ "title": "x", "unknown": 1 }))));
+    let unknown = stage("gig").take(Command::Create(create("poem", json!({})))).err();
+    assert_eq!(unknown, Some(Rejection::UnknownType("poem".into())));
+    let mut stage = stage("gig");
+    stage.take(Command::Create(article())).unwrap();
+    let changes = json!({ "category": "loud" });
+    assert!(matches!(stage.take(Command::Update { changes }).err(), Some(Rejection::Invalid(_))));
+    stage.take(Command::Update { changes: json!({ "category": "urgent" }) }).unwrap();
+    let object = &stage.entries::<Object>(Index::Objects)[0];
+    assert_eq!(
+        (object.fields["category"].as_str(), object.fields["title"].as_str()),
+        (Some("urgent"), Some("Gig night"))
+    );
+}
+
+// Telling others
+
+#[test]
+fn everybody_is_told_once_per_inbox() {
+    let mut stage = stage("gig");
+    let shared = Some("https://a.example/shared");
+    follows(&mut stage, "https://a.example/1", shared, Accept::All);
+    follows(&mut stage, "https://a.example/2", shared, Accept::All);
+    follows(&mut stage, "https://a.example/3", None, Accept::All);
+    follows(&mut stage, "https://b.example/1", None, Accept::All);
+    follows(&mut stage, "https://c.example/asked", None, Accept::Ask);
+    let to = ["https://b.example/1", "https://c.example/asked", "https://d.example/x", "https://d.example/x"];
+    let create = Create { to: to.map(iri).to_vec(), ..article() };
+    let taken = stage.take(Command::Create(create)).unwrap();
+    let mut told = told_to(&mut stage, &taken);
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "https://a.example/3/inbox",
+            "https://a.example/shared",
+            "https://b.example/1/inbox",
+            "https://c.example/asked",
+            "https://d.example/x",
+        ]
+    );
+}
+
+#[test]
+fn a_long_list_of_followers_is_walked_to_its_end_once() {
+    let mut stage = stage("gig");
+    for number in 0..250 {
+        // Two actors to each inbox, so that a page may end between them.
+        let shared = format!("https://a.example/inbox/{:03}", number / 2);
+        follows(&mut stage, &format!("https://a.example/{number:03}"), Some(&shared), Accept::All);
+    }
+    let taken = stage.take(Command::Create(article())).unwrap();
+    let told = told_to(&mut stage, &taken);
+    assert_eq!(told, (0..125).map(|number| format!("https://a.example/inbox/{number:03}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_direct_goes_to_nobody_else() {
+    let mut stage = stage("gig");
+    follows(&mut stage, "https://a.example/1", None, Accept::All);
+    follows(&mut stage, "https://b.example/1", None, Accept::All);
+    let direct = Some(Visibility::Direct);
+    let create = Create { to: vec![iri("https://a.example/1")], visibility: direct, ..article() };
+    let taken = stage.take(Command::Create(create)).unwrap();
+    assert_eq!(told_to(&mut stage, &taken), ["https://a.example/1"]);
+    assert!(!stage.entries::<Entry>(Index::Activities)[0].public);
+}
+
+// Allocations
+
+#[test]
+fn an_offer_goes_to_one_and_its_first_answer_counts() {
+    let mut stage = stage("gig");
+    stage.take(Command::Create(article())).unwrap();
+    let (target, to) = (iri("https://there.example/calendars/main"), iri("https://there.example/actor"));
+    let taken = stage.take(Command::Allocate { target, to: to.clone() }).unwrap();
+    let told = taken.told::<Outbox>();
+    assert!(matches!(&told[..], [(peer, outbox::Command::Send { to: Recipient::Actor(actor), .. })]
+        if peer == "there.example" && actor == to.as_str()));
+    let entry = stage.entries::<Entry>(Index::Activities).pop().unwrap();
+    assert_eq!((entry.verb, entry.asked), (Verb::Allocate, Some(to)));
+    let activity = entry.id.as_str().rsplit_once('/').unwrap().1.to_owned();
+    let answer = |accepted, result: Option<&str>| Command::Answered {
+        activity: activity.clone(),
+        accepted,
+        result: result.map(iri),
+    };
+    assert_eq!(stage.take(answer(true, Some("https://there.example/event"))).unwrap().events.len(), 1);
+    assert!(stage.take(answer(false, None)).unwrap().events.is_empty(), "a second answer changes nothing");
+    let row = crate::actors::layout::row(&stage.me, &RowKey::Own(allocation_key(&activity)));
+    let stored: Allocation = crate::actors::record::decode(&stage.rows[&row]).unwrap();
+    assert_eq!((stored.accepted, stored.result), (Some(true), Some(iri("https://there.example/event"))));
+    let unknown = Command::Answered { activity: "none".into(), accepted: true, result: None };
+    assert!(stage.take(unknown).unwrap().events.is_empty());
+}
+
+// Effects
+
+#[test]
+fn an_effect_that_is_repeated_is_done_once_and_answered_again() {
+    let mut list = Stage::<Stream>::new(&local_stream("notices"), DECLARED);
+    let append = || effect("f/1/tell/-/do", StreamOp::Append { record: json!({ "text": "hello" }) });
+    let first = heard(&list.take(append()).unwrap()).unwrap().unwrap();
+    assert_eq!(first, json!({ "seq": 1 }));
+    let again = list.take(append()).unwrap();
+    assert!(again.events.is_empty());
+    assert_eq!(heard(&again), Some(Ok(first)));
+    let other = effect("f/1/tell/1/do", StreamOp::Append { record: json!({ "text": "hello" }) });
+    assert_eq!(heard(&list.take(other).unwrap()), Some(Ok(json!({ "seq": 2 }))));
+}
+
+#[test]
+fn an_object_that_a_flow_makes_takes_the_next_free_address_also_when_repeated() {
+    let mut taken_by_another = stage("gig");
+    taken_by_another.take(Command::Create(article())).unwrap();
+    let mut second = stage("gig-2");
+    second.take(Command::Create(article())).unwrap();
+    second.take(Command::Delete).unwrap();
+    let mut third = stage("gig-3");
+    for repeat in 0..2 {
+        let moved = taken_by_another.take(effect("k", make("Gig", None))).unwrap();
+        assert!(heard(&moved).is_none());
+        let [(key, next)] = &moved.told::<Stream>()[..] else { panic!("handed on") };
+        assert_eq!(key, "object/gig-2");
+        let moved = second.take(next.clone()).unwrap();
+        let [(key, next)] = &moved.told::<Stream>()[..] else { panic!("handed on, an address that was used") };
+        assert_eq!(key, "object/gig-3");
+        let made = third.take(next.clone()).unwrap();
+        assert_eq!(heard(&made).unwrap().unwrap()["id"], "https://here.example/gig-3");
+        assert_eq!(made.events.is_empty(), repeat == 1);
+    }
+    assert_eq!(third.entries::<Object>(Index::Objects).len(), 1);
+}
+
+/// An update by the flow that an update runs would never end.
+#[test]
+fn what_a_flow_writes_fires_no_behaviour() {
+    let mut stage = stage("gig");
+    let made = stage.take(effect("k", make("Gig", None))).unwrap();
+    assert_eq!(starts(&made), 0);
+    let changes = json!({ "category": "urgent" }).as_object().unwrap().clone();
+    let changed = stage.take(effect("l", StreamOp::UpdateObject { changes })).unwrap();
+    assert_eq!((starts(&changed), stage.state.version), (0, 2));
+    assert_eq!(changed.told::<Stream>().len(), 1, "others are told all the same");
+    assert_eq!(starts(&stage.take(Command::Update { changes: json!({ "category": "note" }) }).unwrap()), 1);
+}
+
+#[test]
+fn an_effect_that_is_refused_tells_the_flow_why() {
+    let mut list = stage("gig");
+    let link = StreamOp::Link { what: "https://there.example/x".into(), title: None };
+    assert_eq!(heard(&list.take(effect("k", link)).unwrap()), Some(Err("there is nothing at gig".into())));
+    let changes = json!({ "category": "loud" }).as_object().unwrap().clone();
+    list.take(Command::Create(article())).unwrap();
+    let refused = heard(&list.take(effect("l", StreamOp::UpdateObject { changes })).unwrap());
+    assert!(refused.unwrap().unwrap_err().contains("category"));
+}
+
+#[test]
+fn what_is_linked_stands_in_the_collection_in_order_of_time() {
+    let mut calendar = stage("calendars/main");
+    calendar.take(Command::Create(create("calendar", json!({ "title": "Main" })))).unwrap();
+    for (key, what) in [("k", "https://there.example/b"), ("l", "https://there.example/a")] {
+        calendar.wait(Duration::from_secs(1));
+        let link = StreamOp::Link { what: what.into(), title: None };
+        heard(&calendar.take(effect(key, link)).unwrap()).unwrap().unwrap();
+    }
+    let mut event = stage("gig");
+    event.rows = std::mem::take(&mut calendar.rows);
+    event.now = calendar.now.plus(Duration::from_secs(1));
+    event.take(effect("m", make("Gig", Some("calendars/main")))).unwrap();
+    let linked: Vec<String> = event.entries::<Linked>(Index::Linked).into_iter().map(|linked| linked.what).collect();
+    assert_eq!(linked, ["https://there.example/b", "https://there.example/a", "https://here.example/gig"]);
+}

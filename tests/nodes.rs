@@ -1,0 +1,34 @@
+//! Real nodes and a peer that lies: what is refused, what changes nothing by it, and what reaches whom.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[path = "nodes/deliveries.rs"]
+mod deliveries;
+#[path = "nodes/federation.rs"]
+mod federation;
+#[path = "nodes/flows.rs"]
+mod flows;
+#[path = "nodes/harness.rs"]
+mod harness;
+#[path = "nodes/http.rs"]
+mod http;
+#[path = "nodes/pages.rs"]
+mod pages;
+#[path = "nodes/peer.rs"]
+mod peer;
+#[path = "nodes/proof.rs"]
+mod proof;
+#[path = "nodes/reach.rs"]
+mod reach;
+#[path = "nodes/refusals.rs"]
+mod refusals;
+#[path = "nodes/signatures.rs"]
+mod signatures;
+#[path = "nodes/start.rs"]
+mod start;
+#[path = "nodes/stop.rs"]
+mod stop;
+#[path = "nodes/strangers.rs"]
+mod strangers;
+#[path = "nodes/tokens.rs"]
+mod tokens;
