@@ -44,6 +44,11 @@ pub(crate) enum Op {
 pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
+    /// For frames of about this many bytes.
+    pub(crate) fn with_room(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
     pub(crate) fn push(&mut self, position: Position, batch: &Batch) {
         let out = &mut self.0;
         out.extend_from_slice(&position.0.to_le_bytes());

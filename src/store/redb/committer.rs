@@ -47,8 +47,28 @@ struct Writing {
 struct Group {
     frame: frame::Writer,
     verdicts: Vec<(oneshot::Sender<Outcome>, Verdict)>,
-    /// What the batches of this group leave behind, which nobody else can see yet.
+    left: Left,
+}
+
+/// What the batches of a group leave behind, which nobody else can see yet. Put in order only once a condition asks:
+/// most batches have none.
+#[derive(Default)]
+struct Left {
     versions: BTreeMap<Key, Option<Position>>,
+    newer: Vec<(Key, Option<Position>)>,
+}
+
+impl Left {
+    fn by(&mut self, batch: &Batch, position: Position) {
+        self.newer.extend(batch.puts.iter().map(|(key, _)| (key.clone(), Some(position))));
+        self.newer.extend(batch.deletes.iter().map(|key| (key.clone(), None)));
+    }
+
+    #[allow(clippy::option_option, reason = "the outer one is whether the group says anything of the key")]
+    fn version_of(&mut self, key: &Key) -> Option<Option<Position>> {
+        self.versions.extend(self.newer.drain(..));
+        self.versions.get(key).copied()
+    }
 }
 
 enum Verdict {
@@ -97,7 +117,8 @@ impl Committer {
     }
 
     fn group(&mut self, jobs: Vec<Job>) {
-        let mut group = Group::default();
+        let bytes = jobs.iter().map(|job| frame::weight(&job.batch)).sum();
+        let mut group = Group { frame: frame::Writer::with_room(bytes), ..Group::default() };
         for Job { batch, answer } in jobs {
             let verdict = self.judge(&batch, &mut group);
             group.verdicts.push((answer, verdict));
@@ -141,13 +162,12 @@ impl Committer {
         self.last.fences.raise(batch.fence);
         self.poisoned.remove(&batch.fence.shard);
         group.frame.push(position, batch);
-        group.versions.extend(batch.puts.iter().map(|(key, _)| (key.clone(), Some(position))));
-        group.versions.extend(batch.deletes.iter().map(|key| (key.clone(), None)));
+        group.left.by(batch, position);
         position
     }
 
-    fn version_of(&self, key: &Key, group: &Group) -> Result<Option<Position>, ReadError> {
-        if let Some(&version) = group.versions.get(key) {
+    fn version_of(&self, key: &Key, group: &mut Group) -> Result<Option<Position>, ReadError> {
+        if let Some(version) = group.left.version_of(key) {
             return Ok(version);
         }
         Ok(self.shared.get(key)?.map(|row| row.version))
