@@ -11,10 +11,12 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use bytes::Bytes;
 use tracing::{info, warn};
 
+use crate::actors::first;
 use crate::actors::kinds::Kinds;
+use crate::actors::retention::Keep;
+use crate::actors::root::{self, Rounds};
 use crate::actors::runtime::{self, Runtime};
 use crate::actors::world::{Accept, Delivery, World};
-use crate::actors::{first, root};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
 use crate::domains::all_effects;
@@ -135,7 +137,7 @@ impl Node {
         let runtime = Runtime::start(shared, clock.clone(), world, limits, handles.clone(), kinds).await;
         let runtime = runtime.map_err(NodeError::Unwritable)?;
         let (keys, deliverer) = outside(&config, &identity, &runtime, &clock)?;
-        root::start(&runtime, &(Arc::new(deliverer) as _), config.tick.every, &handles[0]);
+        root::start(&runtime, &(Arc::new(deliverer) as _), rounds(&config), &handles[0]);
         let site = Arc::new(site(&config, &identity, &runtime, keys, tokens, start.incarnation, engine.clone()));
         let servers = serve::start(&site, listeners, &config)?;
         first::seed(&runtime).await?;
@@ -254,6 +256,15 @@ fn limits(config: &Config) -> runtime::Limits {
     runtime::Limits { mailbox: size(config.limits.mailbox), idle: config.runtime.idle, ..runtime::Limits::default() }
 }
 
+fn rounds(config: &Config) -> Rounds {
+    Rounds { tick: config.tick.every, retention: config.retention.every, keep: keep(config) }
+}
+
+fn keep(config: &Config) -> Keep {
+    let kept = &config.retention;
+    Keep { flows: kept.flows, received: kept.received, answers: kept.answers }
+}
+
 fn outside(
     config: &Config,
     identity: &Identity,
@@ -319,6 +330,7 @@ fn site(
             u32::try_from(limits.peer_rate).unwrap_or(u32::MAX),
             size(limits.peer_in_flight),
         ),
+        keep: keep(config),
         incarnation,
         ignored: AtomicU64::new(0),
         started: AtomicBool::new(false),

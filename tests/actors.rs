@@ -11,6 +11,7 @@ mod actors {
     mod node;
     mod panics;
     mod probe;
+    mod retention;
     mod rows;
     mod timers;
     mod turns;

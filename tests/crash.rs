@@ -21,12 +21,12 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use parking_lot::Mutex;
-use quickbeam::actors::ask::Once;
 use quickbeam::actors::errands::Errand;
 use quickbeam::actors::flow::{self, Flow};
 use quickbeam::actors::inbox::{self, Inbox, Received};
 use quickbeam::actors::kinds::Kinds;
 use quickbeam::actors::log::{Entry, Way};
+use quickbeam::actors::once::Once;
 use quickbeam::actors::outbox::Outbox;
 use quickbeam::actors::rows::Index;
 use quickbeam::actors::stream::{self, Create, Stream, object_stream};

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use quickbeam::actors::entity::{Decision, Entity, Kind, Turn};
 use quickbeam::actors::errands::{Errand, Outside, Report};
 use quickbeam::actors::kinds::Kinds;
-use quickbeam::actors::root;
+use quickbeam::actors::root::{self, Rounds};
 use quickbeam::actors::rows::Rows;
 use quickbeam::actors::runtime::{Limits, Runtime};
 use quickbeam::actors::world::{Accept, Delivery, World};
@@ -92,7 +92,8 @@ impl Rig {
         let world = Arc::new(world(folder, template));
         let clock = SystemClock::shared();
         let runtime = Runtime::start(weighed.clone(), clock, world, limits, handles.clone(), kinds).await.unwrap();
-        root::start(&runtime, &(Arc::new(Nobody) as _), TICK, &handles[0]);
+        let rounds = Rounds { tick: TICK, ..Rounds::default() };
+        root::start(&runtime, &(Arc::new(Nobody) as _), rounds, &handles[0]);
         Self { runtime, engine, weighed, _arbiters: arbiters }
     }
 

@@ -1,10 +1,11 @@
-//! Asking an actor from outside: what can come back instead of an answer, and what makes a repeat harmless.
+//! Asking an actor from outside: what can come back instead of an answer.
 
-use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
+use super::once::Claim;
 use crate::store::Failure;
-use std::sync::Arc;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -34,20 +35,21 @@ pub enum AskError<Rejection> {
     Damaged(String),
 }
 
-/// The answer to come.
-pub(super) type Reply<Answer, Rejection> = oneshot::Sender<Result<Answer, AskError<Rejection>>>;
-
-/// Makes a request safe to repeat: the same key and request get the first answer again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Once {
-    pub(super) key: String,
-    pub(super) fingerprint: [u8; 32],
+/// The answer to come, and the hold on the idempotency key that ends with it.
+pub(super) struct Reply<Answer, Rejection> {
+    answer: oneshot::Sender<Result<Answer, AskError<Rejection>>>,
+    claim: Option<Claim>,
 }
 
-impl Once {
-    /// `key` as the client gave it, within `scope` (whose key it is, and for what route); `request` is all that makes
-    /// the request what it is.
-    pub fn new(scope: &str, key: &str, request: &[u8]) -> Self {
-        Self { key: format!("{scope}\u{1f}{key}"), fingerprint: Sha256::digest(request).into() }
+impl<Answer, Rejection> Reply<Answer, Rejection> {
+    pub(super) fn new(answer: oneshot::Sender<Result<Answer, AskError<Rejection>>>, claim: Option<Claim>) -> Self {
+        Self { answer, claim }
+    }
+
+    /// Whoever stopped waiting needs no word, so that a closed channel is no error here.
+    pub(super) fn send(self, answer: Result<Answer, AskError<Rejection>>) {
+        // Free before the answer is heard, so that a repeat of the one who hears it need not wait.
+        drop(self.claim);
+        drop(self.answer.send(answer));
     }
 }

@@ -161,6 +161,7 @@ pub struct Decision<E: Entity> {
     pub(super) messages: Vec<Outgoing>,
     pub(super) timers: BTreeMap<String, Option<(Time, Bytes)>>,
     pub(super) errands: Vec<Errand>,
+    pub(super) ends: bool,
 }
 
 /// A message to another actor, or to itself in a later turn.
@@ -185,6 +186,7 @@ impl<E: Entity> Decision<E> {
             messages: Vec::new(),
             timers: BTreeMap::new(),
             errands: Vec::new(),
+            ends: false,
         }
     }
 
@@ -229,6 +231,13 @@ impl<E: Entity> Decision<E> {
         self
     }
 
+    /// With this turn nothing is left of the actor: its state, events, timers and errands go. Rows of its own and its
+    /// entries in lists go only if the decision deletes them; a later command finds an actor that never was.
+    pub fn end(mut self) -> Self {
+        self.ends = true;
+        self
+    }
+
     /// `change` if `condition` holds.
     pub fn when(self, condition: bool, change: impl FnOnce(Self) -> Self) -> Self {
         if condition { change(self) } else { self }
@@ -241,5 +250,6 @@ impl<E: Entity> Decision<E> {
             && self.messages.is_empty()
             && self.timers.is_empty()
             && self.errands.is_empty()
+            && !self.ends
     }
 }

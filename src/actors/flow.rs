@@ -96,6 +96,10 @@ pub enum Command {
         by: Option<String>,
         reason: String,
     },
+    /// Leaves nothing of an instance that ended before this, and does nothing to any other.
+    Forget {
+        ended_before: Time,
+    },
 }
 
 /// An effect was done.
@@ -210,6 +214,9 @@ impl Entity for Flow {
                 }
             };
         }
+        if let Command::Forget { ended_before } = command {
+            return Ok(self.forget(ended_before));
+        }
         let unknown = || Rejection::Unknown(turn.me.key.to_string());
         let (start, progress) = self.start.clone().zip(self.progress.clone()).ok_or_else(unknown)?;
         let event = event_of(turn.me, &progress, command)?;
@@ -266,13 +273,25 @@ impl Entity for Flow {
     }
 }
 
+impl Flow {
+    fn forget(&self, ended_before: Time) -> Decision<Self> {
+        let phase = self.progress.as_ref().map(Progress::phase);
+        match phase.filter(|phase| phase.is_end() && self.updated < ended_before) {
+            Some(phase) => {
+                Decision::default().delete(list_row(None, self.at)).delete(list_row(Some(phase), self.at)).end()
+            }
+            None => Decision::default(),
+        }
+    }
+}
+
 fn failed(place: Place, reason: String, again: bool) -> Command {
     Command::Failed(Failed { step: place.step, item: place.item, attempt: place.attempt, reason, again, person: false })
 }
 
 fn event_of(me: &ActorId, progress: &Progress, command: Command) -> Result<step::Event, Rejection> {
     Ok(match command {
-        Command::Start(_) => step::Event::Start,
+        Command::Start(_) | Command::Forget { .. } => unreachable!("decided before"),
         Command::Done(Done { step, item, result }) => step::Event::Done { step, item, result },
         Command::Failed(Failed { step, item, attempt, reason, again, person }) => {
             let cure = match (again, person) {

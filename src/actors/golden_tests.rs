@@ -319,6 +319,7 @@ fn forms_of_flows_keep() {
         .form("resume", &Command::Resume { signal: by(), payload: json!({ "note": "x" }), by: by() })
         .form("retry", &Command::Retry { step: by(), by: by() })
         .form("cancel", &Command::Cancel { by: by(), reason: text() })
+        .form("forget", &Command::Forget { ended_before: Time(1) })
         .holds::<Command>("flow.commands");
     let origins = Golden::default()
         .form("api", &Origin::Api { by: text() })

@@ -18,11 +18,12 @@ use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
-use super::ask::{AskError, Once, Reply};
+use super::ask::{AskError, Reply};
 use super::entity::Entity;
 use super::errands::Report;
 use super::layout;
 use super::life::{Life, RebuildError};
+use super::once::Once;
 use super::prepare::{Prepared, Work, prepare};
 use super::runtime::{Counters, Runtime};
 use super::seat::Seat;
@@ -102,6 +103,8 @@ pub(super) struct Host<E: Entity> {
     backlog: Backlog,
     /// A read for the next turn is under way.
     pub(super) reading: bool,
+    /// The last turn taken leaves nothing of the actor; the next waits for it to be on disk.
+    pub(super) ending: bool,
     /// Why this life ends, once it does.
     pub(super) falling: Option<AskError<E::Rejection>>,
     pub(super) left: bool,
@@ -121,6 +124,7 @@ impl<E: Entity> Host<E> {
             outcomes: Outcomes::default(),
             backlog: Backlog::Held,
             reading: false,
+            ending: false,
             falling: None,
             left: false,
         }))
@@ -206,7 +210,8 @@ impl<E: Entity> Host<E> {
     /// Takes turns until there is nothing to do, a read is needed, or enough turns are in flight.
     pub(super) fn pump(&mut self, ctx: &mut Context<Self>) {
         loop {
-            if self.falling.is_some() || self.reading || self.flights.len() >= self.runtime.limits.turns_in_flight {
+            let busy = self.reading || self.ending || self.flights.len() >= self.runtime.limits.turns_in_flight;
+            if self.falling.is_some() || busy {
                 return;
             }
             let Some(life) = &self.life else { return };

@@ -15,6 +15,7 @@ use super::following::{self, Following};
 use super::log::{self, Way};
 use super::rows::{Index, Reads, RowKey, Rows, part, parts};
 use super::stream::{self, Stream};
+use super::{layout, record};
 use crate::clock::Time;
 use crate::domains::activity::{Activity, Reference, Verb};
 use crate::domains::identity::Iri;
@@ -110,17 +111,27 @@ impl Seen {
     }
 }
 
+/// For a row of an inbox: whether it remembers an activity that came before `before`, and then the flow that it started.
+#[allow(clippy::option_option, reason = "the outer one is whether, the inner one is what")]
+pub(super) fn outlived(key: &Key, value: &[u8], before: Time) -> Option<Option<String>> {
+    let area = layout::own_row(key)?.parts().text()?;
+    let seen: Seen = record::decode(value).ok().filter(|_| area == SEEN)?;
+    (seen.at < before).then_some(seen.flow)
+}
+
 /// What is remembered of an activity. A mark counts only for the actor that left it: nobody undoes for another.
 fn seen_by(rows: &Rows, name: &str, actor: &Iri) -> Option<Seen> {
     rows.one::<Seen>(name).filter(|seen| !seen.is_mark() || seen.actor == *actor)
 }
+
+const SEEN: &str = "seen";
 
 fn hashed(area: &str, id: &Iri) -> Key {
     part().text(area).bytes(&Sha256::digest(id.as_str().as_bytes())[..16]).done()
 }
 
 fn seen_key(id: &Iri) -> Key {
-    hashed("seen", id)
+    hashed(SEEN, id)
 }
 
 pub(super) fn object_key(id: &Iri) -> Key {

@@ -139,6 +139,23 @@ pub(crate) fn answer(idempotency_key: &str) -> Key {
     area(b'r').tag(ANSWER).text(idempotency_key).done()
 }
 
+/// All answers kept for repeats.
+pub(crate) fn answers() -> Key {
+    area(b'r').tag(ANSWER).done()
+}
+
+/// Rows of their own of all actors of a kind.
+pub(crate) fn own_rows(kind: Kind) -> Key {
+    area(b'r').tag(kind_number(kind)).done()
+}
+
+/// What stands behind the name of the actor in the key of a row of its own.
+pub(crate) fn own_row(key: &Key) -> Option<Key> {
+    let mut parts = key.parts_after(&area(b'r').done());
+    read_actor(&mut parts)?;
+    (parts.tag()? == OWN).then(|| Key::from_bytes(parts.rest().to_vec()))
+}
+
 pub(crate) fn message(to: &ActorId, from: &ActorId, turn: u64, nth: u64) -> Key {
     actor(actor(area(b'm'), to), from).number(turn).number(nth).done()
 }

@@ -1,6 +1,6 @@
 //! One life of an actor: its state as rebuilt from the journal, and how a decision becomes a batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -59,16 +59,21 @@ pub(super) struct Occasion {
 }
 
 impl<E: Entity> Life<E> {
-    /// Reads the last snapshot and replays what came after it.
-    pub(super) async fn rebuild(engine: &Arc<dyn Engine>, id: &ActorId) -> Result<Self, RebuildError> {
-        let mut life = Self {
+    /// An actor of which nothing is stored.
+    pub(super) fn blank(id: &ActorId) -> Self {
+        Self {
             id: id.clone(),
             state: E::default(),
             turn: 0,
             meta: Meta::default(),
             flying: Flying::default(),
             label: Label::default(),
-        };
+        }
+    }
+
+    /// Reads the last snapshot and replays what came after it.
+    pub(super) async fn rebuild(engine: &Arc<dyn Engine>, id: &ActorId) -> Result<Self, RebuildError> {
+        let mut life = Self::blank(id);
         if let Some(head) = engine.get(&layout::head(id)).await.map_err(RebuildError::Store)? {
             let unreadable = |source| RebuildError::Unreadable { turn: 0, source };
             let head: Head = record::decode(&head.value).map_err(unreadable)?;
@@ -128,6 +133,10 @@ impl<E: Entity> Life<E> {
             }
         }
         batch.puts.extend(occasion.answer.clone());
+        if decision.ends {
+            self.erase(&mut batch);
+            return batch;
+        }
         decision.events.iter().for_each(|event| self.state.apply(event));
         self.trim(turn, kept, &mut changes, &mut batch);
         self.meta.apply(&changes);
@@ -139,6 +148,19 @@ impl<E: Entity> Life<E> {
         self.snapshot(at, &mut batch);
         self.flying.add(turn, &batch.puts, &batch.deletes);
         batch
+    }
+
+    /// Deletes what the shell keeps of the actor; whoever calls starts on a blank one when this is on disk.
+    fn erase(&mut self, batch: &mut Batch) {
+        let timers = self.meta.timers.iter().map(|(name, due)| layout::timer(&self.id, *due, name));
+        let errands = self.meta.errands.iter().map(|((turn, nth), due)| layout::errand(&self.id, *due, *turn, *nth));
+        let events = (self.meta.trimmed + 1..=self.turn).map(|turn| layout::event(&self.id, turn));
+        let gone: BTreeSet<Key> = timers.chain(errands).chain(events).chain([layout::head(&self.id)]).collect();
+        let deleted: BTreeSet<Key> = batch.deletes.drain(..).collect();
+        batch.puts.retain(|(key, _)| !gone.contains(key));
+        batch.deletes.extend(gone.union(&deleted).cloned());
+        self.turn += 1;
+        self.flying.add(self.turn, &batch.puts, &batch.deletes);
     }
 
     fn write_timers(&self, decision: &Decision<E>, batch: &mut Batch) -> Changes {

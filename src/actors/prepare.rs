@@ -3,12 +3,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::ask::{Once, Reply};
+use super::ask::Reply;
 use super::entity::{ActorId, Entity};
 use super::errands::{Errand, Report};
 use super::flight::Flying;
 use super::layout;
 use super::life::Source;
+use super::once::Once;
 use super::record::{self, Answer, Cause, Waiting};
 use super::rows::{Reads, Rows, Wanted};
 use crate::store::{Engine, Key, ReadError, Row, Span};

@@ -9,11 +9,12 @@ use actix_rt::ArbiterHandle;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::ask::{AskError, Once};
+use super::ask::{AskError, Reply};
 use super::entity::{ActorId, Entity};
 use super::errands::Report;
 use super::host::{Door, Tell};
 use super::kinds::Kinds;
+use super::once::{Once, UnderWay};
 use super::runtime::Runtime;
 use super::seat::Seat;
 use crate::clock::Time;
@@ -62,6 +63,8 @@ pub struct Registry {
     book: Mutex<Book>,
     watchers: Mutex<HashMap<ActorId, Vec<oneshot::Sender<()>>>>,
     watching: AtomicUsize,
+    /// Held by the request and not by the one who asked, who may hang up.
+    under_way: UnderWay,
 }
 
 impl Registry {
@@ -73,6 +76,7 @@ impl Registry {
             book: Mutex::default(),
             watchers: Mutex::default(),
             watching: AtomicUsize::new(0),
+            under_way: UnderWay::default(),
         }
     }
 
@@ -94,11 +98,16 @@ impl Registry {
         if let Some(failed) = self.failed(&id) {
             return Err(AskError::Damaged(failed.reason));
         }
-        let (reply, answer) = oneshot::channel();
+        let claim = match &once {
+            Some(once) => Some(self.under_way.claim(&once.key).await),
+            None => None,
+        };
         let (seat, room) = self.seat_with(&id, |seat| seat.count(runtime.limits.mailbox));
         if !room {
             return Err(AskError::Full);
         }
+        let (answers, answer) = oneshot::channel();
+        let reply = Reply::new(answers, claim);
         seat.tell::<E>(Tell::Ask { command, once, reply });
         answer.await.unwrap_or_else(|_| match self.failed(&id) {
             Some(failed) => Err(AskError::Damaged(failed.reason)),

@@ -8,6 +8,7 @@ use tracing::{error, info, warn};
 
 use super::dispatch;
 use super::errands::{Outside, Runner};
+use super::retention::{self, Keep};
 use super::runtime::{Health, Runtime};
 use super::tick;
 use super::timers;
@@ -21,15 +22,33 @@ const DRAIN_STEP: Duration = Duration::from_millis(5);
 const SERVICE_RESTART_DELAY: Duration = Duration::from_millis(200);
 const SERVICE_RESTARTS_MAX: u32 = 5;
 
+/// What the services do again and again, and how often.
+#[derive(Debug, Clone)]
+pub struct Rounds {
+    /// Between two looks at what waits for peers.
+    pub tick: Duration,
+    /// Between two passes of retention.
+    pub retention: Duration,
+    pub keep: Keep,
+}
+
+impl Default for Rounds {
+    fn default() -> Self {
+        Self { tick: Duration::from_secs(15), retention: Duration::from_secs(3_600), keep: Keep::default() }
+    }
+}
+
 /// Starts the services of the runtime on an arbiter.
-pub fn start(runtime: &Arc<Runtime>, outside: &Arc<dyn Outside>, tick_every: Duration, arbiter: &ArbiterHandle) {
+pub fn start(runtime: &Arc<Runtime>, outside: &Arc<dyn Outside>, rounds: Rounds, arbiter: &ArbiterHandle) {
     supervise(runtime, arbiter, "recovery", Runtime::recover);
     supervise(runtime, arbiter, "messages", dispatch::run);
     supervise(runtime, arbiter, "timers", timers::run);
     let outside = outside.clone();
     supervise(runtime, arbiter, "errands", move |runtime| Runner::run(runtime, outside.clone()));
     supervise(runtime, arbiter, "passivation", sweep);
-    supervise(runtime, arbiter, "tick", move |runtime| tick::run(runtime, tick_every));
+    let Rounds { tick, retention, keep } = rounds;
+    supervise(runtime, arbiter, "tick", move |runtime| tick::run(runtime, tick));
+    supervise(runtime, arbiter, "retention", move |runtime| retention::run(runtime, keep.clone(), retention));
 }
 
 /// Runs a service again when it panics; ends the process with a clear error when it cannot be kept up.

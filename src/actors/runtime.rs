@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::kinds::Kinds;
 use super::registry::Registry;
+use super::retention;
 use super::world::World;
 use crate::clock::SharedClock;
 use crate::store::{Batch, Engine, Epoch, Failure, Fence, Outcome, Refusal, Shard};
@@ -66,6 +68,7 @@ pub struct Runtime {
     health: watch::Sender<Health>,
     stopping: AtomicBool,
     pub counters: Counters,
+    pub retention: Mutex<retention::Report>,
 }
 
 /// Counted since the start, for admin and benchmarks.
@@ -108,6 +111,7 @@ impl Runtime {
             health: watch::Sender::new(Health::Well),
             stopping: AtomicBool::new(false),
             counters: Counters::default(),
+            retention: Mutex::default(),
         }))
     }
 

@@ -100,7 +100,7 @@ impl<E: Entity> Stage<E> {
         random[8] = self.turns;
         let turn = Turn { me: &self.me, from: self.from.as_ref(), now: self.now, random, world: &self.world };
         let decision = self.state.decide(&turn, &rows, command)?;
-        let Decision { reply, events, rows, messages, timers, errands } = decision;
+        let Decision { reply, events, rows, messages, timers, errands, ends } = decision;
         let events: Vec<E::Event> = events.iter().map(|it| record::decode(&record::encode(it)).unwrap()).collect();
         events.iter().for_each(|event| self.state.apply(event));
         self.state = record::decode(&record::encode(&self.state)).unwrap();
@@ -110,6 +110,9 @@ impl<E: Entity> Stage<E> {
                 Some(value) => drop(self.rows.insert(key, value)),
                 None => drop(self.rows.remove(&key)),
             }
+        }
+        if ends {
+            self.state = E::default();
         }
         let timers = timers.into_iter().map(|(name, set)| (name, set.map(|(due, _)| due))).collect();
         Ok(Taken { reply, events, messages, timers, errands })

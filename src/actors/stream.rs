@@ -209,6 +209,16 @@ pub(super) fn done_key(effect_key: &str) -> Key {
     parts(["done", effect_key])
 }
 
+/// What is kept of effects that were done, so that each is done once.
+pub(super) fn done_keys() -> Key {
+    parts(["done"])
+}
+
+/// Whose effect a key names: the flow stands first in it.
+pub(super) fn flow_of_effect(effect_key: &str) -> Option<String> {
+    effect_key.split_once('/').map(|(flow, _)| flow.to_owned())
+}
+
 fn path_of(me: &ActorId) -> &str {
     me.key.split_once('/').map_or(&*me.key, |(_, path)| path)
 }

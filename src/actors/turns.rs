@@ -13,11 +13,12 @@ use futures_util::stream::FuturesOrdered;
 use tokio::sync::oneshot;
 use tracing::{debug, error};
 
-use super::ask::{AskError, Once, Reply};
+use super::ask::{AskError, Reply};
 use super::entity::{Decision, Entity, Turn};
 use super::host::Host;
 use super::layout;
 use super::life::{Life, Occasion, Source};
+use super::once::Once;
 use super::poison;
 use super::prepare::{Prepared, Ready, Waiter, Work};
 use super::record::{self, Answer, Cause};
@@ -105,7 +106,7 @@ impl<E: Entity> Told<E> {
     /// Whoever stopped waiting needs no word, so that a closed channel is no error here.
     fn now(self) {
         match self {
-            Self::Answer(caller, answer) => drop(caller.send(answer)),
+            Self::Answer(caller, answer) => caller.send(answer),
             Self::Consumed(done) => drop(done.send(true)),
             Self::Nobody => {}
         }
@@ -113,7 +114,7 @@ impl<E: Entity> Told<E> {
 
     fn failed(self, why: AskError<E::Rejection>) {
         match self {
-            Self::Answer(caller, _) => drop(caller.send(Err(why))),
+            Self::Answer(caller, _) => caller.send(Err(why)),
             Self::Consumed(done) => drop(done.send(false)),
             Self::Nobody => {}
         }
@@ -130,14 +131,10 @@ enum Repeated<E: Entity> {
     First { row: Key, fingerprint: [u8; 32] },
 }
 
-/// Looks at the stored answer, and at one that a turn in flight is about to store.
-fn repeated<E: Entity>(life: &Life<E>, once: &Once, stored: Option<Answer>) -> Repeated<E> {
+/// Looks at the stored answer: only one request is under way under a key, so that none is in flight.
+fn repeated<E: Entity>(once: &Once, stored: Option<Answer>) -> Repeated<E> {
     let row = layout::answer(&once.key);
-    let answer = match life.flying.put(&row) {
-        Some(flying) => record::decode(flying).ok(),
-        None => stored,
-    };
-    let Some(answer) = answer else { return Repeated::First { row, fingerprint: once.fingerprint } };
+    let Some(answer) = stored else { return Repeated::First { row, fingerprint: once.fingerprint } };
     if answer.fingerprint != once.fingerprint[..] {
         return Repeated::Before(Err(AskError::Conflict));
     }
@@ -179,7 +176,7 @@ impl<E: Entity> Host<E> {
         if source.as_ref().is_some_and(|source| life.flying.put(&source.key).is_some()) {
             return self.turn_away(waiter);
         }
-        let first = match once.map(|(once, stored)| repeated(life, &once, stored)) {
+        let first = match once.map(|(once, stored)| repeated::<E>(&once, stored)) {
             Some(Repeated::Before(answer)) => return self.tell(waiter, answer),
             Some(Repeated::First { row, fingerprint }) => Some((row, fingerprint)),
             None => None,
@@ -222,6 +219,7 @@ impl<E: Entity> Host<E> {
         });
         let (source, fence, kept) = (occasion.source.clone(), self.fence(), self.runtime.limits.events_kept);
         let Some(life) = &mut self.life else { return };
+        self.ending = decision.ends;
         let taken = catch_unwind(AssertUnwindSafe(|| life.take(decision, occasion, fence, kept)));
         match taken {
             Ok(batch) => {
@@ -243,10 +241,16 @@ impl<E: Entity> Host<E> {
     fn settled(&mut self, outcome: Outcome, ctx: &mut Context<Self>) {
         let Some(Flight { turn, fence, told }) = self.flights.pop_front() else { return };
         self.seat.flying.store(self.flights.len(), Ordering::Release);
+        let mut ended = false;
         match self.failed(fence, outcome) {
             None => {
                 if let Some(life) = &mut self.life {
                     life.flying.settle(turn);
+                }
+                ended = self.ending && self.flights.is_empty();
+                if ended {
+                    self.ending = false;
+                    self.life = Some(Life::blank(&self.seat.id));
                 }
                 told.into_iter().for_each(Told::now);
                 self.runtime.registry().turn_settled(&self.seat.id);
@@ -258,6 +262,9 @@ impl<E: Entity> Host<E> {
         }
         self.pump(ctx);
         self.leave_when_settled(ctx);
+        if ended {
+            self.retire(ctx);
+        }
     }
 
     /// What to tell those who wait when the batch did not land.

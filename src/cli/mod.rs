@@ -26,6 +26,7 @@ mod inspect;
 mod list;
 mod peers;
 mod publish;
+mod retention;
 mod serve;
 mod status;
 mod table;
@@ -89,6 +90,8 @@ enum Command {
     Followers(followers::Args),
     /// What could not be delivered or understood: retry it or discard it
     DeadLetters(dead_letters::Args),
+    /// What is kept for how long, and removing now what was kept long enough
+    Retention(retention::Args),
     /// Whether the node is well, and its counters
     Status(status::Args),
 }
@@ -116,6 +119,7 @@ pub fn run(cli: Cli, start_log: StartLog) -> ExitCode {
         Command::Peers(args) => peers::run(args, &context),
         Command::Followers(args) => followers::run(args, &context),
         Command::DeadLetters(args) => dead_letters::run(args, &context),
+        Command::Retention(args) => retention::run(args, &context),
         Command::Status(args) => status::run(args, &context),
     };
     match done {

@@ -18,7 +18,9 @@ pub mod tree;
 pub use limits::Limits;
 pub use mistake::{Mistake, Place, Report};
 pub use secret::Secret;
-pub use sections::{Accept, Admin, Fetch, Follow, Log, LogFormat, Network, Node, Peer, Public, Runtime, Store, Tick};
+pub use sections::{
+    Accept, Admin, Fetch, Follow, Log, LogFormat, Network, Node, Peer, Public, Retention, Runtime, Store, Tick,
+};
 
 use reader::Section;
 use secret::Secrets;
@@ -37,6 +39,7 @@ pub struct Config {
     /// Other servers by the name that this file gives them.
     pub peers: BTreeMap<String, Peer>,
     pub tick: Tick,
+    pub retention: Retention,
     pub limits: Limits,
     pub log: Log,
     pub runtime: Runtime,
@@ -107,6 +110,7 @@ impl Config {
         let peers = Peer::read_all(top.section("peers", report), &secrets, report);
         let follow = Follow::read(top.section("follow", report), &peers, report);
         let tick = Tick::read(top.section("tick", report), report);
+        let retention = Retention::read(top.section("retention", report), report);
         let mut limits_section = top.section("limits", report);
         let limits = Limits::read(&mut limits_section, report);
         limits_section.finish(report);
@@ -122,7 +126,22 @@ impl Config {
         unfold_seeds(&declarations, report);
         top.finish(report);
         let file = path.to_owned();
-        Self { file, node, public, admin, fetch, follow, peers, tick, limits, log, runtime, store, declarations }
+        Self {
+            file,
+            node,
+            public,
+            admin,
+            fetch,
+            follow,
+            peers,
+            tick,
+            retention,
+            limits,
+            log,
+            runtime,
+            store,
+            declarations,
+        }
     }
 }
 

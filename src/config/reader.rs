@@ -140,6 +140,20 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// A duration, or `never`: the inner `None`.
+    #[allow(clippy::option_option, reason = "the outer one is whether it is set, the inner one is for ever")]
+    pub fn span_or_never(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<Duration>,
+        report: &mut Report,
+    ) -> Option<Option<Duration>> {
+        if self.node(key)?.as_text() == Some("never") {
+            return Some(None);
+        }
+        self.span(key, range, report).map(Some)
+    }
+
     /// A number of bytes, or a text such as `64 KiB`.
     pub fn bytes(&mut self, key: &str, range: RangeInclusive<u64>, report: &mut Report) -> Option<u64> {
         let node = self.node(key)?;

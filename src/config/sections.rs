@@ -76,6 +76,19 @@ pub struct Tick {
     pub every: Duration,
 }
 
+/// `[retention]`: how long what nobody needs any more is kept. `None`: for ever.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// Flows that ended.
+    pub flows: Option<Duration>,
+    /// Activities that came, in the log.
+    pub received: Option<Duration>,
+    /// Answers to requests with an Idempotency-Key.
+    pub answers: Duration,
+    /// Between two looks at what can go.
+    pub every: Duration,
+}
+
 /// `[log]`
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -116,6 +129,7 @@ pub struct Network {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Node {
@@ -249,6 +263,19 @@ impl Tick {
         let every = section.span("every", range, report).unwrap_or(SECOND * 15);
         section.finish(report);
         Self { every }
+    }
+}
+
+impl Retention {
+    pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
+        let ages = HOUR..=DAY * 36_500;
+        let flows = section.span_or_never("flows", ages.clone(), report).unwrap_or(Some(DAY * 30));
+        let received = section.span_or_never("received", ages, report).unwrap_or(Some(DAY * 90));
+        // A repeat may come a day later and still has to be told apart.
+        let answers = section.span("answers", DAY..=DAY * 365, report).unwrap_or(DAY * 2);
+        let every = section.span("every", SECOND..=DAY, report).unwrap_or(HOUR);
+        section.finish(report);
+        Self { flows, received, answers, every }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::wire::error::Problem;
 /// Rows counted of what waits; more are said to be this many.
 const WAITING_MAX: usize = 1_000;
 
-fn admin(site: &Site, request: &HttpRequest) -> Result<(), Problem> {
+pub(super) fn admin(site: &Site, request: &HttpRequest) -> Result<(), Problem> {
     require(site, request, Scope::Admin).map(drop)
 }
 

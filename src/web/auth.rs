@@ -5,7 +5,7 @@ use actix_web::http::header;
 use base64::Engine as _;
 
 use super::site::Site;
-use crate::actors::ask::Once;
+use crate::actors::once::Once;
 use crate::tokens::{Grant, Scope};
 use crate::wire::error::Problem;
 

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::auth::{once, require};
 use super::http::{json_of, read_body};
 use super::site::Site;
-use crate::actors::ask::Once;
 use crate::actors::following::{Command, Following};
+use crate::actors::once::Once;
 use crate::tokens::Scope;
 use crate::wire::error::Problem;
 

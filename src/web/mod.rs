@@ -10,5 +10,6 @@ pub mod negotiate;
 pub mod objects;
 pub mod pages;
 pub mod public;
+pub mod retention;
 pub mod routes;
 pub mod site;

@@ -3,7 +3,7 @@
 use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{admin, flows, follow, objects, pages, public};
+use super::{admin, flows, follow, objects, pages, public, retention};
 use crate::wire::error::Problem;
 use crate::wire::inbox;
 
@@ -90,6 +90,8 @@ pub fn admin_routes(config: &mut ServiceConfig) {
         .route("/admin/dead-letters", web::get().to(admin::dead_letters))
         .route("/admin/dead-letters/{id}/{verb}", web::post().to(admin::move_letter))
         .route("/admin/tick", web::post().to(admin::tick_now))
+        .route("/admin/retention", web::get().to(retention::show))
+        .route("/admin/retention", web::post().to(retention::pass))
         .route("/admin/followers", web::get().to(admin::followers))
         .route("/admin/followers/{verb}", web::post().to(admin::move_follower))
         .route("/admin/tokens", web::get().to(admin::tokens))

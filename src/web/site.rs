@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::routes::RESERVED;
+use crate::actors::retention::Keep;
 use crate::actors::runtime::Runtime;
 use crate::clock::{SharedClock, ulid};
 use crate::domains::identity::{Authority, IdentityError, Iri};
@@ -34,6 +35,8 @@ pub struct Site {
     pub admin_hosts: BTreeSet<String>,
     pub limits: HttpLimits,
     pub rates: Rates,
+    /// What retention keeps.
+    pub keep: Keep,
     pub incarnation: u64,
     pub ignored: AtomicU64,
     pub started: AtomicBool,

@@ -64,7 +64,7 @@ fn a_turn_that_was_reading_when_an_earlier_one_was_lost_is_not_taken() {
         engine.hold_reads(true);
         let resting = node.asking("a", Command::PutRow { name: "n".into(), value: 1 });
         let reading = node.asking("a", Command::ReadRow("n".into()));
-        let after = node.asking_once("a", Command::Add(100), Some(quickbeam::actors::ask::Once::new("t", "k", b"")));
+        let after = node.asking_once("a", Command::Add(100), Some(quickbeam::actors::once::Once::new("t", "k", b"")));
         settle().await;
         engine.release_all();
         settle().await;

@@ -7,12 +7,13 @@ use std::time::Duration;
 use actix_rt::{Arbiter, ArbiterHandle};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use quickbeam::actors::ask::{AskError, Once};
+use quickbeam::actors::ask::AskError;
 use quickbeam::actors::entity::ActorId;
 use quickbeam::actors::errands::{Errand, Outside, Report};
 use quickbeam::actors::inspect;
 use quickbeam::actors::kinds::Kinds;
-use quickbeam::actors::root;
+use quickbeam::actors::once::Once;
+use quickbeam::actors::root::{self, Rounds};
 use quickbeam::actors::runtime::{Limits, Runtime};
 use quickbeam::actors::world::{Accept, Delivery, World};
 use quickbeam::clock::{Clock, SharedClock, Time};
@@ -122,6 +123,9 @@ pub(crate) struct Plan {
     pub(crate) kinds: Kinds,
     /// Types and flows, as a configuration declares them.
     pub(crate) declares: &'static str,
+    pub(crate) rounds: Rounds,
+    /// How long ids are known.
+    pub(crate) dedupe: Duration,
 }
 
 impl Default for Plan {
@@ -133,16 +137,19 @@ impl Default for Plan {
             arbiters: vec![Arbiter::current()],
             kinds: Kinds::default().with::<Probe>(),
             declares: "",
+            // Retention only where a test asks for it.
+            rounds: Rounds { tick: TICK, retention: PATIENCE * 120, ..Rounds::default() },
+            dedupe: Duration::from_secs(90 * 86_400),
         }
     }
 }
 
 impl Node {
     pub(crate) async fn start(engine: Arc<dyn Engine>, plan: Plan) -> Self {
-        let (kinds, world) = (plan.kinds, Arc::new(world(plan.declares)));
+        let (kinds, world) = (plan.kinds, Arc::new(world(plan.declares, plan.dedupe)));
         let root_arbiter = plan.arbiters[0].clone();
         let runtime = Runtime::start(engine, plan.clock, world, plan.limits, plan.arbiters, kinds).await.unwrap();
-        root::start(&runtime, &plan.outside, TICK, &root_arbiter);
+        root::start(&runtime, &plan.outside, plan.rounds.clone(), &root_arbiter);
         Self { runtime }
     }
 
@@ -192,7 +199,7 @@ impl Node {
 }
 
 /// The world of a test node.
-fn world(declares: &str) -> World {
+fn world(declares: &str, dedupe: Duration) -> World {
     let effects = events::register(blog::register(Effects::generic()));
     World {
         name: "here".into(),
@@ -203,7 +210,7 @@ fn world(declares: &str) -> World {
         effects,
         accept: Accept::All,
         delivery: Delivery::default(),
-        dedupe: Duration::from_secs(90 * 86_400),
+        dedupe,
         reserved: &[],
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quickbeam::actors::ask::{AskError, Once};
+use quickbeam::actors::ask::AskError;
+use quickbeam::actors::once::Once;
 use quickbeam::actors::root;
 use quickbeam::actors::runtime::Limits;
 use quickbeam::store::MemoryEngine;

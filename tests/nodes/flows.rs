@@ -46,6 +46,25 @@ fn what_is_not_there_cannot_be_started_or_resumed() {
 }
 
 #[test]
+fn people_see_what_is_kept_and_what_would_go_and_nothing_young_goes() {
+    let node = Node::start(Plan::blog().more(ASKING).more("[retention]\nflows = \"never\""));
+    start(&node, "a");
+    let shown = node.admin("GET", "/admin/retention").expect(200).json();
+    assert_eq!(
+        shown["keeps"],
+        json!({ "flows": "never", "received": "90d", "answers": "2d", "ids": "90d" }),
+        "{shown}"
+    );
+    let none = json!({ "flows": 0, "received": 0, "answers": 0, "ids": 0, "effects": 0 });
+    for (target, dry) in [("/admin/retention?dry_run=true", true), ("/admin/retention", false)] {
+        let passed = node.admin("POST", target).expect(200).json();
+        assert_eq!(passed, json!({ "dry_run": dry, "removed": none }));
+    }
+    assert_eq!(node.admin("GET", "/admin/retention").json()["passes"], 1, "a dry run is none");
+    node.admin("POST", "/admin/retention?dry=1").refused(400);
+}
+
+#[test]
 fn a_start_and_a_resume_need_a_key() {
     let node = asking();
     let id = start(&node, "a");

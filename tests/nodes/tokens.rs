@@ -37,12 +37,13 @@ fn guarded() -> Vec<(Call, &'static str)> {
 /// Every route of the administration.
 fn administration() -> Vec<Call> {
     let get = ["/metrics", "/admin/status", "/admin/actors", "/admin/actors/stream/x", "/admin/peers"];
-    let more = ["/admin/dead-letters", "/admin/followers", "/admin/tokens"];
+    let more = ["/admin/dead-letters", "/admin/followers", "/admin/retention", "/admin/tokens"];
     let post = [
         "/admin/actors/stream/x/retry",
         "/admin/peers/b.example/pause",
         "/admin/dead-letters/x/retry",
         "/admin/tick",
+        "/admin/retention",
         "/admin/followers/accept?actor=b.example",
         "/admin/tokens",
     ];

@@ -192,7 +192,7 @@ fn wrong_settings_of_the_node_are_named() {
     for (text, expected) in [
         (
             "sevral = 1",
-            "1:1: unknown key `sevral` in the file; known are admin, fetch, flow, follow, limits, log, node, peers, public, runtime, seed, store, tick, type",
+            "1:1: unknown key `sevral` in the file; known are admin, fetch, flow, follow, limits, log, node, peers, public, retention, runtime, seed, store, tick, type",
         ),
         (
             "[public]\nlisten = \"8001\"",
@@ -230,6 +230,11 @@ fn wrong_settings_of_the_node_are_named() {
             "2:9: `every` has to be a duration, not `7w`; write \"500ms\", \"15s\", \"10m\", \"1h\" or \"7d\"",
         ),
         ("[tick]\nevery = \"2d\"", "2:9: `every` is 2d, it has to be 50ms to 1d"),
+        ("[retention]\nanswers = \"1h\"", "2:11: `answers` is 1h, it has to be 1d to 365d"),
+        (
+            "[retention]\nflows = \"ever\"",
+            "2:9: `flows` has to be a duration, not `ever`; write \"500ms\", \"15s\", \"10m\", \"1h\" or \"7d\"",
+        ),
         ("[limits]\nmailbox = 1", "2:11: `mailbox` is 1, it has to be 8 to 65536"),
         ("[limits]\nmailbox = -1", "2:11: `mailbox` is -1, it has to be 8 to 65536"),
         (
