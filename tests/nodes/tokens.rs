@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quickbeam::clock::{Clock, SystemClock};
-use quickbeam::tokens::{Book, Scope};
+use quickbeam::tokens::{Book, Scope, Wanted};
 use serde_json::{Value, json};
 
 use crate::harness::{Node, Plan, private};
@@ -103,6 +103,10 @@ fn a_token_does_what_its_scopes_say_and_no_more() {
     }
 }
 
+fn wanted<'a>(name: &'a str, expires: Option<&'a str>) -> Wanted<'a> {
+    Wanted { name, scopes: &[Scope::Publish], prefix: None, expires }
+}
+
 #[test]
 fn a_token_that_was_revoked_or_is_over_is_none() {
     let node = Node::start(Plan::blog());
@@ -127,8 +131,8 @@ fn a_token_that_was_revoked_or_is_over_is_none() {
     let clock = SystemClock::default();
     let long_ago = clock.now().minus(Duration::from_secs(7_200));
     let mut book: Book = serde_json::from_slice(&std::fs::read(node.data().join("tokens.json")).unwrap()).unwrap();
-    let over = book.add("over", &[Scope::Publish], Some("1h"), long_ago, &[7; 32]).unwrap();
-    let valid = book.add("valid", &[Scope::Publish], Some("3h"), long_ago, &[8; 32]).unwrap();
+    let over = book.add(&wanted("over", Some("1h")), long_ago, &[7; 32]).unwrap();
+    let valid = book.add(&wanted("valid", Some("3h")), long_ago, &[8; 32]).unwrap();
     node.kill();
     private(&node.data().join("tokens.json"), &serde_json::to_vec(&book).unwrap());
     node.restart();
