@@ -117,8 +117,9 @@ fn the_administrators_token_comes_from_its_file_and_cannot_be_made_or_revoked() 
 #[test]
 fn what_cannot_be_a_token_is_refused_and_changes_nothing() {
     let (folder, store) = store();
-    let add =
-        |name: &str, scopes: &[Scope], expires, seed: &[u8]| store.add(&wanted(name, scopes, expires), NOW, seed).unwrap_err();
+    let add = |name: &str, scopes: &[Scope], expires, seed: &[u8]| {
+        store.add(&wanted(name, scopes, expires), NOW, seed).unwrap_err()
+    };
     for name in ["", "a b", "ä", "a/b", &"x".repeat(65)] {
         assert!(matches!(add(name, &[Scope::Publish], None, &SEED), TokenError::Name { .. }), "{name}");
     }

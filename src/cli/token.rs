@@ -56,7 +56,11 @@ fn shown(args: &Args, answer: &Value, now: Time) -> String {
                 vec![text(item, "name"), text(item, "scopes"), text(item, "prefix"), ago(&item["created"], now), ends]
             };
             let rows: Vec<_> = items(answer).iter().map(row).collect();
-            table(&["name", "scopes", "prefix", "made", "ends"], &rows, "no tokens yet: quickbeam token add NAME --scope publish")
+            table(
+                &["name", "scopes", "prefix", "made", "ends"],
+                &rows,
+                "no tokens yet: quickbeam token add NAME --scope publish",
+            )
         }
         Args::Revoke { name } => format!("the token {name} is revoked"),
     }

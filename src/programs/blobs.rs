@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::once::{Answer, Done, Once};
 use super::{Current, Name, OpError, Prefix, Programs, Settled, TRIES_MAX, damaged, layout};
-use crate::store::blob::{self, Blob, BlobError, BlobHash, BlobWriter, Stored};
+use crate::store::blob::{self, Blob, BlobHash, BlobWriter, Stored};
 use crate::store::{Batch, Condition, Row, Span, Versioned};
 
 /// What a write of a name relies on.
@@ -180,9 +180,8 @@ impl Programs {
 
 fn read(name: &str, value: &[u8]) -> Result<Entry, OpError> {
     let kept: Option<Kept> = rmp_serde::from_slice(value).ok();
-    let entry = kept.and_then(|kept| {
-        Some(Entry { hash: kept.hash.parse().ok()?, bytes: kept.bytes, media: kept.media })
-    });
+    let entry =
+        kept.and_then(|kept| Some(Entry { hash: kept.hash.parse().ok()?, bytes: kept.bytes, media: kept.media }));
     entry.ok_or_else(|| damaged(format!("the row of the blob {name}")))
 }
 
@@ -194,13 +193,5 @@ pub fn check_hash(expected: Option<BlobHash>, stored: &Stored) -> Result<(), OpE
     match expected {
         Some(expected) if expected != stored.hash => Err(OpError::OtherContent { expected, found: stored.hash }),
         _ => Ok(()),
-    }
-}
-
-/// The limit that stopped a blob, if it was one.
-pub fn too_large(error: &BlobError) -> Option<u64> {
-    match error {
-        BlobError::TooLarge { bytes_max } => Some(*bytes_max),
-        _ => None,
     }
 }

@@ -28,8 +28,7 @@ impl JsonText {
     /// # Errors
     /// [`JsonTextError`], with the place.
     pub fn parse(bytes: &[u8], depth_max: usize) -> Result<Self, JsonTextError> {
-        let text =
-            std::str::from_utf8(bytes).map_err(|error| JsonTextError::Encoding { at: error.valid_up_to() })?;
+        let text = std::str::from_utf8(bytes).map_err(|error| JsonTextError::Encoding { at: error.valid_up_to() })?;
         let mut scan = Scan { bytes: text.as_bytes(), at: 0, kept: Vec::with_capacity(bytes.len()), open: Vec::new() };
         scan.value(depth_max)?;
         Ok(Self(scan.kept.into()))
@@ -206,7 +205,8 @@ impl Scan<'_> {
             }
         }
         let read = serde_json::from_slice(&self.bytes[start..=end]);
-        let read = read.map_err(|_| JsonTextError::Syntax { at: start, expected: "a text of escaped, whole characters" });
+        let read =
+            read.map_err(|_| JsonTextError::Syntax { at: start, expected: "a text of escaped, whole characters" });
         self.keep(end + 1 - start);
         read
     }
@@ -273,9 +273,37 @@ mod tests {
     #[test]
     fn what_is_not_json_is_refused_with_its_place() {
         let bad = [
-            "", " ", "{", "{}x", "{} {}", "{'a':1}", "{\"a\":1,}", "[1,]", "[,1]", "[1 2]", "[1}", "{\"a\"}", "{\"a\":}",
-            "\"\0\"", "\"\\ud800\"", "\"\\x\"", "\"abc", "\"abc\\", "01", "1.", ".5", "+1", "1e", "-", "NaN", "tru", "truex",
-            "nul", "\u{feff}{}", "{1:2}", "]",
+            "",
+            " ",
+            "{",
+            "{}x",
+            "{} {}",
+            "{'a':1}",
+            "{\"a\":1,}",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "[1}",
+            "{\"a\"}",
+            "{\"a\":}",
+            "\"\0\"",
+            "\"\\ud800\"",
+            "\"\\x\"",
+            "\"abc",
+            "\"abc\\",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "-",
+            "NaN",
+            "tru",
+            "truex",
+            "nul",
+            "\u{feff}{}",
+            "{1:2}",
+            "]",
         ];
         for text in bad {
             assert!(kept(text).is_err(), "{text:?}");

@@ -66,7 +66,10 @@ struct Shared {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Current {
     /// The numbers of the first record kept and of the last ever appended.
-    Stream { first: u64, last: u64 },
+    Stream {
+        first: u64,
+        last: u64,
+    },
     Value(Option<Position>),
     Blob(Option<BlobHash>),
 }
@@ -123,12 +126,7 @@ enum Settled {
 }
 
 impl Programs {
-    pub fn new(
-        engine: Arc<dyn Engine>,
-        blobs: Arc<dyn Blobs>,
-        owner: Arc<dyn Owner>,
-        clock: SharedClock,
-    ) -> Self {
+    pub fn new(engine: Arc<dyn Engine>, blobs: Arc<dyn Blobs>, owner: Arc<dyn Owner>, clock: SharedClock) -> Self {
         Self(Arc::new(Shared { engine, blobs, owner, clock, queues: queue::Queues::default() }))
     }
 }

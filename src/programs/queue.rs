@@ -57,12 +57,7 @@ impl Pending {
 }
 
 /// Queues the work behind all that was queued before it, and waits for its answer.
-pub(super) async fn ask(
-    shared: &Arc<Shared>,
-    stream: &str,
-    work: Work,
-    once: Option<Once>,
-) -> Result<Answer, OpError> {
+pub(super) async fn ask(shared: &Arc<Shared>, stream: &str, work: Work, once: Option<Once>) -> Result<Answer, OpError> {
     let (reply, answer) = oneshot::channel();
     if shared.queues.push(stream, Pending { work, once, reply })? {
         let (shared, stream) = (shared.clone(), stream.to_owned());

@@ -136,9 +136,7 @@ impl Programs {
 
 pub(super) fn of_library(error: StreamError, stream: &str) -> OpError {
     match error {
-        StreamError::Conflict(at) => {
-            OpError::Conflict(super::Current::Stream { first: at.first, last: at.last })
-        }
+        StreamError::Conflict(at) => OpError::Conflict(super::Current::Stream { first: at.first, last: at.last }),
         StreamError::Busy => OpError::Busy(format!("the stream {stream}")),
         StreamError::Fenced(_) => OpError::Fenced,
         StreamError::Failed(failure) => OpError::Failed(failure),

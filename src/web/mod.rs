@@ -12,3 +12,4 @@ pub mod pages;
 pub mod public;
 pub mod routes;
 pub mod site;
+pub mod store;

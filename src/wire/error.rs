@@ -166,7 +166,9 @@ impl From<OpError> for Problem {
             OpError::Busy(_) | OpError::Fenced | OpError::Unknown(_) | OpError::Stopped => Self::unavailable(detail),
             OpError::Failed(failure) => store_failed(&failure, detail),
             OpError::Blob(error) => match &*error {
-                BlobError::TooLarge { .. } => Self::new(413, "too large", detail),
+                BlobError::TooLarge { .. } => {
+                    Self::new(413, "too large", format!("{detail}; send less, or raise limits.blob"))
+                }
                 BlobError::Full(_) => full(detail),
                 BlobError::Damaged(_) => Self::new(500, "damaged", detail),
                 BlobError::Io { .. } | BlobError::Stopped => Self::unavailable(detail),
