@@ -28,6 +28,7 @@ mod peers;
 mod publish;
 mod serve;
 mod status;
+mod store;
 mod table;
 mod token;
 mod unfollow;
@@ -91,6 +92,9 @@ enum Command {
     DeadLetters(dead_letters::Args),
     /// Whether the node is well, and its counters
     Status(status::Args),
+    /// Streams, values and blobs of programs: append, read, follow, put, get, list
+    #[command(subcommand)]
+    Store(store::Args),
 }
 
 /// Sets up the log of a process that has one.
@@ -117,6 +121,7 @@ pub fn run(cli: Cli, start_log: StartLog) -> ExitCode {
         Command::Followers(args) => followers::run(args, &context),
         Command::DeadLetters(args) => dead_letters::run(args, &context),
         Command::Status(args) => status::run(args, &context),
+        Command::Store(args) => store::run(args, &context),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
