@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use proptest::prelude::*;
 use quickbeam::clock::{Clock, SystemClock};
 use quickbeam::programs::streams::Ask;
@@ -11,7 +11,9 @@ use quickbeam::programs::{Answer, Current, Done, JsonText, Name, Once, OpError, 
 use quickbeam::store::blob::{BlobHash, MemoryBlobs};
 use quickbeam::store::kv;
 use quickbeam::store::streams::Expected;
-use quickbeam::store::{Direction, Engine, Key, MemoryEngine, Position, Span};
+use quickbeam::store::{
+    Batch, Change, Direction, Engine, Failure, Key, MemoryEngine, Outcome, Position, ReadError, Row, Span, Versioned,
+};
 
 use crate::subject::{Subject, block_on};
 
@@ -565,4 +567,79 @@ fn content_lives_as_long_as_a_name_and_a_day_longer() {
         assert_eq!(later.collect_blobs().await.unwrap(), 1);
         assert!(now.content(&entry).await.is_err());
     });
+}
+
+/// An engine that does what it is told to do wrong, once.
+struct Broken {
+    inner: MemoryEngine,
+    next: parking_lot::Mutex<Option<Fault>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    /// Nothing is written, and the disk is full.
+    Full,
+    /// Written, and yet nobody can say so.
+    Lost,
+    /// Not written, and nobody can say so.
+    Gone,
+}
+
+impl Engine for Broken {
+    fn get(&self, key: &Key) -> BoxFuture<'static, Result<Option<Versioned>, ReadError>> {
+        self.inner.get(key)
+    }
+
+    fn range(&self, span: Span) -> BoxFuture<'static, Result<Vec<Row>, ReadError>> {
+        self.inner.range(span)
+    }
+
+    fn commit(&self, batch: Batch) -> BoxFuture<'static, Outcome> {
+        let failure = || Arc::new(Failure::Full(std::io::ErrorKind::StorageFull.into()));
+        match self.next.lock().take() {
+            None => self.inner.commit(batch),
+            Some(Fault::Full) => Box::pin(std::future::ready(Outcome::Failed(failure()))),
+            Some(Fault::Gone) => Box::pin(std::future::ready(Outcome::Unknown(failure()))),
+            Some(Fault::Lost) => {
+                drop(self.inner.commit(batch));
+                Box::pin(std::future::ready(Outcome::Unknown(failure())))
+            }
+        }
+    }
+
+    fn changes(&self, prefix: &Key) -> tokio::sync::mpsc::Receiver<Change> {
+        self.inner.changes(prefix)
+    }
+}
+
+#[test]
+fn after_a_failure_a_repeat_with_the_same_key_does_it_once() {
+    for fault in [Fault::Full, Fault::Lost, Fault::Gone] {
+        let engine = Arc::new(Broken { inner: MemoryEngine::default(), next: parking_lot::Mutex::new(None) });
+        let programs = programs(engine.clone(), &no_blobs());
+        let at = &name("n");
+        let once = |route: &str| Once::new("token", route, "key", b"");
+        let append = || programs.append(at, Expected::Any, vec![text("1")], Some(once("append")));
+        let failed = |result: Result<Answer, OpError>| match result {
+            Err(OpError::Failed(_)) => assert!(fault == Fault::Full),
+            Err(OpError::Unknown(_)) => assert!(fault != Fault::Full),
+            other => panic!("{other:?}"),
+        };
+        *engine.next.lock() = Some(fault);
+        // All of one round share its outcome, and none is told a success.
+        let crowd = block_on(join_all([programs.append(at, Expected::Any, vec![text("0")], Some(once("crowd")))]));
+        crowd.into_iter().for_each(failed);
+        *engine.next.lock() = Some(fault);
+        failed(block_on(append()));
+        let first = block_on(append()).unwrap();
+        assert_eq!(first.repeated, fault == Fault::Lost);
+        assert_eq!(block_on(append()).unwrap().done, first.done);
+        let written = if fault == Fault::Lost { 2 } else { 1 };
+        assert_eq!(block_on(programs.ends(at)).unwrap().last, written);
+        *engine.next.lock() = Some(fault);
+        let key = once("put");
+        let put = || programs.put(at, kv::Expected::Absent, text("1"), Some(&key));
+        failed(block_on(put()));
+        assert_eq!(block_on(put()).unwrap().repeated, fault == Fault::Lost);
+    }
 }
