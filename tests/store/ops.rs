@@ -179,99 +179,114 @@ impl Run {
 
     fn step(&mut self, op: &Op) -> Result<(), TestCaseError> {
         match op.clone() {
-            Op::Append { stream: at, expected, values, key } => {
-                let last = self.model.ends(at).1;
-                let relies = match expected {
-                    Relies::Nothing => Expected::Any,
-                    Relies::Absent => Expected::None,
-                    Relies::Seen => Expected::Exactly(last),
-                    Relies::Other(other) => Expected::Exactly(other),
-                };
-                let texts: Vec<JsonText> = values.iter().map(|value| text(&value.to_string())).collect();
-                let route = format!("append {at}");
-                let op = Op::Append { stream: at, expected: fixed(expected, last), values: values.clone(), key };
-                self.agree(
-                    key,
-                    &route,
-                    &op,
-                    async |programs, once| programs.append(&stream(at), relies, texts, once).await,
-                    |model| {
-                        let (first, last) = model.ends(at);
-                        let wanted = match relies {
-                            Expected::Any => last,
-                            Expected::None => 0,
-                            Expected::Exactly(wanted) => wanted,
-                        };
-                        if wanted != last {
-                            return Err(Current::Stream { first, last });
-                        }
-                        let all = &mut model.streams.entry(at).or_insert((1, Vec::new())).1;
-                        all.extend(&values);
-                        Ok(Done::Appended { first: last + 1, last: all.len() as u64 })
-                    },
-                )?;
+            Op::Append { stream, expected, values, key } => self.append(stream, expected, values, key),
+            Op::Truncate { stream, before, key } => self.truncate(stream, before, key, op),
+            Op::Read { stream, from, to, limit, backward } => self.read(stream, from, to, limit, backward),
+            Op::Put { name, expected, value, key } => self.put(name, expected, value, key),
+            Op::Delete { name, expected, key } => self.delete(name, expected, key),
+            Op::Get { name } => self.get(name),
+            Op::NameBlob { name, expected, content, key } => self.blob(name, expected, Some(content), key),
+            Op::UnnameBlob { name, expected, key } => self.blob(name, expected, None, key),
+            Op::Lists => self.lists(),
+            Op::Reopen => {
+                self.subject.reopen();
+                Ok(())
             }
-            Op::Truncate { stream: at, before, key } => {
-                let route = format!("truncate {at}");
-                self.agree(
-                    key,
-                    &route,
-                    op,
-                    async |programs, once| programs.truncate(&stream(at), before, once).await,
-                    |model| {
-                        let (first, last) = model.ends(at);
-                        let first = first.max(before.min(last + 1));
-                        if let Some(standing) = model.streams.get_mut(&at) {
-                            standing.0 = first;
-                        }
-                        Ok(Done::Truncated { first, last })
-                    },
-                )?;
-            }
-            Op::Read { stream: at, from, to, limit, backward } => self.read(at, from, to, limit, backward)?,
-            Op::Put { name: at, expected, value, key } => {
-                let version = self.model.values.get(&at).map(|it| it.0);
-                let relies = version_of(expected, version);
-                let op = Op::Put { name: at, expected: fixed(expected, version.unwrap_or_default().0), value, key };
-                let done = self.agree(
-                    key,
-                    &format!("put {at}"),
-                    &op,
-                    async |programs, once| {
-                        programs.put(&stream(at), relies, text(&value.to_string()), once.as_ref()).await
-                    },
-                    |_| as_expected(relies, version).map(|()| Done::Put),
-                )?;
-                if let Some(answer) = done {
-                    self.model.values.insert(at, (answer.version, value));
-                }
-            }
-            Op::Delete { name: at, expected, key } => {
-                let version = self.model.values.get(&at).map(|it| it.0);
-                let relies = version_of(expected, version);
-                let op = Op::Delete { name: at, expected: fixed(expected, version.unwrap_or_default().0), key };
-                let done = self.agree(
-                    key,
-                    &format!("delete {at}"),
-                    &op,
-                    async |programs, once| programs.delete(&stream(at), relies, once.as_ref()).await,
-                    |_| as_expected(relies, version).map(|()| Done::Deleted),
-                )?;
-                if done.is_some() {
-                    self.model.values.remove(&at);
-                }
-            }
-            Op::Get { name: at } => {
-                let row = block_on(self.programs().value(&stream(at))).unwrap();
-                let row = row.map(|row| (row.version, String::from_utf8(row.value.to_vec()).unwrap()));
-                let expected = self.model.values.get(&at).map(|(version, value)| (*version, value.to_string()));
-                prop_assert_eq!(row, expected);
-            }
-            Op::NameBlob { name: at, expected, content, key } => self.blob(at, expected, Some(content), key)?,
-            Op::UnnameBlob { name: at, expected, key } => self.blob(at, expected, None, key)?,
-            Op::Lists => self.lists()?,
-            Op::Reopen => self.subject.reopen(),
         }
+    }
+
+    fn append(&mut self, at: u8, expected: Relies, values: Vec<u8>, key: Option<u8>) -> Result<(), TestCaseError> {
+        let last = self.model.ends(at).1;
+        let relies = match expected {
+            Relies::Nothing => Expected::Any,
+            Relies::Absent => Expected::None,
+            Relies::Seen => Expected::Exactly(last),
+            Relies::Other(other) => Expected::Exactly(other),
+        };
+        let texts: Vec<JsonText> = values.iter().map(|value| text(&value.to_string())).collect();
+        let route = format!("append {at}");
+        let op = Op::Append { stream: at, expected: fixed(expected, last), values: values.clone(), key };
+        self.agree(
+            key,
+            &route,
+            &op,
+            async |programs, once| programs.append(&stream(at), relies, texts, once).await,
+            |model| {
+                let (first, last) = model.ends(at);
+                let wanted = match relies {
+                    Expected::Any => last,
+                    Expected::None => 0,
+                    Expected::Exactly(wanted) => wanted,
+                };
+                if wanted != last {
+                    return Err(Current::Stream { first, last });
+                }
+                let all = &mut model.streams.entry(at).or_insert((1, Vec::new())).1;
+                all.extend(&values);
+                Ok(Done::Appended { first: last + 1, last: all.len() as u64 })
+            },
+        )?;
+        Ok(())
+    }
+
+    fn truncate(&mut self, at: u8, before: u64, key: Option<u8>, op: &Op) -> Result<(), TestCaseError> {
+        let route = format!("truncate {at}");
+        self.agree(
+            key,
+            &route,
+            op,
+            async |programs, once| programs.truncate(&stream(at), before, once).await,
+            |model| {
+                let (first, last) = model.ends(at);
+                let first = first.max(before.min(last + 1));
+                if let Some(standing) = model.streams.get_mut(&at) {
+                    standing.0 = first;
+                }
+                Ok(Done::Truncated { first, last })
+            },
+        )?;
+        Ok(())
+    }
+
+    fn put(&mut self, at: u8, expected: Relies, value: u8, key: Option<u8>) -> Result<(), TestCaseError> {
+        let version = self.model.values.get(&at).map(|it| it.0);
+        let relies = version_of(expected, version);
+        let op = Op::Put { name: at, expected: fixed(expected, version.unwrap_or_default().0), value, key };
+        let done = self.agree(
+            key,
+            &format!("put {at}"),
+            &op,
+            async |programs, once| programs.put(&stream(at), relies, text(&value.to_string()), once.as_ref()).await,
+            |_| as_expected(relies, version).map(|()| Done::Put),
+        )?;
+        if let Some(answer) = done {
+            self.model.values.insert(at, (answer.version, value));
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, at: u8, expected: Relies, key: Option<u8>) -> Result<(), TestCaseError> {
+        let version = self.model.values.get(&at).map(|it| it.0);
+        let relies = version_of(expected, version);
+        let op = Op::Delete { name: at, expected: fixed(expected, version.unwrap_or_default().0), key };
+        let done = self.agree(
+            key,
+            &format!("delete {at}"),
+            &op,
+            async |programs, once| programs.delete(&stream(at), relies, once.as_ref()).await,
+            |_| as_expected(relies, version).map(|()| Done::Deleted),
+        )?;
+        if done.is_some() {
+            self.model.values.remove(&at);
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, at: u8) -> Result<(), TestCaseError> {
+        let row = block_on(self.programs().value(&stream(at))).unwrap();
+        let row = row.map(|row| (row.version, String::from_utf8(row.value.to_vec()).unwrap()));
+        let expected = self.model.values.get(&at).map(|(version, value)| (*version, value.to_string()));
+        prop_assert_eq!(row, expected);
         Ok(())
     }
 
