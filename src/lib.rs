@@ -1,6 +1,6 @@
 //! Quickbeam: durable workflows between domains that share neither a database, nor an operator, nor trust.
 //!
-//! `ARCHITECTURE.md` is the map. Imports run one way: `web, wire → actors → domains`, `actors → store`.
+//! `ARCHITECTURE.md` is the map. Imports run one way: `web, wire → actors → domains`, `actors → store`; `web → programs → store`.
 
 pub mod actors;
 pub mod cli;
@@ -10,6 +10,7 @@ pub mod demo;
 pub mod domains;
 pub mod node;
 pub mod private;
+pub mod programs;
 pub mod serve;
 pub mod store;
 pub mod tokens;

@@ -6,9 +6,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use actix_rt::{Arbiter, ArbiterHandle};
 use bytes::Bytes;
+use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
 use crate::actors::first;
@@ -23,12 +25,15 @@ use crate::domains::all_effects;
 use crate::domains::catalog::Catalog;
 use crate::domains::identity::{Authority, IdentityError, Iri};
 use crate::private::{self, PrivateError};
+use crate::programs::Programs;
 use crate::serve::{self, Listeners};
 use crate::store::Engine;
+use crate::store::blob::{BlobError, FileBlobs};
 use crate::store::redb::{OpenError, Options as StoreOptions, RedbEngine};
 use crate::tokens::TokenStore;
 use crate::web::routes::RESERVED;
 use crate::web::site::{HttpLimits, Site};
+use crate::web::store::OwnedByRuntime;
 use crate::wire::address::AddressPolicy;
 use crate::wire::deliver::{Deliverer, Signers};
 use crate::wire::document::OurActor;
@@ -42,6 +47,10 @@ use crate::wire::transport;
 pub const KEY_FILE: &str = "node.key";
 /// The folder of the store, in the data folder.
 const STORE_FOLDER: &str = "store";
+/// The folder of blobs, beside it.
+const BLOBS_FOLDER: &str = "blobs";
+/// Content that nothing names is looked for this often; it is kept for a day anyway.
+const COLLECT_EVERY: Duration = Duration::from_secs(3_600);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
@@ -66,6 +75,8 @@ pub enum NodeError {
     },
     #[error("the data folder {folder} cannot be used: {source}")]
     Store { folder: PathBuf, source: OpenError },
+    #[error("the folder of blobs {folder} cannot be used: {source}")]
+    Blobs { folder: PathBuf, source: BlobError },
     #[error(transparent)]
     Key(#[from] PrivateError),
     #[error("{path} holds no usable key: {source}")]
@@ -138,7 +149,10 @@ impl Node {
         let runtime = runtime.map_err(NodeError::Unwritable)?;
         let (keys, deliverer) = outside(&config, &identity, &runtime, &clock)?;
         root::start(&runtime, &(Arc::new(deliverer) as _), rounds(&config), &handles[0]);
-        let site = Arc::new(site(&config, &identity, &runtime, keys, tokens, start.incarnation, engine.clone()));
+        let programs = programs(&config, &runtime)?;
+        actix_rt::spawn(collect_blobs(programs.clone(), clock));
+        let made = (keys, tokens, programs);
+        let site = Arc::new(site(&config, &identity, &runtime, made, start.incarnation, engine.clone()));
         let servers = serve::start(&site, listeners, &config)?;
         first::seed(&runtime).await?;
         follow_at_start(&site, &config.follow.at_start).await;
@@ -152,6 +166,7 @@ impl Node {
         info!(why = ended.why, "stopping");
         // No new work, then what is under way, then the store: each rests on the next.
         let runtime = self.site.runtime.clone();
+        self.site.closing.send_replace(true);
         let drained = root::drain(&runtime);
         let stopped = self.servers.stop();
         futures_util::future::join(drained, stopped).await;
@@ -214,6 +229,26 @@ fn open_store(config: &Config) -> Result<Arc<RedbEngine>, NodeError> {
     let folder = config.node.data.join(STORE_FOLDER);
     let options = StoreOptions { overlay_bytes_max: config.store.overlay_bytes, ..StoreOptions::default() };
     RedbEngine::open(&folder, options).map(Arc::new).map_err(|source| NodeError::Store { folder, source })
+}
+
+fn programs(config: &Config, runtime: &Arc<Runtime>) -> Result<Programs, NodeError> {
+    let folder = config.node.data.join(BLOBS_FOLDER);
+    let blobs = FileBlobs::open(&folder, config.limits.blob, runtime.clock.clone());
+    let blobs = blobs.map_err(|source| NodeError::Blobs { folder, source })?;
+    let owner = Arc::new(OwnedByRuntime(runtime.clone()));
+    Ok(Programs::new(runtime.engine.clone(), Arc::new(blobs), owner, runtime.clock.clone()))
+}
+
+/// Looks now and then for content of blobs that nothing names any more.
+async fn collect_blobs(programs: Programs, clock: SharedClock) {
+    loop {
+        clock.sleep(COLLECT_EVERY).await;
+        match programs.collect_blobs().await {
+            Ok(0) => {}
+            Ok(removed) => info!(removed, "blobs that nothing names were removed"),
+            Err(error) => warn!(%error, "unused blobs could not be removed"),
+        }
+    }
 }
 
 fn arbiters(wanted: usize) -> Vec<Arbiter> {
@@ -297,8 +332,7 @@ fn site(
     config: &Config,
     identity: &Identity,
     runtime: &Arc<Runtime>,
-    keys: Arc<KeyCache>,
-    tokens: TokenStore,
+    (keys, tokens, programs): (Arc<KeyCache>, TokenStore, Programs),
     incarnation: u64,
     engine: Arc<RedbEngine>,
 ) -> Site {
@@ -323,6 +357,7 @@ fn site(
             header_bytes: size(limits.headers),
             headers: size(limits.headers_count),
             json_depth: size(limits.json_depth),
+            blob_bytes: limits.blob,
             clock_window: limits.signature_window,
         },
         rates: Rates::new(
@@ -331,6 +366,9 @@ fn site(
             size(limits.peer_in_flight),
         ),
         keep: keep(config),
+        programs,
+        followers: Arc::new(Semaphore::new(size(limits.followers))),
+        closing: watch::Sender::new(false),
         incarnation,
         ignored: AtomicU64::new(0),
         started: AtomicBool::new(false),

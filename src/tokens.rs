@@ -1,12 +1,10 @@
 //! Bearer tokens: kept as hashes, each with its name, scopes and end; and the file that they are in.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
@@ -18,6 +16,12 @@ use crate::clock::Time;
 use crate::config::nearest::nearest;
 use crate::config::reader::parse_span;
 use crate::private::{self, PrivateError};
+use crate::programs::Prefix;
+use crate::programs::name::NameError;
+
+mod scope;
+
+pub use scope::Scope;
 
 /// So that scanners for leaked secrets can know one.
 const PREFIX: &str = "qb_";
@@ -29,26 +33,6 @@ const TOKENS_MAX: usize = 10_000;
 /// The name of the token in `admin.token`, which no other can have.
 const ADMIN: &str = "admin";
 
-/// What a token lets its bearer do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Scope {
-    #[serde(rename = "publish")]
-    Publish,
-    #[serde(rename = "follow")]
-    Follow,
-    #[serde(rename = "flows:read")]
-    FlowsRead,
-    #[serde(rename = "flows:write")]
-    FlowsWrite,
-    #[serde(rename = "store:read")]
-    StoreRead,
-    #[serde(rename = "store:write")]
-    StoreWrite,
-    /// All of the others, and the administration.
-    #[serde(rename = "admin")]
-    Admin,
-}
-
 /// One token. What its bearer sends is known to nobody but him.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
@@ -56,6 +40,9 @@ pub struct Token {
     /// SHA-256 of the token, in hexadecimal digits.
     pub hash: String,
     pub scopes: BTreeSet<Scope>,
+    /// Names of the store that the token is limited to; all of them without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<Prefix>,
     pub created: Time,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Time>,
@@ -66,6 +53,8 @@ pub struct Token {
 pub struct Listed {
     pub name: String,
     pub scopes: BTreeSet<Scope>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<Prefix>,
     /// RFC 3339.
     pub created: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,6 +66,19 @@ pub struct Listed {
 pub struct Grant {
     pub name: String,
     pub scopes: BTreeSet<Scope>,
+    /// Of the store, what is under this; the empty prefix is all of it.
+    pub prefix: Prefix,
+}
+
+/// What a new token is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub name: &'a str,
+    pub scopes: &'a [Scope],
+    /// Limits what `store:read` and `store:write` reach: `shop/`.
+    pub prefix: Option<&'a str>,
+    /// Counts from now: `30d`.
+    pub expires: Option<&'a str>,
 }
 
 /// All tokens but the administrator's, in the order in which they were made.
@@ -111,6 +113,14 @@ pub enum TokenError {
     NoScopes,
     #[error("{given:?} is no scope{}: there are {}", hint(near.as_deref()), Scope::words())]
     Scope { given: String, near: Option<String> },
+    #[error("the prefix {given:?} cannot be one: {source}")]
+    Prefix {
+        given: String,
+        #[source]
+        source: NameError,
+    },
+    #[error("a prefix limits store:read and store:write: give one of these scopes, and not admin, which has no limit")]
+    NothingToLimit,
     #[error("{given:?} is no time from now: write 12h, 30d or the like")]
     Expiry { given: String },
     #[error("there are {TOKENS_MAX} tokens already: revoke some")]
@@ -154,51 +164,6 @@ pub fn token_of(seed: &[u8]) -> Result<String, TokenError> {
     Ok(format!("{PREFIX}{}", hex(seed)))
 }
 
-impl Scope {
-    pub const ALL: [Self; 7] = [
-        Self::Publish,
-        Self::Follow,
-        Self::FlowsRead,
-        Self::FlowsWrite,
-        Self::StoreRead,
-        Self::StoreWrite,
-        Self::Admin,
-    ];
-
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Publish => "publish",
-            Self::Follow => "follow",
-            Self::FlowsRead => "flows:read",
-            Self::FlowsWrite => "flows:write",
-            Self::StoreRead => "store:read",
-            Self::StoreWrite => "store:write",
-            Self::Admin => "admin",
-        }
-    }
-
-    fn words() -> String {
-        Self::ALL.map(Self::word).join(", ")
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.word())
-    }
-}
-
-impl FromStr for Scope {
-    type Err = TokenError;
-
-    fn from_str(word: &str) -> Result<Self, TokenError> {
-        Self::ALL.into_iter().find(|scope| scope.word() == word).ok_or_else(|| TokenError::Scope {
-            given: word.to_owned(),
-            near: nearest(word, Self::ALL.map(Self::word)).map(str::to_owned),
-        })
-    }
-}
-
 impl Grant {
     pub fn allows(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
@@ -206,10 +171,6 @@ impl Grant {
 }
 
 impl Token {
-    fn new(name: &str, token: &str, scopes: BTreeSet<Scope>, created: Time, expires: Option<Time>) -> Self {
-        Self { name: name.to_owned(), hash: hash(token), scopes, created, expires }
-    }
-
     fn is_over(&self, now: Time) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
@@ -218,6 +179,7 @@ impl Token {
         Listed {
             name: self.name.clone(),
             scopes: self.scopes.clone(),
+            prefix: self.prefix.clone(),
             created: self.created.to_string(),
             expires: self.expires.map(|expires| expires.to_string()),
         }
@@ -225,18 +187,13 @@ impl Token {
 }
 
 impl Book {
-    /// Adds a token, whose text is in the answer and nowhere else. `expires` counts from now: `30d`.
+    /// Adds a token, whose text is in the answer and nowhere else.
     ///
     /// # Errors
-    /// When the name is none or taken, without scopes, or with an `expires` that is no span.
-    pub fn add(
-        &mut self,
-        name: &str,
-        scopes: &[Scope],
-        expires: Option<&str>,
-        now: Time,
-        seed: &[u8],
-    ) -> Result<String, TokenError> {
+    /// When the name is none or taken, without scopes, with a prefix that limits nothing, or with an `expires` that is
+    /// no span.
+    pub fn add(&mut self, wanted: &Wanted<'_>, now: Time, seed: &[u8]) -> Result<String, TokenError> {
+        let &Wanted { name, scopes, .. } = wanted;
         check_name(name)?;
         if self.tokens.iter().any(|token| token.name == name) {
             return Err(TokenError::Taken { name: name.to_owned() });
@@ -247,9 +204,10 @@ impl Book {
         if self.tokens.len() >= TOKENS_MAX {
             return Err(TokenError::Full);
         }
-        let expires = expires.map(|span| expiry(span, now)).transpose()?;
-        let text = token_of(seed)?;
-        self.tokens.push(Token::new(name, &text, scopes.iter().copied().collect(), now, expires));
+        let prefix = wanted.prefix.map(|prefix| limit(prefix, scopes)).transpose()?;
+        let expires = wanted.expires.map(|span| expiry(span, now)).transpose()?;
+        let (text, scopes) = (token_of(seed)?, scopes.iter().copied().collect());
+        self.tokens.push(Token { name: name.to_owned(), hash: hash(&text), scopes, prefix, created: now, expires });
         Ok(text)
     }
 
@@ -278,7 +236,10 @@ impl TokenStore {
     /// When a file can be read by others, or holds something else.
     pub fn open(data: &Path) -> Result<Self, TokenError> {
         let admin = match private::read_text(&admin_file(data)) {
-            Ok(token) => Some(Token::new(ADMIN, &token, BTreeSet::from([Scope::Admin]), Time(0), None)),
+            Ok(token) => {
+                let (scopes, prefix, expires) = (BTreeSet::from([Scope::Admin]), None, None);
+                Some(Token { name: ADMIN.to_owned(), hash: hash(&token), scopes, prefix, created: Time(0), expires })
+            }
             Err(PrivateError::Missing { .. }) => None,
             Err(error) => return Err(error.into()),
         };
@@ -298,7 +259,11 @@ impl TokenStore {
             found.conditional_assign(&number, same);
         }
         let token = known.get(usize::try_from(found.checked_sub(1)?).ok()?)?;
-        (!token.is_over(now)).then(|| Grant { name: token.name.clone(), scopes: token.scopes.clone() })
+        (!token.is_over(now)).then(|| Grant {
+            name: token.name.clone(),
+            scopes: token.scopes.clone(),
+            prefix: token.prefix.clone().unwrap_or_default(),
+        })
     }
 
     /// All tokens but the administrator's, by age.
@@ -310,15 +275,8 @@ impl TokenStore {
     ///
     /// # Errors
     /// As [`Book::add`], and when the file cannot be written; then nothing has changed.
-    pub fn add(
-        &self,
-        name: &str,
-        scopes: &[Scope],
-        expires: Option<&str>,
-        now: Time,
-        seed: &[u8],
-    ) -> Result<String, TokenError> {
-        self.change(|book| book.add(name, scopes, expires, now, seed))
+    pub fn add(&self, wanted: &Wanted<'_>, now: Time, seed: &[u8]) -> Result<String, TokenError> {
+        self.change(|book| book.add(wanted, now, seed))
     }
 
     /// As [`Book::revoke`], on disk before it answers.
@@ -352,6 +310,14 @@ fn check_name(name: &str) -> Result<(), TokenError> {
         return Err(TokenError::Name { given: name.to_owned() });
     }
     Ok(())
+}
+
+fn limit(prefix: &str, scopes: &[Scope]) -> Result<Prefix, TokenError> {
+    let of_store = |scope: &Scope| matches!(scope, Scope::StoreRead | Scope::StoreWrite);
+    if !scopes.iter().any(of_store) || scopes.contains(&Scope::Admin) {
+        return Err(TokenError::NothingToLimit);
+    }
+    prefix.parse().map_err(|source| TokenError::Prefix { given: prefix.to_owned(), source })
 }
 
 fn expiry(span: &str, now: Time) -> Result<Time, TokenError> {

@@ -28,6 +28,12 @@ mod signatures;
 mod start;
 #[path = "nodes/stop.rs"]
 mod stop;
+#[path = "nodes/store.rs"]
+mod store;
+#[path = "nodes/store_document.rs"]
+mod store_document;
+#[path = "nodes/store_words.rs"]
+mod store_words;
 #[path = "nodes/strangers.rs"]
 mod strangers;
 #[path = "nodes/tokens.rs"]

@@ -14,6 +14,8 @@ mod files;
 mod hot;
 #[path = "store/model.rs"]
 mod model;
+#[path = "store/ops.rs"]
+mod ops;
 #[path = "store/programs.rs"]
 mod programs;
 #[path = "store/subject.rs"]

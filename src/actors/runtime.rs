@@ -119,7 +119,8 @@ impl Runtime {
         &self.registry
     }
 
-    pub(super) fn fence(&self) -> Fence {
+    /// Who writes, as each batch says it.
+    pub fn fence(&self) -> Fence {
         Fence { shard: Shard(0), epoch: Epoch(self.epoch.load(Ordering::Acquire)) }
     }
 
@@ -137,7 +138,7 @@ impl Runtime {
 
     /// A batch did not land for a reason that is the store's. What is heard late of a batch of an earlier epoch says
     /// nothing about now.
-    pub(super) fn store_failed(&self, fence: Fence, failure: &Arc<Failure>) {
+    pub fn store_failed(&self, fence: Fence, failure: &Arc<Failure>) {
         if fence.epoch < self.fence().epoch {
             return;
         }
@@ -152,7 +153,7 @@ impl Runtime {
     }
 
     /// A batch was refused because a higher epoch exists that is not ours.
-    pub(super) fn fenced(&self, current: Epoch) {
+    pub fn fenced(&self, current: Epoch) {
         if current.0 > self.epoch.load(Ordering::Acquire) {
             self.health.send_if_modified(|health| {
                 let first = matches!(health, Health::Well);

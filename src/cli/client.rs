@@ -12,6 +12,10 @@ use crate::config::Config;
 use crate::private::{self, PrivateError};
 use crate::tokens;
 
+mod flowing;
+
+pub(crate) use flowing::Upload;
+
 /// A node on this machine or its network answers a connection at once or not at all.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longer than the longest `Prefer: wait`.
@@ -152,21 +156,26 @@ impl Client {
         if (200..300).contains(&answer.status) {
             return Ok(answer.body);
         }
-        let is_problem = answer.body.get("title").is_some();
-        let reason = format!("the node answered {} to {} {}", answer.status, ask.method, ask.target());
-        let json = if is_problem { answer.body } else { json!({ "title": "refused", "detail": reason }) };
-        Err(ClientError::Refused(Problem { status: answer.status, json }))
+        Err(refused(ask, answer))
     }
 
     /// Asks, and takes whatever comes.
     pub(crate) fn send(&self, ask: &Ask) -> Result<Answer, ClientError> {
+        let (request, address) = self.request(ask);
+        self.runtime.block_on(self.answer(request.body(ask.body.clone()), address, ask))
+    }
+
+    /// The request without its body, and where it goes.
+    fn request(&self, ask: &Ask) -> (reqwest::RequestBuilder, &Address) {
         let address = match ask.door {
             Door::Public => &self.public,
             Door::Admin => &self.admin,
         };
         let method = reqwest::Method::from_bytes(ask.method.as_bytes()).expect("our own methods are tokens");
         let mut request = self.http.request(method, format!("http://{}{}", address.socket, ask.target()));
-        request = request.header("accept", "application/json");
+        if !ask.headers.iter().any(|(name, _)| name == "accept") {
+            request = request.header("accept", "application/json");
+        }
         if let Some(host) = &address.host {
             request = request.header("host", host);
         }
@@ -176,7 +185,7 @@ impl Client {
         for (name, value) in ask.headers.iter().filter(|(name, _)| name != "host") {
             request = request.header(name, value);
         }
-        self.runtime.block_on(self.answer(request.body(ask.body.clone()), address, ask))
+        (request, address)
     }
 
     async fn answer(
@@ -185,21 +194,20 @@ impl Client {
         address: &Address,
         ask: &Ask,
     ) -> Result<Answer, ClientError> {
-        let shown = || address.socket.to_string();
-        let failed = |error: reqwest::Error| match error.is_connect() {
-            true => ClientError::NotRunning { address: shown(), start: self.start.clone() },
-            false => ClientError::Broken { address: shown(), path: ask.path.clone(), why: chain(&error) },
-        };
+        let failed = |error: reqwest::Error| self.failed(address, ask, &error);
         let response = request.send().await.map_err(failed)?;
         let status = response.status().as_u16();
         let bytes = response.bytes().await.map_err(failed)?;
-        let body = match (bytes.is_empty(), serde_json::from_slice(&bytes)) {
-            (true, _) => Value::Null,
-            (false, Ok(body)) => body,
-            (false, Err(_)) if status >= 300 => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
-            (false, Err(error)) => return Err(ClientError::Foreign { address: shown(), why: error.to_string() }),
-        };
-        Ok(Answer { status, body })
+        let foreign = |why: String| ClientError::Foreign { address: address.socket.to_string(), why };
+        Ok(Answer { status, body: body_of(status, &bytes).map_err(foreign)? })
+    }
+
+    fn failed(&self, address: &Address, ask: &Ask, error: &reqwest::Error) -> ClientError {
+        let address = address.socket.to_string();
+        match error.is_connect() {
+            true => ClientError::NotRunning { address, start: self.start.clone() },
+            false => ClientError::Broken { address, path: ask.path.clone(), why: chain(error) },
+        }
     }
 
     /// Waits, so that something can be asked again.
@@ -236,6 +244,22 @@ impl Problem {
         lines.extend(self.text("request_id").map(|id| format!("  request {id}")));
         lines.join("\n")
     }
+}
+
+fn body_of(status: u16, bytes: &[u8]) -> Result<Value, String> {
+    match (bytes.is_empty(), serde_json::from_slice(bytes)) {
+        (true, _) => Ok(Value::Null),
+        (false, Ok(body)) => Ok(body),
+        (false, Err(_)) if status >= 300 => Ok(Value::String(String::from_utf8_lossy(bytes).into_owned())),
+        (false, Err(error)) => Err(error.to_string()),
+    }
+}
+
+fn refused(ask: &Ask, answer: Answer) -> ClientError {
+    let is_problem = answer.body.get("title").is_some();
+    let reason = format!("the node answered {} to {} {}", answer.status, ask.method, ask.target());
+    let json = if is_problem { answer.body } else { json!({ "title": "refused", "detail": reason }) };
+    ClientError::Refused(Problem { status: answer.status, json })
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, ClientError> {

@@ -14,7 +14,7 @@ use crate::config::template::{Answers, Template, render};
 use crate::domains::{all_effects, catalog};
 use crate::node::KEY_FILE;
 use crate::private::{self, PrivateError};
-use crate::tokens::{self, Scope, TokenError, TokenStore};
+use crate::tokens::{self, Scope, TokenError, TokenStore, Wanted};
 use crate::wire::key::NodeKey;
 
 /// What the first token may do: all that a writer does, and nothing of the administration.
@@ -141,7 +141,8 @@ fn fill(new: &New) -> Result<Made, InitError> {
     let [key, admin, first] = new.seeds;
     private::create(&data.join(KEY_FILE), NodeKey::from_seed(key).to_pem().as_bytes())?;
     private::create(&tokens::admin_file(&data), (tokens::token_of(&admin)? + "\n").as_bytes())?;
-    let token = TokenStore::open(&data)?.add(FIRST_NAME, &FIRST_SCOPES, None, new.now, &first)?;
+    let wanted = Wanted { name: FIRST_NAME, scopes: &FIRST_SCOPES, prefix: None, expires: None };
+    let token = TokenStore::open(&data)?.add(&wanted, new.now, &first)?;
     let host = settings.node.base.split_once("://").map_or("", |(_, host)| host);
     write(&folder.join("Caddyfile"), &caddyfile(host, &settings.public.listen.to_string()))?;
     write(&folder.join("quickbeam.service"), &service(&settings.node.name, folder))?;

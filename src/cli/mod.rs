@@ -29,6 +29,7 @@ mod publish;
 mod retention;
 mod serve;
 mod status;
+mod store;
 mod table;
 mod token;
 mod unfollow;
@@ -94,6 +95,9 @@ enum Command {
     Retention(retention::Args),
     /// Whether the node is well, and its counters
     Status(status::Args),
+    /// Streams, values and blobs of programs: append, read, follow, put, get, list
+    #[command(subcommand)]
+    Store(store::Args),
 }
 
 /// Sets up the log of a process that has one.
@@ -121,6 +125,7 @@ pub fn run(cli: Cli, start_log: StartLog) -> ExitCode {
         Command::DeadLetters(args) => dead_letters::run(args, &context),
         Command::Retention(args) => retention::run(args, &context),
         Command::Status(args) => status::run(args, &context),
+        Command::Store(args) => store::run(args, &context),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use super::table::table;
 use crate::clock::Time;
 use crate::config::Config;
 use crate::private::PrivateError;
-use crate::tokens::{Scope, TokenStore};
+use crate::tokens::{Scope, TokenStore, Wanted};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Args {
@@ -21,6 +21,9 @@ pub(super) enum Args {
         /// publish, follow, flows:read, flows:write, store:read, store:write or admin; several with commas
         #[arg(long = "scope", alias = "scopes", value_name = "SCOPE", value_delimiter = ',', required = true)]
         scopes: Vec<Scope>,
+        /// Of the store, reach only what is named below this: shop/ [default: all of it]
+        #[arg(long)]
+        prefix: Option<String>,
         /// When it ends: 12h, 30d [default: never]
         #[arg(long, value_name = "SPAN")]
         expires: Option<String>,
@@ -50,10 +53,14 @@ fn shown(args: &Args, answer: &Value, now: Time) -> String {
         Args::List => {
             let row = |item: &Value| {
                 let ends = if item["expires"].is_null() { "never".into() } else { ago(&item["expires"], now) };
-                vec![text(item, "name"), text(item, "scopes"), ago(&item["created"], now), ends]
+                vec![text(item, "name"), text(item, "scopes"), text(item, "prefix"), ago(&item["created"], now), ends]
             };
             let rows: Vec<_> = items(answer).iter().map(row).collect();
-            table(&["name", "scopes", "made", "ends"], &rows, "no tokens yet: quickbeam token add NAME --scope publish")
+            table(
+                &["name", "scopes", "prefix", "made", "ends"],
+                &rows,
+                "no tokens yet: quickbeam token add NAME --scope publish",
+            )
         }
         Args::Revoke { name } => format!("the token {name} is revoked"),
     }
@@ -62,8 +69,11 @@ fn shown(args: &Args, answer: &Value, now: Time) -> String {
 fn through_node(args: &Args, context: &Context, config: &Config) -> Result<Value, ClientError> {
     let client = context.client_of(config)?;
     match args {
-        Args::Add { name, scopes, expires } => {
+        Args::Add { name, scopes, prefix, expires } => {
             let mut body = json!({ "name": name, "scopes": scopes });
+            if let Some(prefix) = prefix {
+                body["prefix"] = prefix.as_str().into();
+            }
             if let Some(expires) = expires {
                 body["expires"] = expires.as_str().into();
             }
@@ -80,8 +90,9 @@ fn through_node(args: &Args, context: &Context, config: &Config) -> Result<Value
 fn in_folder(args: &Args, context: &Context, config: &Config) -> anyhow::Result<Value> {
     let store = TokenStore::open(&config.node.data)?;
     match args {
-        Args::Add { name, scopes, expires } => {
-            let token = store.add(name, scopes, expires.as_deref(), context.clock.now(), &context.seed())?;
+        Args::Add { name, scopes, prefix, expires } => {
+            let wanted = Wanted { name, scopes, prefix: prefix.as_deref(), expires: expires.as_deref() };
+            let token = store.add(&wanted, context.clock.now(), &context.seed())?;
             Ok(json!({ "name": name, "token": token }))
         }
         Args::List => Ok(json!({ "items": store.list() })),

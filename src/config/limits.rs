@@ -7,6 +7,7 @@ use super::reader::{Section, show_bytes, show_span};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
 const MS: Duration = Duration::from_millis(1);
 const S: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -54,6 +55,10 @@ limits! {
     body_timeout: Duration = span(S * 30, MS * 100, HOUR);
     /// How deep lists and tables of JSON may stand in one another.
     json_depth: u64 = integer(64, 4, 120);
+    /// Bytes of a blob that programs store.
+    blob: u64 = bytes(256 * MIB, KIB, TIB);
+    /// Requests that follow a stream at the same time.
+    followers: u64 = integer(256, 1, 65_536);
     /// Bytes of a fetched key document.
     key_fetch: u64 = bytes(64 * KIB, KIB, MIB);
     /// For a key to be fetched.

@@ -43,6 +43,11 @@ pub struct Standing {
 
 impl Standing {
     const UNUSED: Self = Self { first: 1, last: 0, version: None };
+
+    /// The same standing once the batch that brought it about was committed here.
+    pub fn at(self, version: Position) -> Self {
+        Self { version: Some(version), ..self }
+    }
 }
 
 impl std::fmt::Display for Standing {
@@ -78,7 +83,7 @@ impl Streams {
     /// The batch that appends to a stream which stands there, and only if it still does.
     pub fn append_batch(&self, stream: &str, standing: Standing, values: Vec<Bytes>) -> Batch {
         let last = standing.last + values.len() as u64;
-        let mut batch = self.counting(stream, Standing { last, ..standing });
+        let mut batch = self.counter_batch(stream, standing, Standing { last, ..standing });
         let numbered = (standing.last + 1..).zip(values);
         batch.puts.extend(numbered.map(|(sequence, value)| (self.record_key(stream, sequence), value)));
         batch
@@ -159,8 +164,14 @@ impl Streams {
 
     /// Forgets all records before `first`, which is at most one past the last. The numbers go on.
     pub async fn truncate(&self, engine: &dyn Engine, stream: &str, first: u64) -> Result<Standing, StreamError> {
-        let standing = self.raise_first(engine, stream, first).await?;
+        self.raise_first(engine, stream, first).await?;
         // The counter says already that these are gone, so that an interrupted truncation only leaves work behind.
+        self.sweep(engine, stream).await
+    }
+
+    /// Deletes the records that stand before the first one kept, step by step.
+    pub async fn sweep(&self, engine: &dyn Engine, stream: &str) -> Result<Standing, StreamError> {
+        let standing = self.standing(engine, stream).await?;
         let span = Span {
             from: self.record_key(stream, 0),
             to: self.record_key(stream, standing.first),
@@ -183,17 +194,21 @@ impl Streams {
         }
     }
 
-    /// The names of at most `limit` streams after `after`, in order, with where they stand.
+    /// At most `limit` streams whose names begin with `beginning`, those after `after`, in order, with where they stand.
     pub async fn list(
         &self,
         engine: &dyn Engine,
+        beginning: &str,
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Standing)>, StreamError> {
         let area = self.area(COUNTER).done();
-        let mut span = Span::prefix(&area, limit);
+        let whole = self.counter_key(beginning);
+        // Without the byte that ends a text part the key is a prefix of all names that begin like this.
+        let (_, open) = whole.as_bytes().split_last().expect("a text part ends with a byte of its own");
+        let mut span = Span::prefix(&Key::from_bytes(open.to_vec()), limit);
         if let Some(after) = after {
-            span = span.after(&self.counter_key(after));
+            span.from = span.from.max(self.counter_key(after).successor());
         }
         let rows = engine.range(span).await.map_err(StreamError::Failed)?;
         let named = |row: Row| {
@@ -211,17 +226,17 @@ impl Streams {
             if raised.first <= standing.first {
                 return Ok(standing);
             }
-            if let Ok(version) = access::commit(engine, self.counting(stream, raised)).await? {
+            if let Ok(version) = access::commit(engine, self.counter_batch(stream, standing, raised)).await? {
                 return Ok(Standing { version: Some(version), ..raised });
             }
         }
         Err(StreamError::Busy)
     }
 
-    /// The batch that moves the counter, if nobody has moved it meanwhile.
-    fn counting(&self, stream: &str, to: Standing) -> Batch {
+    /// The batch that moves the counter from one standing to another, if nobody has moved it meanwhile.
+    pub fn counter_batch(&self, stream: &str, from: Standing, to: Standing) -> Batch {
         let counter = self.counter_key(stream);
-        let condition = match to.version {
+        let condition = match from.version {
             Some(version) => Condition::Version(counter.clone(), version),
             None => Condition::Absent(counter.clone()),
         };

@@ -19,7 +19,7 @@ use crate::actors::outbox::{self, Outbox};
 use crate::actors::rows::Index;
 use crate::actors::{layout, letters, queue, record, tick};
 use crate::store::{Direction, Key};
-use crate::tokens::Scope;
+use crate::tokens::{Scope, Wanted};
 use crate::wire::error::Problem;
 
 /// Rows counted of what waits; more are said to be this many.
@@ -299,6 +299,7 @@ pub async fn move_follower(
 struct NewToken {
     name: String,
     scopes: Vec<Scope>,
+    prefix: Option<String>,
     expires: Option<String>,
 }
 
@@ -317,8 +318,11 @@ pub async fn add_token(request: HttpRequest, payload: Payload, site: Data<Site>)
     let (now, clock, tokens) = (site.clock.now(), site.clock.clone(), site.tokens.clone());
     let name = new.name.clone();
     let seed = [clock.random(), clock.random()].concat();
-    let made =
-        actix_web::web::block(move || tokens.add(&new.name, &new.scopes, new.expires.as_deref(), now, &seed)).await;
+    let made = actix_web::web::block(move || {
+        let (prefix, expires) = (new.prefix.as_deref(), new.expires.as_deref());
+        tokens.add(&Wanted { name: &new.name, scopes: &new.scopes, prefix, expires }, now, &seed)
+    })
+    .await;
     let token = made
         .map_err(|error| Problem::new(500, "failed", error.to_string()))?
         .map_err(|error| Problem::unprocessable(error.to_string()))?;

@@ -69,15 +69,24 @@ fn token(request: &HttpRequest, value: &str) -> Option<String> {
 /// # Errors
 /// 400 for a key that cannot be one.
 pub fn once(request: &HttpRequest, caller: &Caller, body: &[u8]) -> Result<Option<Once>, Problem> {
+    let Some(key) = idempotency_key(request)? else { return Ok(None) };
+    let route = format!("{} {}", request.method(), request.uri());
+    let scope = format!("{}\u{1f}{}", caller.grant.name, request.path());
+    Ok(Some(Once::new(&scope, &key, &[route.as_bytes(), b"\n", body].concat())))
+}
+
+/// The `Idempotency-Key`, if there is one.
+///
+/// # Errors
+/// 400 for a key that cannot be one.
+pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
     let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().unwrap_or_default().trim().trim_matches('"');
     if key.is_empty() || key.len() > IDEMPOTENCY_KEY_MAX {
         let detail = format!("Idempotency-Key has to be 1 to {IDEMPOTENCY_KEY_MAX} visible characters");
         return Err(Problem::bad_request(detail));
     }
-    let route = format!("{} {}", request.method(), request.uri());
-    let scope = format!("{}\u{1f}{}", caller.grant.name, request.path());
-    Ok(Some(Once::new(&scope, key, &[route.as_bytes(), b"\n", body].concat())))
+    Ok(Some(key.to_owned()))
 }
 
 /// As [`once`], for routes where the key is required.

@@ -13,3 +13,4 @@ pub mod public;
 pub mod retention;
 pub mod routes;
 pub mod site;
+pub mod store;

@@ -3,7 +3,7 @@
 use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{admin, flows, follow, objects, pages, public, retention};
+use super::{admin, flows, follow, objects, pages, public, retention, store};
 use crate::wire::error::Problem;
 use crate::wire::inbox;
 
@@ -26,6 +26,7 @@ pub const RESERVED: &[&str] = &[
     "nodeinfo",
     "outbox",
     "ready",
+    "store",
     "tags",
 ];
 
@@ -42,7 +43,7 @@ fn readable(config: &mut ServiceConfig) -> &mut ServiceConfig {
 
 /// The routes for peers, programs and people.
 pub fn public_routes(config: &mut ServiceConfig) {
-    readable(config)
+    store::routes(readable(config))
         .route("/health", web::get().to(public::health))
         .route("/ready", web::get().to(public::ready))
         .route("/inbox", web::post().to(inbox::receive))

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::{Semaphore, watch};
 
 use super::routes::RESERVED;
 use crate::actors::retention::Keep;
 use crate::actors::runtime::Runtime;
 use crate::clock::{SharedClock, ulid};
 use crate::domains::identity::{Authority, IdentityError, Iri};
+use crate::programs::Programs;
 use crate::tokens::TokenStore;
 use crate::wire::error::Problem;
 use crate::wire::keys::KeyCache;
@@ -37,6 +39,11 @@ pub struct Site {
     pub rates: Rates,
     /// What retention keeps.
     pub keep: Keep,
+    pub programs: Programs,
+    /// One for each request that follows a stream.
+    pub followers: Arc<Semaphore>,
+    /// Told when the node stops, so that requests without an end get one.
+    pub closing: watch::Sender<bool>,
     pub incarnation: u64,
     pub ignored: AtomicU64,
     pub started: AtomicBool,
@@ -52,6 +59,7 @@ pub struct HttpLimits {
     pub header_bytes: usize,
     pub headers: usize,
     pub json_depth: usize,
+    pub blob_bytes: u64,
     /// How far the clock of a peer may differ from ours.
     pub clock_window: Duration,
 }

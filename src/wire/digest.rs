@@ -38,6 +38,19 @@ pub fn sha256(body: &[u8]) -> [u8; 32] {
     Sha256::digest(body).into()
 }
 
+/// The sha-256 that a header promises, before there is a body to check it with.
+pub fn promised(header: &str) -> Result<[u8; 32], DigestError> {
+    let digests: Dictionary = Parser::new(header).parse().map_err(|_| DigestError::Malformed)?;
+    match digests.get("sha-256") {
+        Some(ListEntry::Item(item)) => match &item.bare_item {
+            BareItem::ByteSequence(given) => given.as_slice().try_into().map_err(|_| DigestError::Malformed),
+            _ => Err(DigestError::Malformed),
+        },
+        Some(_) => Err(DigestError::Malformed),
+        None => Err(DigestError::Unsupported),
+    }
+}
+
 /// Checks every digest in `header` that this node knows; there must be one. `sha256` is that of the body, which the
 /// caller needs anyway.
 pub fn check(header: Option<&str>, body: &[u8], sha256: &[u8; 32]) -> Result<(), DigestError> {

@@ -7,12 +7,14 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::refusal::{Class, Refusal};
 use crate::actors::ask::AskError;
 use crate::actors::{flow, follower, following, inbox, outbox, stream};
 use crate::domains::flow::step;
+use crate::programs::{Current, OpError};
+use crate::store::blob::BlobError;
 use crate::store::{Failure, ReadError};
 
 /// How long a caller is asked to wait when nothing better is known.
@@ -32,6 +34,9 @@ pub struct Problem {
     /// More facts: the mistakes of a body, field by field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errors: Option<Value>,
+    /// What stands there instead of what the request relied on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<Value>,
     #[serde(skip)]
     pub retry_after: Option<Duration>,
     #[serde(skip)]
@@ -42,8 +47,8 @@ impl Problem {
     pub fn new(status: u16, title: &'static str, detail: impl Into<String>) -> Self {
         let word = title.replace(' ', "-");
         let kind = format!("urn:quickbeam:problem:{word}");
-        let (request_id, errors, retry_after, challenge) = Default::default();
-        Self { kind, title, status, detail: detail.into(), request_id, errors, retry_after, challenge }
+        let (request_id, errors, current, retry_after, challenge) = Default::default();
+        Self { kind, title, status, detail: detail.into(), request_id, errors, current, retry_after, challenge }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -135,11 +140,40 @@ impl From<ReadError> for Problem {
 
 fn store_failed(failure: &Failure, detail: String) -> Problem {
     match failure {
-        Failure::Full(_) => {
-            Problem { retry_after: Some(RETRY_AFTER), ..Problem::new(507, "insufficient storage", detail) }
-        }
+        Failure::Full(_) => full(detail),
         Failure::Damaged { .. } => Problem::new(500, "damaged", detail),
         _ => Problem::unavailable(detail),
+    }
+}
+
+fn full(detail: String) -> Problem {
+    Problem { retry_after: Some(RETRY_AFTER), ..Problem::new(507, "insufficient storage", detail) }
+}
+
+impl From<OpError> for Problem {
+    fn from(error: OpError) -> Self {
+        let detail = error.to_string();
+        match error {
+            OpError::Conflict(current) => {
+                let current = match current {
+                    Current::Stream { first, last } => json!({ "first": first, "last": last }),
+                    Current::Value(version) => json!({ "version": version }),
+                    Current::Blob(hash) => json!({ "hash": hash.map(|hash| hash.to_string()) }),
+                };
+                Self { current: Some(current), ..Self::new(412, "precondition failed", detail) }
+            }
+            OpError::OtherRequest | OpError::OtherContent { .. } => Self::unprocessable(detail),
+            OpError::Busy(_) | OpError::Fenced | OpError::Unknown(_) | OpError::Stopped => Self::unavailable(detail),
+            OpError::Failed(failure) => store_failed(&failure, detail),
+            OpError::Blob(error) => match &*error {
+                BlobError::TooLarge { .. } => {
+                    Self::new(413, "too large", format!("{detail}; send less, or raise limits.blob"))
+                }
+                BlobError::Full(_) => full(detail),
+                BlobError::Damaged(_) => Self::new(500, "damaged", detail),
+                BlobError::Io { .. } | BlobError::Stopped => Self::unavailable(detail),
+            },
+        }
     }
 }
 

@@ -82,7 +82,9 @@ impl Call {
         bytes.extend_from_slice(&self.body);
         // A server may answer before it has read all; the answer is what counts.
         let written = stream.write_all(&bytes);
-        Answer::read(stream).map_err(|error| written.err().unwrap_or(error))
+        let answer =
+            if self.method == "HEAD" { Answer::read_head(&mut BufReader::new(stream)) } else { Answer::read(stream) };
+        answer.map_err(|error| written.err().unwrap_or(error))
     }
 
     /// The request line and headers.
@@ -102,9 +104,9 @@ impl Call {
 }
 
 impl Answer {
-    pub(crate) fn read(stream: impl Read) -> std::io::Result<Self> {
+    /// The answer without its body, as that to HEAD is whatever its length says.
+    pub(crate) fn read_head(reader: &mut impl BufRead) -> std::io::Result<Self> {
         let broken = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what.to_owned());
-        let mut reader = BufReader::new(stream);
         let mut line = String::new();
         reader.read_line(&mut line)?;
         let status = line.split(' ').nth(1).and_then(|word| word.parse().ok());
@@ -116,7 +118,12 @@ impl Answer {
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut answer = Self { status, headers, body: Vec::new() };
+        Ok(Self { status, headers, body: Vec::new() })
+    }
+
+    pub(crate) fn read(stream: impl Read) -> std::io::Result<Self> {
+        let mut reader = BufReader::new(stream);
+        let mut answer = Self::read_head(&mut reader)?;
         match answer.header("content-length").and_then(|length| length.parse().ok()) {
             Some(length) => {
                 answer.body.resize(length, 0);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quickbeam::clock::{Clock, SystemClock};
-use quickbeam::tokens::{Book, Scope};
+use quickbeam::tokens::{Book, Scope, Wanted};
 use serde_json::{Value, json};
 
 use crate::harness::{Node, Plan, private};
@@ -31,6 +31,18 @@ fn guarded() -> Vec<(Call, &'static str)> {
         (Call::get(&format!("/flows/{flow}")), "flows:read"),
         (Call::get("/flows"), "flows:read"),
         (Call::get("/api/streams/notices"), "flows:read"),
+        (Call::get("/store/streams"), "store:read"),
+        (Call::get("/store/streams/a"), "store:read"),
+        (Call::get("/store/kv"), "store:read"),
+        (Call::get("/store/kv/a"), "store:read"),
+        (Call::get("/store/blobs"), "store:read"),
+        (Call::get("/store/blobs/a"), "store:read"),
+        (json(Call::post("/store/streams/a")), "store:write"),
+        (json(Call::new("DELETE", "/store/streams/a?before=1")), "store:write"),
+        (json(Call::new("PUT", "/store/kv/a")), "store:write"),
+        (json(Call::new("DELETE", "/store/kv/a")), "store:write"),
+        (json(Call::new("PUT", "/store/blobs/a")), "store:write"),
+        (json(Call::new("DELETE", "/store/blobs/a")), "store:write"),
     ]
 }
 
@@ -104,6 +116,10 @@ fn a_token_does_what_its_scopes_say_and_no_more() {
     }
 }
 
+fn wanted<'a>(name: &'a str, expires: Option<&'a str>) -> Wanted<'a> {
+    Wanted { name, scopes: &[Scope::Publish], prefix: None, expires }
+}
+
 #[test]
 fn a_token_that_was_revoked_or_is_over_is_none() {
     let node = Node::start(Plan::blog());
@@ -128,8 +144,8 @@ fn a_token_that_was_revoked_or_is_over_is_none() {
     let clock = SystemClock::default();
     let long_ago = clock.now().minus(Duration::from_secs(7_200));
     let mut book: Book = serde_json::from_slice(&std::fs::read(node.data().join("tokens.json")).unwrap()).unwrap();
-    let over = book.add("over", &[Scope::Publish], Some("1h"), long_ago, &[7; 32]).unwrap();
-    let valid = book.add("valid", &[Scope::Publish], Some("3h"), long_ago, &[8; 32]).unwrap();
+    let over = book.add(&wanted("over", Some("1h")), long_ago, &[7; 32]).unwrap();
+    let valid = book.add(&wanted("valid", Some("3h")), long_ago, &[8; 32]).unwrap();
     node.kill();
     private(&node.data().join("tokens.json"), &serde_json::to_vec(&book).unwrap());
     node.restart();

@@ -128,14 +128,16 @@ fn streams_are_listed_by_name_and_do_not_see_their_neighbours() {
         for name in ["b", "a", "ab", "c"] {
             append(&*subject.engine(), name, Expected::None, &[name]).unwrap();
         }
-        let list = |after: Option<&str>, limit| {
+        let list = |beginning: &str, after: Option<&str>, limit| {
             let engine = subject.engine();
-            let listed = block_on(streams().list(&*engine, after, limit)).unwrap();
+            let listed = block_on(streams().list(&*engine, beginning, after, limit)).unwrap();
             listed.into_iter().map(|(name, standing)| (name, standing.last)).collect::<Vec<_>>()
         };
         let mut list = list;
-        assert_eq!(list(None, 3), [("a".to_owned(), 1), ("ab".to_owned(), 1), ("b".to_owned(), 1)]);
-        assert_eq!(list(Some("b"), 3), [("c".to_owned(), 1)]);
+        assert_eq!(list("", None, 3), [("a".to_owned(), 1), ("ab".to_owned(), 1), ("b".to_owned(), 1)]);
+        assert_eq!(list("", Some("b"), 3), [("c".to_owned(), 1)]);
+        assert_eq!(list("a", None, 3), [("a".to_owned(), 1), ("ab".to_owned(), 1)]);
+        assert_eq!(list("ab", Some("a"), 3), [("ab".to_owned(), 1)]);
     }
 }
 
