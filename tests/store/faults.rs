@@ -8,11 +8,8 @@ use futures_util::future::join_all;
 use quickbeam::store::redb::Options;
 use quickbeam::store::{Batch, Change, Engine, Failure, Key, Outcome, RedbEngine};
 
-use crate::disk::{Faults, SimulatedDisk};
+use crate::disk::{Faults, SOUND, SimulatedDisk};
 use crate::subject::{Words, batch, block_on, committed, cramped, everything, key, value};
-
-const SOUND: Faults =
-    Faults { fail_from: None, only_once: false, syncs_fail: false, syncs_left: None, bytes_max: None };
 
 fn open(disk: &SimulatedDisk, options: Options) -> RedbEngine {
     RedbEngine::open_on(disk.shared(), options).unwrap()
@@ -48,7 +45,7 @@ fn a_refusal_that_rests_on_a_batch_which_failed_is_not_given() {
     let disk = SimulatedDisk::default();
     let engine = open(&disk, Options::default());
     committed(&engine, batch());
-    disk.hold_back(Some("log.redb"));
+    disk.hold_back(Some("log"));
     let first = engine.commit(batch());
     while engine.stats().queued > 0 {
         std::thread::yield_now();
@@ -79,7 +76,7 @@ fn a_full_disk_is_told_apart_and_goes_on_once_there_is_room() {
     let disk = SimulatedDisk::default();
     let engine = open(&disk, Options::default());
     committed(&engine, batch().put("a", "1"));
-    disk.set(Faults { bytes_max: Some(disk.bytes()), ..SOUND });
+    disk.set(Faults { bytes_max: Some(disk.bytes_longest()), ..SOUND });
     let large = "x".repeat(20 << 20);
     let full = block_on(engine.commit(batch().put("b", &large)));
     assert!(matches!(&full, Outcome::Failed(failure) if matches!(**failure, Failure::Full(_))), "{full:?}");
@@ -108,7 +105,7 @@ fn commits_go_on_beside_a_checkpoint_until_the_overlay_is_full_and_then_wait() {
     let disk = SimulatedDisk::default();
     let engine = open(&disk, cramped());
     committed(&engine, batch().put("a", "1"));
-    disk.hold_back(Some("table.redb"));
+    disk.hold_back(Some("table"));
     let checkpoint = engine.checkpoint();
     // Whether the checkpoint takes the first of these with it is its affair; sooner or later one has to wait.
     let mut written = 1;
@@ -239,7 +236,7 @@ fn one_failing_call_anywhere_is_survived_by_the_running_engine() {
 fn a_dropped_engine_answers_whoever_still_waits() {
     let disk = SimulatedDisk::default();
     let engine = open(&disk, cramped());
-    disk.hold_back(Some("log.redb"));
+    disk.hold_back(Some("log"));
     let outcomes = [(); 8].map(|()| engine.commit(batch()));
     let releasing = Arc::new(disk);
     let released = releasing.clone();
