@@ -133,6 +133,7 @@ impl<'a> Life<'a> {
     fn step(&mut self, engine: &RedbEngine) {
         let checkpoint = self.dice.one_in(3).then(|| engine.checkpoint());
         let plans: Vec<Plan> = (0..1 + self.dice.below(4)).map(|_| self.history.plan(&mut self.dice)).collect();
+        self.history.queue();
         let commits: Vec<_> = plans.iter().map(|plan| engine.commit(plan.batch())).collect();
         for (plan, outcome) in plans.iter().zip(block_on(join_all(commits))) {
             if matches!(outcome, Outcome::Failed(_) | Outcome::Unknown(_)) {
@@ -157,6 +158,7 @@ impl<'a> Life<'a> {
         self.history.epoch += 1;
         for shard in 0..2 {
             let plan = Plan::raising(shard, self.history.epoch);
+            self.history.queue();
             let outcome = block_on(engine.commit(plan.batch()));
             self.history.answered(&plan, &outcome);
             let back = matches!(outcome, Outcome::Committed(_)) || self.disk.is_crashed();

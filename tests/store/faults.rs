@@ -248,3 +248,25 @@ fn a_dropped_engine_answers_whoever_still_waits() {
         assert!(matches!(outcome, Outcome::Committed(_) | Outcome::Failed(_)), "{outcome:?}");
     }
 }
+
+#[test]
+fn a_read_that_failed_once_leaves_reads_and_commits_as_they_were() {
+    let disk = SimulatedDisk::default();
+    let engine = open(&disk, Options::default());
+    for number in 0..20 {
+        committed(&engine, batch().put(&number.to_string(), &"1".repeat(9_000)));
+    }
+    block_on(engine.checkpoint()).unwrap();
+    drop(engine);
+    // None of the pages stays in memory.
+    let engine = open(&disk, Options { cache_bytes: 0, ..Options::default() });
+    let failing = Faults { fail_from: Some(0), ..SOUND };
+    disk.set(failing);
+    let failed = (0..20).filter(|number| block_on(engine.get(&key(&number.to_string()))).is_err()).count();
+    assert!(failed > 0, "nothing was read from the disk");
+    disk.set(SOUND);
+    // Whether the engine had tried to open its files in vain is a matter of time; then it asks for the fence.
+    committed(&engine, batch().epoch(1).put("new", "1"));
+    assert_eq!(everything(&engine).len(), 21);
+    engine.health().unwrap();
+}

@@ -57,7 +57,7 @@ struct Cell {
 struct World {
     rows: BTreeMap<u64, Cell>,
     epochs: BTreeMap<u32, u64>,
-    /// A batch of the failure last seen did not land here, so that none behind it did.
+    /// A batch queued together with the next ones did not land here though it might have, so that none of those did.
     is_cut: bool,
 }
 
@@ -136,7 +136,13 @@ impl History {
         plan
     }
 
-    /// Takes what became of a batch; those of one group in their order.
+    /// What is answered from now on was queued later.
+    pub(crate) fn queue(&mut self) {
+        self.worlds.iter_mut().for_each(|world| world.is_cut = false);
+        self.worlds.dedup();
+    }
+
+    /// Takes what became of a batch; those queued together in their order.
     pub(crate) fn answered(&mut self, plan: &Plan, outcome: &Outcome) {
         self.note(format!("{plan:?} → {outcome:?}"));
         let allowed = |expected: Result<(), Refusal>| move |world: &World| world.judge(plan) == expected;
@@ -148,7 +154,6 @@ impl History {
                 self.position = position.0;
                 for world in &mut worlds {
                     world.apply(plan, Some(position.0));
-                    world.is_cut = false;
                 }
             }
             Outcome::Refused(refusal) => worlds.retain(allowed(Err(refusal.clone()))),
@@ -179,7 +184,6 @@ impl History {
         }
         self.worlds.retain(|world| world.is(&read));
         for world in &mut self.worlds {
-            world.is_cut = false;
             for (key, _, row) in &read {
                 world.rows.get_mut(key).expect("they are the same").version = Some(row.version.0);
             }
