@@ -4,6 +4,8 @@
 
 #[path = "store/blobs.rs"]
 mod blobs;
+#[path = "store/calls.rs"]
+mod calls;
 #[path = "store/crashes.rs"]
 mod crashes;
 #[path = "store/dice.rs"]
@@ -14,12 +16,16 @@ mod disk;
 mod faults;
 #[path = "store/files.rs"]
 mod files;
+#[path = "store/flips.rs"]
+mod flips;
 #[path = "store/history.rs"]
 mod history;
 #[path = "store/hot.rs"]
 mod hot;
 #[path = "store/image.rs"]
 mod image;
+#[path = "store/life.rs"]
+mod life;
 #[path = "store/model.rs"]
 mod model;
 #[path = "store/programs.rs"]

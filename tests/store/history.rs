@@ -108,6 +108,11 @@ impl History {
         Self { worlds, position: 0, stamp: 0, epoch: 1, events: Vec::new(), name }
     }
 
+    /// How many were drawn.
+    pub(crate) fn batches(&self) -> u64 {
+        self.stamp
+    }
+
     pub(crate) fn note(&mut self, event: impl Into<String>) {
         self.events.push(event.into());
         if self.events.len() > 2 * EVENTS_SHOWN {

@@ -1,0 +1,190 @@
+//! One flipped bit anywhere in the files of a store: no wrong value is served, damage is named, vanished rows are found.
+//!
+//! `QUICKBEAM_TESTS_LONG=1` flips 10,000 bits, `QUICKBEAM_TESTS_FLIPS` as many as it says.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quickbeam::store::redb::OpenError;
+use quickbeam::store::{Engine, Failure, Key, Outcome, ReadError, RedbEngine, Row};
+
+use crate::dice::{Dice, count, seed};
+use crate::disk::SimulatedDisk;
+use crate::history::{all, keys};
+use crate::life::{Life, tiny};
+use crate::subject::{Words, batch, block_on};
+
+const PROGRESS: u64 = 2_000;
+
+/// A store at rest, and what it holds.
+struct Sound {
+    what: &'static str,
+    disk: SimulatedDisk,
+    rows: BTreeMap<Key, Row>,
+}
+
+/// What became of the flips.
+#[derive(Debug, Default)]
+struct Met {
+    flips: AtomicU64,
+    /// The bit was in space that nothing uses.
+    unnoticed: AtomicU64,
+    would_not_open: AtomicU64,
+    /// Some reads said that the data is damaged.
+    named: AtomicU64,
+    /// No read said so, but rows were missing.
+    vanished: AtomicU64,
+    /// Of those, the ones that the scrub finds.
+    vanished_found: AtomicU64,
+    writes_failed: AtomicU64,
+}
+
+fn note(counter: &AtomicU64) -> u64 {
+    counter.fetch_add(1, Ordering::Relaxed) + 1
+}
+
+fn sound(what: &'static str, seed: u64, is_closed: bool) -> Sound {
+    let mut life = Life::new(seed);
+    let options = quickbeam::store::redb::Options { overlay_bytes_max: 1 << 20, ..tiny() };
+    let engine = RedbEngine::open_on(life.disk.shared(), options).unwrap();
+    while life.history.batches() < 150 {
+        life.step(&engine);
+    }
+    block_on(engine.checkpoint()).unwrap();
+    while life.history.batches() < if is_closed { 150 } else { 200 } {
+        let plans: Vec<_> = (0..4).map(|_| life.history.plan(&mut life.dice)).collect();
+        plans.iter().for_each(|plan| drop(block_on(engine.commit(plan.batch()))));
+    }
+    let rows = block_on(engine.range(all())).unwrap();
+    if is_closed {
+        engine.close();
+    }
+    let disk = life.disk.after_kill();
+    let rows = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
+    Sound { what, disk, rows }
+}
+
+#[test]
+fn a_flipped_bit_is_never_served_whatever_it_hits() {
+    let (wanted, seed) = (count("QUICKBEAM_TESTS_FLIPS", 400, 10_000), seed("flips"));
+    let stores = [sound("closed", seed, true), sound("killed", seed, false)];
+    let met = Met::default();
+    std::thread::scope(|scope| {
+        for store in &stores {
+            let met = &met;
+            let mut dice = Dice::of(seed ^ store.rows.len() as u64);
+            scope.spawn(move || {
+                for _ in 0..wanted.div_ceil(2) {
+                    let (file, bit) = place(&mut dice, &store.disk);
+                    Flip { store, file: &file, bit, met }.check();
+                    let flips = note(&met.flips);
+                    if flips.is_multiple_of(PROGRESS) {
+                        println!("{flips} flips");
+                    }
+                }
+            });
+        }
+    });
+    println!("{met:?}: no wrong value served");
+    assert!(met.named.into_inner() + met.would_not_open.into_inner() > 0, "no flip was noticed at all");
+}
+
+/// Anywhere in a file, of which each has the same chance.
+fn place(dice: &mut Dice, disk: &SimulatedDisk) -> (String, usize) {
+    let files = disk.files();
+    let (file, bytes) = &files[usize::try_from(dice.below(files.len() as u64)).unwrap()];
+    (file.clone(), usize::try_from(dice.below(*bytes as u64 * 8)).unwrap())
+}
+
+struct Flip<'a> {
+    store: &'a Sound,
+    file: &'a str,
+    bit: usize,
+    met: &'a Met,
+}
+
+impl Flip<'_> {
+    fn check(&self) {
+        let disk = self.store.disk.with_flipped(self.file, self.bit);
+        match RedbEngine::open_on(disk.shared(), tiny()) {
+            Ok(engine) => self.read(&engine),
+            Err(OpenError::Newer { .. } | OpenError::Failed { source: Failure::Damaged { .. }, .. }) => {
+                note(&self.met.would_not_open);
+            }
+            Err(error) => self.fail(&format!("{error:?}")),
+        }
+    }
+
+    fn read(&self, engine: &RedbEngine) {
+        let (mut missing, mut named) = (0, 0);
+        for key in keys() {
+            match self.judge(block_on(engine.get(&key)).map(|row| row.map(|row| (row.version, row.value)))) {
+                None => named += 1,
+                Some(found) => {
+                    let expected = self.store.rows.get(&key).map(|row| (row.version, row.value.clone()));
+                    missing += u64::from(found.is_none() && expected.is_some());
+                    if found.is_some() && found != expected {
+                        self.fail(&format!("{key:?} is {found:?} instead of {expected:?}"));
+                    }
+                }
+            }
+        }
+        match self.judge(block_on(engine.range(all()))) {
+            None => named += 1,
+            Some(rows) => {
+                missing += self.store.rows.len().saturating_sub(rows.len()) as u64;
+                let wrong = rows.iter().find(|row| self.store.rows.get(&row.key) != Some(row));
+                wrong.inspect(|row| self.fail(&format!("{row:?} was never written")));
+            }
+        }
+        match (named, missing) {
+            (0, 0) => drop(note(&self.met.unnoticed)),
+            (0, _) => self.vanished(engine),
+            _ => drop(note(&self.met.named)),
+        }
+        self.write(engine);
+    }
+
+    /// The answer, or that it was damage.
+    fn judge<T>(&self, answer: Result<T, ReadError>) -> Option<T> {
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(error) if matches!(*error, Failure::Damaged { .. }) => None,
+            Err(error) => self.fail(&format!("{error:?}")),
+        }
+    }
+
+    fn vanished(&self, engine: &RedbEngine) {
+        note(&self.met.vanished);
+        let scrub = block_on(async {
+            engine.checkpoint().await?;
+            engine.scrub().await
+        });
+        if scrub.is_err() || scrub.is_ok_and(|scrub| scrub.damages > 0) {
+            note(&self.met.vanished_found);
+        } else if self.file.starts_with("table") {
+            self.fail("rows vanished, and the scrub does not find that");
+        } else {
+            println!("{}: rows vanished with bit {} of {} and nothing tells", self.store.what, self.bit, self.file);
+        }
+    }
+
+    /// Whatever is damaged, a write is answered, and its value is right.
+    fn write(&self, engine: &RedbEngine) {
+        match block_on(engine.commit(batch().epoch(1_000).put("new", "1"))) {
+            Outcome::Committed(_) => {
+                drop(block_on(engine.checkpoint()));
+                let new = self.judge(block_on(engine.get(&crate::subject::key("new"))));
+                if new.is_some_and(|new| new.is_none_or(|row| row.value != "1")) {
+                    self.fail("what was committed just now is not there");
+                }
+            }
+            Outcome::Failed(_) | Outcome::Unknown(_) => drop(note(&self.met.writes_failed)),
+            Outcome::Refused(refusal) => self.fail(&refusal.to_string()),
+        }
+    }
+
+    fn fail(&self, what: &str) -> ! {
+        panic!("bit {} of {} of the {} store: {what}", self.bit, self.file, self.store.what);
+    }
+}
