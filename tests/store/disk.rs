@@ -145,9 +145,13 @@ impl SimulatedDisk {
         Self::holding(contents, state.dice.clone())
     }
 
-    /// The files and their lengths.
-    pub(crate) fn files(&self) -> Vec<(String, usize)> {
-        self.0.state.lock().named().map(|(name, image)| (name.clone(), image.now.len())).collect()
+    pub(crate) fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let state = self.0.state.lock();
+        state
+            .named()
+            .filter(|(_, image)| !image.now.is_empty())
+            .map(|(name, image)| (name.clone(), image.now.clone()))
+            .collect()
     }
 
     /// A copy of this disk on which one bit of a file is another.

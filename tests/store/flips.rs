@@ -72,10 +72,11 @@ fn a_flipped_bit_is_never_served_whatever_it_hits() {
     std::thread::scope(|scope| {
         for store in &stores {
             let met = &met;
-            let mut dice = Dice::of(seed ^ store.rows.len() as u64);
+            let mut dice = Dice::of(seed ^ store.what.len() as u64);
+            let files = store.disk.files();
             scope.spawn(move || {
                 for _ in 0..wanted.div_ceil(2) {
-                    let (file, bit) = place(&mut dice, &store.disk);
+                    let (file, bit) = place(&mut dice, &files);
                     Flip { store, file: &file, bit, met }.check();
                     let flips = note(&met.flips);
                     if flips.is_multiple_of(PROGRESS) {
@@ -89,11 +90,13 @@ fn a_flipped_bit_is_never_served_whatever_it_hits() {
     assert!(met.named.into_inner() + met.would_not_open.into_inner() > 0, "no flip was noticed at all");
 }
 
-/// Anywhere in a file, of which each has the same chance.
-fn place(dice: &mut Dice, disk: &SimulatedDisk) -> (String, usize) {
-    let files = disk.files();
-    let (file, bytes) = &files[usize::try_from(dice.below(files.len() as u64)).unwrap()];
-    (file.clone(), usize::try_from(dice.below(*bytes as u64 * 8)).unwrap())
+/// Anywhere in a file, of which each has the same chance; mostly where something is written, for much is free.
+fn place(dice: &mut Dice, files: &[(String, Vec<u8>)]) -> (String, usize) {
+    let (file, content) = &files[usize::try_from(dice.below(files.len() as u64)).unwrap()];
+    let tries = if dice.one_in(4) { 1 } else { 1_000 };
+    let mut bits = (0..tries).map(|_| usize::try_from(dice.below(content.len() as u64 * 8)).unwrap());
+    let first = bits.next().unwrap();
+    (file.clone(), bits.find(|bit| content[bit / 8] != 0).unwrap_or(first))
 }
 
 struct Flip<'a> {
@@ -181,6 +184,11 @@ impl Flip<'_> {
             }
             Outcome::Failed(_) | Outcome::Unknown(_) => drop(note(&self.met.writes_failed)),
             Outcome::Refused(refusal) => self.fail(&refusal.to_string()),
+        }
+        if let Outcome::Failed(failure) = block_on(engine.commit(batch().epoch(1_001)))
+            && matches!(*failure, Failure::Closed)
+        {
+            self.fail("a thread of the engine has ended");
         }
     }
 
