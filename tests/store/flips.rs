@@ -2,19 +2,23 @@
 //!
 //! `QUICKBEAM_TESTS_LONG=1` flips 10,000 bits, `QUICKBEAM_TESTS_FLIPS` as many as it says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use quickbeam::store::redb::OpenError;
-use quickbeam::store::{Engine, Failure, Key, Outcome, ReadError, RedbEngine, Row};
+use futures_util::future::join_all;
+use quickbeam::store::redb::{OpenError, Options};
+use quickbeam::store::{Engine, Failure, Key, Outcome, ReadError, RedbEngine, Row, Span, Versioned};
 
 use crate::dice::{Dice, count, seed};
 use crate::disk::SimulatedDisk;
-use crate::history::{all, keys};
-use crate::life::{Life, tiny};
+use crate::history::all;
+use crate::life::tiny;
 use crate::subject::{Words, batch, block_on};
 
 const PROGRESS: u64 = 2_000;
+const KEYS: u64 = 900;
+/// One in so many keys is read by itself, others with each flip.
+const STRIDE: u64 = 30;
 
 /// A store at rest, and what it holds.
 struct Sound {
@@ -43,25 +47,42 @@ fn note(counter: &AtomicU64) -> u64 {
     counter.fetch_add(1, Ordering::Relaxed) + 1
 }
 
+/// Rows in several areas, some overwritten and some deleted; a killed one has as much again in its log.
 fn sound(what: &'static str, seed: u64, is_closed: bool) -> Sound {
-    let mut life = Life::new(seed);
-    let options = quickbeam::store::redb::Options { overlay_bytes_max: 1 << 20, ..tiny() };
-    let engine = RedbEngine::open_on(life.disk.shared(), options).unwrap();
-    while life.history.batches() < 150 {
-        life.step(&engine);
-    }
+    let mut dice = Dice::of(seed);
+    let disk = SimulatedDisk::seeded(seed);
+    let engine = RedbEngine::open_on(disk.shared(), Options { overlay_bytes_max: 8 << 20, ..tiny() }).unwrap();
+    fill(&engine, &mut dice);
     block_on(engine.checkpoint()).unwrap();
-    while life.history.batches() < if is_closed { 150 } else { 200 } {
-        let plans: Vec<_> = (0..4).map(|_| life.history.plan(&mut life.dice)).collect();
-        plans.iter().for_each(|plan| drop(block_on(engine.commit(plan.batch()))));
+    if !is_closed {
+        fill(&engine, &mut dice);
     }
     let rows = block_on(engine.range(all())).unwrap();
     if is_closed {
         engine.close();
     }
-    let disk = life.disk.after_kill();
     let rows = rows.into_iter().map(|row| (row.key.clone(), row)).collect();
-    Sound { what, disk, rows }
+    Sound { what, disk: disk.after_kill(), rows }
+}
+
+fn fill(engine: &RedbEngine, dice: &mut Dice) {
+    let batches = (0..60).map(|_| {
+        let mut batch = batch();
+        let keys: BTreeSet<u64> = (0..20).map(|_| dice.below(KEYS)).collect();
+        for number in keys {
+            match dice.below(6) {
+                0 => batch.deletes.push(key(number)),
+                _ => batch.puts.push((key(number), number.to_le_bytes().repeat(1 + dice.scale(64) as usize).into())),
+            }
+        }
+        engine.commit(batch)
+    });
+    let outcomes = block_on(join_all(batches.collect::<Vec<_>>()));
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Committed(_))));
+}
+
+fn key(number: u64) -> Key {
+    Key::build().text(["east", "north", "west"][usize::try_from(number % 3).unwrap()]).number(number).done()
 }
 
 #[test]
@@ -120,24 +141,29 @@ impl Flip<'_> {
 
     fn read(&self, engine: &RedbEngine) {
         let (mut missing, mut named) = (0, 0);
-        for key in keys() {
-            match self.judge(block_on(engine.get(&key)).map(|row| row.map(|row| (row.version, row.value)))) {
+        for number in (self.bit as u64 % STRIDE..KEYS).step_by(STRIDE as usize) {
+            let key = key(number);
+            let answer = block_on(engine.get(&key))
+                .map(|row| row.map(|Versioned { version, value }| Row { key: key.clone(), version, value }));
+            let expected = self.store.rows.get(&key);
+            match self.judge(answer) {
                 None => named += 1,
-                Some(found) => {
-                    let expected = self.store.rows.get(&key).map(|row| (row.version, row.value.clone()));
-                    missing += u64::from(found.is_none() && expected.is_some());
-                    if found.is_some() && found != expected {
-                        self.fail(&format!("{key:?} is {found:?} instead of {expected:?}"));
-                    }
-                }
+                Some(None) => missing += usize::from(expected.is_some()),
+                Some(Some(row)) if Some(&row) == expected => {}
+                Some(Some(row)) => self.fail(&format!("{row:?} instead of {expected:?}")),
             }
         }
-        match self.judge(block_on(engine.range(all()))) {
-            None => named += 1,
-            Some(rows) => {
-                missing += self.store.rows.len().saturating_sub(rows.len()) as u64;
-                let wrong = rows.iter().find(|row| self.store.rows.get(&row.key) != Some(row));
-                wrong.inspect(|row| self.fail(&format!("{row:?} was never written")));
+        for area in ["east", "north", "west"] {
+            let prefix = Key::build().text(area).done();
+            match self.judge(block_on(engine.range(Span::prefix(&prefix, usize::MAX)))) {
+                None => named += 1,
+                Some(rows) => {
+                    let expected = self.store.rows.keys().filter(|key| key.starts_with(&prefix)).count();
+                    missing += expected.saturating_sub(rows.len());
+                    if let Some(row) = rows.iter().find(|row| self.store.rows.get(&row.key) != Some(row)) {
+                        self.fail(&format!("{row:?} was never written"));
+                    }
+                }
             }
         }
         match (named, missing) {
