@@ -12,6 +12,10 @@ mod faults;
 mod files;
 #[path = "store/hot.rs"]
 mod hot;
+#[path = "store/log.rs"]
+mod log;
+#[path = "store/migrate.rs"]
+mod migrate;
 #[path = "store/model.rs"]
 mod model;
 #[path = "store/programs.rs"]
