@@ -26,6 +26,10 @@ mod hot;
 mod image;
 #[path = "store/life.rs"]
 mod life;
+#[path = "store/log.rs"]
+mod log;
+#[path = "store/migrate.rs"]
+mod migrate;
 #[path = "store/model.rs"]
 mod model;
 #[path = "store/programs.rs"]

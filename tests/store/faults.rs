@@ -51,7 +51,7 @@ fn a_refusal_that_rests_on_a_batch_which_failed_is_not_given() {
     }
     // Both wait while the first is being written, so that they make a group, whose syncs fail.
     let together = [batch().put("a", "1"), batch().absent("a").put("b", "1")].map(|batch| engine.commit(batch));
-    disk.set(Faults { syncs_left: Some(2), ..SOUND });
+    disk.set(Faults { syncs_left: Some(1), ..SOUND });
     disk.hold_back(None);
     assert!(matches!(block_on(first), Outcome::Committed(_)));
     let outcomes = block_on(join_all(together));
