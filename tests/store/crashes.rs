@@ -53,7 +53,7 @@ fn live(seed: u64, met: &Met) {
     for number in 0..LIVES {
         match life.dice.below(10) {
             0..=2 => life.disk.crash_at(1 + life.dice.below(60)),
-            3..=7 => life.disk.crash_at(30 + life.dice.scale(1_024)),
+            3..=7 => life.disk.crash_at(80 + life.dice.scale(1_024)),
             _ => {}
         }
         life.history.note(format!("-- life {number}"));

@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use quickbeam::store::disk::{Disk, File, Guard, LockError};
 
 use crate::dice::Dice;
-use crate::image::{Image, Leaves, Names};
+use crate::image::{Image, Leaves, Names, SECTOR};
 
 #[derive(Debug, Default)]
 pub(crate) struct SimulatedDisk(Arc<Inner>);
@@ -309,7 +309,7 @@ impl File for Opened {
         })
     }
 
-    /// One that fails may have written a beginning.
+    /// One that fails may have written a beginning, in whole sectors.
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let from = usize::try_from(offset).unwrap();
         let mut state = self.disk.state.lock();
@@ -319,7 +319,10 @@ impl File for Opened {
         }
         let written = match called {
             Ok(()) => data.len(),
-            Err(_) => usize::try_from(state.dice.below(data.len() as u64)).unwrap(),
+            Err(_) => {
+                let end = from + usize::try_from(state.dice.below(data.len() as u64)).unwrap();
+                (end / SECTOR * SECTOR).saturating_sub(from)
+            }
         };
         self.image(&mut state, |image| image.write(from, &data[..written]));
         called

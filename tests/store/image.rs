@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::dice::Dice;
 
 /// What a disk writes whole or not at all.
-const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 /// What a file system gives to a file at a time.
 const BLOCK: u64 = 4096;
 
