@@ -48,8 +48,11 @@ impl Filters {
 
     /// Must come before the key gets into the table.
     pub(crate) fn add(&self, key: &Key) {
+        // Held over both, since `finish` makes the one into the other: a key added to the old one in between would be
+        // missing in the new one, and its row never be found again.
+        let next = self.next.read();
         self.current.read().add(key.as_bytes());
-        if let Some(next) = &*self.next.read() {
+        if let Some(next) = &*next {
             next.add(key.as_bytes());
         }
     }
@@ -271,5 +274,28 @@ mod tests {
                 prop_assert!(filters.may_hold_within(&span));
             }
         }
+    }
+
+    #[test]
+    fn a_key_added_while_a_filter_replaces_another_is_in_both() {
+        let filters = Filters::new(true, 1 << 20);
+        let (begun, over) = (AtomicU64::new(0), AtomicBool::new(false));
+        let key = |number: u64| Key::build().number(number).done();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Acquire) {
+                    let filter = filters.begin(1_000);
+                    (0..begun.load(Ordering::Acquire)).for_each(|number| filter.add(key(number).as_bytes()));
+                    filters.finish(true);
+                }
+            });
+            let lost = (0..20_000).find(|&number| {
+                begun.store(number, Ordering::Release);
+                filters.add(&key(number));
+                !filters.may_hold(&key(number))
+            });
+            over.store(true, Ordering::Release);
+            assert_eq!(lost, None);
+        });
     }
 }

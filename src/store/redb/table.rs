@@ -156,6 +156,11 @@ impl View {
         })
     }
 
+    /// Whether whoever asks for this key is led to a row.
+    pub(super) fn finds(&self, key: &[u8]) -> bool {
+        matches!(self.rows.get(key), Ok(Some(_)))
+    }
+
     /// The rows of a span, seen through what the overlay knows of it.
     pub(super) fn range(&self, span: &Span, piece: Vec<(Key, Entry)>) -> Result<Vec<Row>, Failure> {
         guarded(READING, || {
