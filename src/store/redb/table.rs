@@ -156,9 +156,9 @@ impl View {
         })
     }
 
-    /// Whether whoever asks for this key is led to a row.
+    /// False when whoever asks for this key is not led to a row. A disk that fails says nothing of that.
     pub(super) fn finds(&self, key: &[u8]) -> bool {
-        matches!(self.rows.get(key), Ok(Some(_)))
+        !matches!(self.rows.get(key), Ok(None) | Err(redb::StorageError::Corrupted(_)))
     }
 
     /// The rows of a span, seen through what the overlay knows of it.
