@@ -38,3 +38,5 @@ mod programs;
 mod subject;
 #[path = "store/suite.rs"]
 mod suite;
+#[path = "store/threads.rs"]
+mod threads;
