@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "nodes/damage.rs"]
+mod damage;
 #[path = "nodes/deliveries.rs"]
 mod deliveries;
 #[path = "nodes/federation.rs"]

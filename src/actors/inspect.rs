@@ -137,6 +137,9 @@ pub async fn list(
     after: Option<&ActorId>,
     limit: usize,
 ) -> Result<(Vec<Summary>, Option<ActorId>), ReadError> {
+    if state == Some(State::Failed) {
+        return Ok(failed(runtime, kind, after, limit.max(1)));
+    }
     let mut span = Span::prefix(&layout::heads(kind), limit.max(1));
     if let Some(after) = after {
         span = span.after(&layout::head(after));
@@ -158,6 +161,23 @@ pub async fn list(
         }
         span = span.after(&last.key);
     }
+}
+
+/// Those that could not be rebuilt. Not read from the store, for what is damaged there would hide them.
+fn failed(
+    runtime: &Runtime,
+    kind: Option<Kind>,
+    after: Option<&ActorId>,
+    limit: usize,
+) -> (Vec<Summary>, Option<ActorId>) {
+    let mut ids = runtime.registry().all_failed();
+    ids.retain(|id| {
+        kind.is_none_or(|kind| id.kind == kind) && after.is_none_or(|after| layout::head(id) > layout::head(after))
+    });
+    ids.sort_by_key(layout::head);
+    let next = if ids.len() > limit { Some(ids[limit - 1].clone()) } else { None };
+    ids.truncate(limit);
+    (ids.iter().map(|id| summarise(runtime, id, Label::default(), 0)).collect(), next)
 }
 
 fn summary(runtime: &Runtime, id: &ActorId, head: &[u8]) -> Option<Summary> {

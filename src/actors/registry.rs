@@ -209,6 +209,11 @@ impl Registry {
         if book.failed.is_empty() { None } else { book.failed.get(id).cloned() }
     }
 
+    /// Every actor that cannot be rebuilt.
+    pub(super) fn all_failed(&self) -> Vec<ActorId> {
+        self.book.lock().failed.keys().cloned().collect()
+    }
+
     pub fn active(&self) -> usize {
         self.book.lock().seats.len()
     }

@@ -24,6 +24,7 @@ mod committer;
 mod files;
 mod hot;
 mod log;
+mod migrate;
 mod queue;
 mod readers;
 mod scrub;
@@ -31,6 +32,7 @@ mod state;
 mod stats;
 mod table;
 
+pub use log::inspect;
 pub use scrub::Scrub;
 pub use stats::{FileStats, Stats};
 
@@ -59,7 +61,7 @@ pub struct Options {
     pub group_bytes_max: usize,
     /// Pages of the table kept in memory.
     pub cache_bytes: usize,
-    /// What knowing of absent keys may cost: about 1.5 bytes a row.
+    /// What knowing of absent keys may cost: about 3 bytes for each key, and for each prefix that no other key shares.
     pub filter_bytes_max: usize,
     /// Threads that read the table.
     pub readers: usize,
@@ -134,7 +136,7 @@ impl RedbEngine {
             LockError::Io(source) => OpenError::Folder(source),
         })?;
         let counters = Counters::default();
-        let opened = files::open(&*disk, &options, &counters)?;
+        let opened = files::open(&disk, &options, &counters)?;
         let shared = Arc::new(Shared::new(opened.pair, counters));
         let (orders, ordered) = mpsc::channel();
         let committer = Committer::new(shared.clone(), disk, options, orders, opened.ready);
