@@ -39,7 +39,9 @@ use crate::wire::transport;
 /// The node's own key, in its data folder.
 pub const KEY_FILE: &str = "node.key";
 /// The folder of the store, in the data folder.
-const STORE_FOLDER: &str = "store";
+pub const STORE_FOLDER: &str = "store";
+/// The folder of blobs, in the data folder.
+pub const BLOBS_FOLDER: &str = "blobs";
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
@@ -130,7 +132,7 @@ impl Node {
         let start = first::start(&shared, &clock, &identity.base, &catalog).await?;
         let arbiters = arbiters(config.runtime.arbiters);
         let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
-        let world = Arc::new(world(&config, &identity, catalog));
+        let world = Arc::new(world(&config, &identity, catalog, start.incarnation));
         let (limits, kinds) = (limits(&config), Kinds::default());
         let runtime = Runtime::start(shared, clock.clone(), world, limits, handles.clone(), kinds).await;
         let runtime = runtime.map_err(NodeError::Unwritable)?;
@@ -221,7 +223,7 @@ fn arbiters(wanted: usize) -> Vec<Arbiter> {
     (0..count).map(|_| Arbiter::new()).collect()
 }
 
-fn world(config: &Config, identity: &Identity, catalog: Catalog) -> World {
+fn world(config: &Config, identity: &Identity, catalog: Catalog, incarnation: u64) -> World {
     let limits = &config.limits;
     World {
         name: config.node.name.clone(),
@@ -242,6 +244,7 @@ fn world(config: &Config, identity: &Identity, catalog: Catalog) -> World {
             give_up: limits.delivery_age_max,
         },
         dedupe: limits.dedupe,
+        incarnation,
         reserved: RESERVED,
     }
 }

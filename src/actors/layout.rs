@@ -135,6 +135,33 @@ pub fn index_owner(key: &Key) -> Option<ActorId> {
     read_actor(&mut Key::from_bytes(rest[start..].to_vec()).parts())
 }
 
+/// Whose own row this is, and what the actor calls it.
+pub(crate) fn own_row(key: &Key) -> Option<(ActorId, Key)> {
+    let mut parts = key.parts_after(&area(b'r').done());
+    let id = read_actor(&mut parts).filter(|_| key.as_bytes().first() == Some(&b'r'))?;
+    (parts.tag()? == OWN).then(|| (id, Key::from_bytes(parts.rest().to_vec())))
+}
+
+/// The own rows of all actors of a kind.
+pub(crate) fn own_rows(kind: Kind) -> Key {
+    area(b'r').tag(kind_number(kind)).done()
+}
+
+/// The actor that a row belongs to, whatever its area; `None` for what belongs to the node.
+pub fn owner(key: &Key) -> Option<ActorId> {
+    match key.as_bytes().first()? {
+        b'h' | b'e' | b'm' | b'r' => {
+            let mut parts = key.parts();
+            parts.tag()?;
+            read_actor(&mut parts)
+        }
+        b't' => Some(timer_parts(key)?.1),
+        b'x' => Some(errand_parts(key)?.1),
+        b'i' => index_owner(key),
+        _ => None,
+    }
+}
+
 pub(crate) fn answer(idempotency_key: &str) -> Key {
     area(b'r').tag(ANSWER).text(idempotency_key).done()
 }

@@ -68,6 +68,8 @@ pub struct Peer {
     pub actor: Url,
     /// Signs what this pair sends one another, with hmac-sha256.
     pub secret: Option<Secret>,
+    /// The file that it was read from, as the configuration names it.
+    pub secret_file: Option<String>,
 }
 
 /// `[tick]`
@@ -233,10 +235,11 @@ impl Peer {
             if !has_actor {
                 one.required("actor", "\"https://events.example/actor\"", report);
             }
+            let secret_file = one.node("secret_file").and_then(|node| node.as_text()).map(str::to_owned);
             let secret = secrets.read(&mut one, report);
             one.finish(report);
             if let Some(actor) = actor {
-                peers.insert(name.to_owned(), Self { actor, secret });
+                peers.insert(name.to_owned(), Self { actor, secret, secret_file });
             }
         }
         peers

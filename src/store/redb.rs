@@ -27,11 +27,13 @@ mod log;
 mod queue;
 mod readers;
 mod scrub;
+mod snapshot;
 mod state;
 mod stats;
 mod table;
 
 pub use scrub::Scrub;
+pub use snapshot::{Loader, Snapshot, Step, Walk};
 pub use stats::{FileStats, Stats};
 
 use committer::Committer;

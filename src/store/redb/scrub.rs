@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use super::table::{self, Tally, View};
+use crate::store::overlay::Entry;
 use crate::store::{Failure, Key};
 
 /// Damage listed by name; more would only fill memory.
@@ -18,6 +19,9 @@ pub struct Scrub {
     /// How many things are wrong, and the first thousand of them in words.
     pub damages: u64,
     pub listed: Vec<String>,
+    /// The keys of the damaged rows among them.
+    #[serde(skip)]
+    pub keys: Vec<Key>,
 }
 
 impl Scrub {
@@ -29,30 +33,61 @@ impl Scrub {
     }
 }
 
+/// What the rows looked at so far sum up to, and what is wrong with them.
+#[derive(Debug, Default)]
+pub(super) struct Tallied {
+    scrub: Scrub,
+    found: BTreeMap<Vec<u8>, Tally>,
+}
+
+impl Tallied {
+    /// Takes a row in, and gives what it holds unless it is damaged.
+    pub(super) fn see(&mut self, key: &[u8], stored: &[u8]) -> Option<Entry> {
+        self.scrub.rows += 1;
+        let area = table::area(key);
+        match self.found.get_mut(area) {
+            Some(tally) => tally.add(stored),
+            None => self.found.entry(area.to_vec()).or_default().add(stored),
+        }
+        match table::decode(key, stored) {
+            Ok(entry) => Some(entry),
+            Err(error) => {
+                self.scrub.note(|| error.to_string());
+                if self.scrub.keys.len() < DAMAGE_LISTED_MAX {
+                    self.scrub.keys.push(Key::from_bytes(key.to_vec()));
+                }
+                None
+            }
+        }
+    }
+
+    pub(super) fn so_far(&self) -> &Scrub {
+        &self.scrub
+    }
+
+    /// When all rows were seen: what they sum up to against what was written.
+    pub(super) fn compare(self, view: &View) -> Result<Scrub, Failure> {
+        let Self { mut scrub, mut found } = self;
+        for (area, written) in view.tallies()? {
+            let found = found.remove(&area).unwrap_or_default();
+            compare(&mut scrub, Key::from_bytes(area), found, written);
+        }
+        for (area, found) in found {
+            compare(&mut scrub, Key::from_bytes(area), found, Some(Tally::default()));
+        }
+        Ok(scrub)
+    }
+}
+
 /// Checks the rows one by one, and what they sum up to against what was written.
 pub(super) fn run(view: &View) -> Result<Scrub, Failure> {
-    let mut scrub = Scrub::default();
-    let mut found = BTreeMap::<Vec<u8>, Tally>::new();
+    let mut tallied = Tallied::default();
     view.walk(|key, stored| {
-        scrub.rows += 1;
-        if let Err(error) = table::decode(key, stored) {
-            scrub.note(|| error.to_string());
-        }
-        let area = table::area(key);
-        match found.get_mut(area) {
-            Some(tally) => tally.add(stored),
-            None => found.entry(area.to_vec()).or_default().add(stored),
-        }
+        // What the row holds is not wanted here.
+        drop(tallied.see(key, stored));
         ControlFlow::Continue(())
     })?;
-    for (area, written) in view.tallies()? {
-        let found = found.remove(&area).unwrap_or_default();
-        compare(&mut scrub, Key::from_bytes(area), found, written);
-    }
-    for (area, found) in found {
-        compare(&mut scrub, Key::from_bytes(area), found, Some(Tally::default()));
-    }
-    Ok(scrub)
+    tallied.compare(view)
 }
 
 fn compare(scrub: &mut Scrub, area: Key, found: Tally, written: Option<Tally>) {

@@ -122,9 +122,18 @@ pub(super) type Step = std::ops::ControlFlow<()>;
 
 impl View {
     /// Shows every row as it is stored, in order.
-    pub(super) fn walk(&self, mut each: impl FnMut(&[u8], &[u8]) -> Step) -> Result<(), Failure> {
+    pub(super) fn walk(&self, each: impl FnMut(&[u8], &[u8]) -> Step) -> Result<(), Failure> {
+        self.walk_from(&[], each)
+    }
+
+    /// The same from a key on.
+    pub(super) fn walk_from(
+        &self,
+        from: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]) -> Step,
+    ) -> Result<(), Failure> {
         guarded("walking through the table", || {
-            for row in self.rows.iter()? {
+            for row in self.rows.range(from..)? {
                 let (key, stored) = row?;
                 if each(key.value(), stored.value()).is_break() {
                     break;
