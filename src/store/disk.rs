@@ -14,10 +14,10 @@ pub trait Disk: Debug + Send + Sync + 'static {
 
     fn exists(&self, name: &str) -> io::Result<bool>;
 
-    /// Opens a file for reading and writing, empty when it did not exist.
+    /// Opens a file for reading and writing, empty when it did not exist. A name may stand in a folder: `copies/name`.
     fn open(&self, name: &str) -> io::Result<Box<dyn File>>;
 
-    /// Durable once it has returned.
+    /// Durable once it has returned, also when both names are the same.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
     fn remove(&self, name: &str) -> io::Result<()>;
@@ -91,12 +91,22 @@ impl Disk for Folder {
 
     fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
         let path = self.0.join(name);
+        if name.contains('/')
+            && let Some(folder) = path.parent()
+        {
+            std::fs::create_dir_all(folder)?;
+        }
         let file = std::fs::OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
         Ok(Box::new(OnDisk(file)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        std::fs::rename(self.0.join(from), self.0.join(to))?;
+        let to = self.0.join(to);
+        std::fs::rename(self.0.join(from), &to)?;
+        match to.parent() {
+            Some(folder) if folder != self.0 => std::fs::File::open(folder)?.sync_all()?,
+            _ => {}
+        }
         std::fs::File::open(&self.0)?.sync_all()
     }
 

@@ -1,32 +1,17 @@
-//! How a group of batches is written: one frame of resolved puts and deletes, cut into numbered rows of the log.
+//! What a group of batches says in the log: resolved puts and deletes.
 //!
 //! ```text
-//! row   = crc32(number, rest) · format 1 · index in the frame · rows of the frame · a piece of the frame
 //! frame = for each batch: position · shard · epoch · puts · deletes · (key length, value length, key, value)* · (key length, key)*
 //! ```
-//! Numbers are little-endian. Rows are numbered without gaps over the life of the store, so one that is missing shows.
+//! Numbers are little-endian.
 
 use bytes::{Buf, Bytes};
 
 use super::{Batch, Epoch, Fence, Key, Position, Shard};
 
-/// What fills a page of redb, whose sizes are powers of two from 4 KiB: a row takes a whole page of the next size, and
-/// above 64 KiB twice that. Smaller pieces share a page.
-const PIECE_BYTES: [usize; 5] = [65_000, 32_400, 16_000, 7_900, 3_900];
-const HEADER_BYTES: usize = 13;
-const FORMAT: u8 = 1;
-
 /// What is wrong with a stored frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Malformed {
-    #[error("row {0} of the log does not match its checksum")]
-    Checksum(u64),
-    #[error("row {expected} of the log is missing, row {found} follows")]
-    Gap { expected: u64, found: u64 },
-    #[error("row {0} of the log does not continue the frame before it")]
-    Order(u64),
-    #[error("row {0} of the log has format {1}, which this version does not know")]
-    Format(u64, u8),
     #[error("a frame of the log ends too early")]
     Short,
 }
@@ -137,90 +122,6 @@ impl Ops {
     }
 }
 
-/// Cuts a frame into the rows `first`, `first + 1` and so on.
-pub(crate) fn rows(frame: &[u8], first: u64) -> impl Iterator<Item = (u64, Vec<u8>)> {
-    let pieces = pieces(frame);
-    let count = pieces.len();
-    pieces.into_iter().zip(first..).enumerate().map(move |(index, (piece, number))| {
-        let mut row = Vec::with_capacity(HEADER_BYTES + piece.len());
-        row.extend_from_slice(&[0; 4]);
-        row.push(FORMAT);
-        put_len(&mut row, index);
-        put_len(&mut row, count);
-        row.extend_from_slice(piece);
-        let crc = checksum(number, &row[4..]);
-        row[..4].copy_from_slice(&crc.to_le_bytes());
-        (number, row)
-    })
-}
-
-/// Puts frames together again from consecutive rows.
-#[derive(Debug)]
-pub(crate) struct Assembler {
-    next: u64,
-    pieces: Vec<u8>,
-    index: u32,
-}
-
-impl Assembler {
-    /// Expects `next` to be the first row.
-    pub(crate) fn starting_at(next: u64) -> Self {
-        Self { next, pieces: Vec::new(), index: 0 }
-    }
-
-    /// Takes one row, and gives the frame that it completes.
-    pub(crate) fn push(&mut self, number: u64, row: &[u8]) -> Result<Option<Bytes>, Malformed> {
-        if number != self.next {
-            return Err(Malformed::Gap { expected: self.next, found: number });
-        }
-        self.next += 1;
-        let (mut header, piece) = row.split_at_checked(HEADER_BYTES).ok_or(Malformed::Checksum(number))?;
-        if header.get_u32_le() != checksum(number, &row[4..]) {
-            return Err(Malformed::Checksum(number));
-        }
-        match header.get_u8() {
-            FORMAT => {}
-            other => return Err(Malformed::Format(number, other)),
-        }
-        let (index, count) = (header.get_u32_le(), header.get_u32_le());
-        if index != self.index {
-            return Err(Malformed::Order(number));
-        }
-        self.pieces.extend_from_slice(piece);
-        self.index += 1;
-        if self.index < count {
-            return Ok(None);
-        }
-        self.index = 0;
-        Ok(Some(std::mem::take(&mut self.pieces).into()))
-    }
-
-    /// The number of the last row taken; fails when a frame is still open.
-    pub(crate) fn last(&self) -> Result<u64, Malformed> {
-        if self.index == 0 { Ok(self.next - 1) } else { Err(Malformed::Short) }
-    }
-}
-
-/// Cuts so that pages are at least three quarters full, except for the last one of the smallest size.
-fn pieces(mut frame: &[u8]) -> Vec<&[u8]> {
-    let mut pieces = Vec::new();
-    while !frame.is_empty() {
-        let [.., smallest] = PIECE_BYTES;
-        let size = PIECE_BYTES.into_iter().find(|size| frame.len() >= size / 4 * 3).unwrap_or(smallest);
-        let (piece, rest) = frame.split_at(size.min(frame.len()));
-        pieces.push(piece);
-        frame = rest;
-    }
-    pieces
-}
-
-fn checksum(number: u64, rest: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&number.to_le_bytes());
-    hasher.update(rest);
-    hasher.finalize()
-}
-
 fn put_len(out: &mut Vec<u8>, len: usize) {
     let len = u32::try_from(len).expect("batches are far smaller than 4 GiB");
     out.extend_from_slice(&len.to_le_bytes());
@@ -229,7 +130,6 @@ fn put_len(out: &mut Vec<u8>, len: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn batch(size: usize) -> Batch {
         Batch {
@@ -272,45 +172,6 @@ mod tests {
             let read: Vec<_> = ops(whole.slice(..length)).collect();
             let batches_end = whole.len() - weight(&Batch::default());
             assert_eq!(read.last().unwrap().is_err(), length != batches_end, "{length}");
-        }
-    }
-
-    #[test]
-    fn rows_fill_their_pages() {
-        let sizes = |size: usize| rows(&vec![0; size], 1).map(|(_, row)| row.len()).collect::<Vec<_>>();
-        assert_eq!(sizes(300), [313]);
-        assert_eq!(sizes(47_000), [32_413, 14_613]);
-        assert_eq!(sizes(200_000), [65_013, 65_013, 65_013, 3_913, 1_113]);
-    }
-
-    #[test]
-    fn a_missing_row_is_noticed() {
-        let rows: Vec<_> = rows(&frame(200_000), 8).collect();
-        let mut assembler = Assembler::starting_at(8);
-        assert_eq!(assembler.push(rows[0].0, &rows[0].1), Ok(None));
-        assert_eq!(assembler.last(), Err(Malformed::Short));
-        assert_eq!(assembler.push(rows[2].0, &rows[2].1), Err(Malformed::Gap { expected: 9, found: 10 }));
-    }
-
-    proptest! {
-        #[test]
-        fn rows_give_the_frame_back(size in 0..300_000usize, first in 1..u64::from(u32::MAX)) {
-            let frame = frame(size);
-            let mut assembler = Assembler::starting_at(first);
-            let mut got = Vec::new();
-            for (number, row) in rows(&frame, first) {
-                prop_assert!(row.len() < 65_400);
-                got.extend(assembler.push(number, &row).unwrap());
-            }
-            prop_assert_eq!(got, vec![frame]);
-        }
-
-        #[test]
-        fn any_flipped_bit_of_a_row_is_noticed(byte in 0..60usize, bit in 0..8u8) {
-            let (number, mut row) = rows(&frame(2), 1).next().unwrap();
-            let byte = byte % row.len();
-            row[byte] ^= 1 << bit;
-            prop_assert!(Assembler::starting_at(1).push(number, &row).is_err());
         }
     }
 }

@@ -24,6 +24,7 @@ mod committer;
 mod files;
 mod hot;
 mod log;
+mod migrate;
 mod queue;
 mod readers;
 mod scrub;
@@ -136,7 +137,7 @@ impl RedbEngine {
             LockError::Io(source) => OpenError::Folder(source),
         })?;
         let counters = Counters::default();
-        let opened = files::open(&*disk, &options, &counters)?;
+        let opened = files::open(&disk, &options, &counters)?;
         let shared = Arc::new(Shared::new(opened.pair, counters));
         let (orders, ordered) = mpsc::channel();
         let committer = Committer::new(shared.clone(), disk, options, orders, opened.ready);

@@ -48,14 +48,14 @@ fn a_refusal_that_rests_on_a_batch_which_failed_is_not_given() {
     let disk = SimulatedDisk::default();
     let engine = open(&disk, Options::default());
     committed(&engine, batch());
-    disk.hold_back(Some("log.redb"));
+    disk.hold_back(Some("log.000001"));
     let first = engine.commit(batch());
     while engine.stats().queued > 0 {
         std::thread::yield_now();
     }
     // Both wait while the first is being written, so that they make a group, whose syncs fail.
     let together = [batch().put("a", "1"), batch().absent("a").put("b", "1")].map(|batch| engine.commit(batch));
-    disk.set(Faults { syncs_left: Some(2), ..SOUND });
+    disk.set(Faults { syncs_left: Some(1), ..SOUND });
     disk.hold_back(None);
     assert!(matches!(block_on(first), Outcome::Committed(_)));
     let outcomes = block_on(join_all(together));
@@ -239,7 +239,7 @@ fn one_failing_call_anywhere_is_survived_by_the_running_engine() {
 fn a_dropped_engine_answers_whoever_still_waits() {
     let disk = SimulatedDisk::default();
     let engine = open(&disk, cramped());
-    disk.hold_back(Some("log.redb"));
+    disk.hold_back(Some("log.000001"));
     let outcomes = [(); 8].map(|()| engine.commit(batch()));
     let releasing = Arc::new(disk);
     let released = releasing.clone();

@@ -13,8 +13,6 @@ use super::stats::FileCounters;
 use crate::store::Failure;
 use crate::store::disk::{Disk, File};
 
-/// What this version writes. A file that says more is refused.
-const FORMAT: u32 = 1;
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const META_FORMAT: &str = "format";
 
@@ -23,6 +21,8 @@ const META_FORMAT: &str = "format";
 pub(super) struct OpenFile {
     pub(super) database: Database,
     pub(super) gate: Arc<Gate>,
+    /// What the file says of itself.
+    pub(super) format: u32,
 }
 
 /// Whether an old handle may still touch its file. A handle that failed must not write once another one was opened on
@@ -95,25 +95,36 @@ impl StorageBackend for Backend {
     }
 }
 
-/// Opens `name`, or creates it with what `fill` puts into it. A crash while redb creates a file leaves one that will
+/// Opens `name`, whose format must not be above `known`, or creates it with what `fill` puts into it. A crash while redb creates a file leaves one that will
 /// not open, so that happens under another name, which the next attempt throws away.
 pub(super) fn open(
     disk: &dyn Disk,
     name: &'static str,
+    known: u32,
     cache_bytes: usize,
     counters: &Arc<FileCounters>,
     fill: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<OpenFile, OpenError> {
     let broken = |source| OpenError::Failed { file: name, source };
     if !disk.exists(name).map_err(|error| broken(io_failure("looking for the file", error)))? {
-        create(disk, name, counters, fill).map_err(broken)?;
+        create(disk, name, known, counters, fill).map_err(broken)?;
     }
-    let file = guarded("opening the file", || start(disk, name, cache_bytes, counters, true)).map_err(broken)?;
-    match guarded("reading the format", || format(&file.database)).map_err(broken)? {
-        FORMAT => Ok(file),
-        found if found > FORMAT => Err(OpenError::Newer { file: name, found, known: FORMAT }),
-        found => Err(broken(Failure::Damaged { what: format!("its format is {found}") })),
+    let file = guarded("opening the file", || {
+        let (database, gate) = start(disk, name, cache_bytes, counters, true)?;
+        let format = format(&database)?;
+        Ok(OpenFile { database, gate, format })
+    })
+    .map_err(broken)?;
+    if file.format > known {
+        return Err(OpenError::Newer { file: name, found: file.format, known });
     }
+    Ok(file)
+}
+
+/// Notes, with whatever else a transaction does, that the file has this format now.
+pub(super) fn mark_format(transaction: &WriteTransaction, format: u32) -> Result<(), redb::Error> {
+    transaction.open_table(META)?.insert(META_FORMAT, format.to_le_bytes().as_slice())?;
+    Ok(())
 }
 
 /// Begins a transaction as every one of these files needs them: opening after a crash takes no time, and one-phase and
@@ -156,6 +167,7 @@ pub(super) fn io_failure(doing: &'static str, error: io::Error) -> Failure {
 fn create(
     disk: &dyn Disk,
     name: &'static str,
+    known: u32,
     counters: &Arc<FileCounters>,
     fill: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<(), Failure> {
@@ -165,12 +177,12 @@ fn create(
         if disk.exists(&fresh)? {
             disk.remove(&fresh)?;
         }
-        let file = start(disk, &fresh, 1 << 20, counters, false)?;
-        let transaction = begin(&file.database)?;
-        transaction.open_table(META)?.insert(META_FORMAT, FORMAT.to_le_bytes().as_slice())?;
+        let (database, _) = start(disk, &fresh, 1 << 20, counters, false)?;
+        let transaction = begin(&database)?;
+        mark_format(&transaction, known)?;
         fill(&transaction)?;
         transaction.commit()?;
-        drop(file);
+        drop(database);
         disk.open(&fresh)?.sync()?;
         Ok(disk.rename(&fresh, name)?)
     })
@@ -182,7 +194,7 @@ fn start(
     cache_bytes: usize,
     counters: &Arc<FileCounters>,
     exists: bool,
-) -> Result<OpenFile, redb::Error> {
+) -> Result<(Database, Arc<Gate>), redb::Error> {
     let file = disk.open(name)?;
     let len = file.len()?;
     // redb would make a new file of an empty one, and everything would seem to be in order.
@@ -193,7 +205,7 @@ fn start(
     let gate = Arc::new(Gate::default());
     let backend = Backend { file, gate: gate.clone(), counters: counters.clone() };
     let database = Database::builder().set_cache_size(cache_bytes).create_with_backend(backend)?;
-    Ok(OpenFile { database, gate })
+    Ok((database, gate))
 }
 
 fn format(database: &Database) -> Result<u32, redb::Error> {

@@ -21,7 +21,7 @@ pub(super) enum Order {
     Filter,
 }
 
-type Chunk<'a> = Vec<(&'a Key, &'a Entry)>;
+pub(super) type Chunk<'a> = Vec<(&'a Key, &'a Entry)>;
 
 /// The life of the thread; it ends when nobody can send orders any more.
 pub(super) fn run(shared: &Shared, orders: &mpsc::Receiver<Order>, options: &Options) {
@@ -57,7 +57,8 @@ fn write(shared: &Shared, frozen: &Generation, held: &Held, table: &Table, optio
     }
 }
 
-fn chunk<'a>(rows: &mut impl Iterator<Item = (&'a Key, &'a Entry)>, options: &Options) -> Chunk<'a> {
+/// The next rows that fit into one commit.
+pub(super) fn chunk<'a>(rows: &mut impl Iterator<Item = (&'a Key, &'a Entry)>, options: &Options) -> Chunk<'a> {
     let mut chunk = Chunk::new();
     let mut bytes = 0;
     while (chunk.is_empty() || (chunk.len() < options.checkpoint_rows_max && bytes < options.checkpoint_bytes_max))

@@ -28,8 +28,8 @@ pub(super) struct Committer {
     table: Arc<Table>,
     /// Where the history ends, the group that is being judged included.
     last: Held,
-    /// Rows of the log below this one are in the table.
-    trim: u64,
+    /// Up to this frame the log is in the table.
+    held_row: u64,
     /// After a failure nothing of these epochs may land, whatever was queued behind it.
     poisoned: BTreeMap<Shard, Epoch>,
     writing: Option<Writing>,
@@ -94,7 +94,7 @@ impl Committer {
             log: Some(log),
             table,
             last,
-            trim: held_row,
+            held_row,
             poisoned: BTreeMap::new(),
             writing: None,
             wanted: Vec::new(),
@@ -176,7 +176,7 @@ impl Committer {
     /// Brings a frame to disk, then shows it to readers.
     fn write(&mut self, frame: &Bytes) -> Result<(), AppendError> {
         let log = self.log.as_mut().expect("a batch is admitted only while the log is open");
-        match log.append(frame, self.trim) {
+        match log.append(frame, self.held_row) {
             Ok(row) => {
                 self.last.mark.row = row;
                 self.shared.counters.groups.add(1);
@@ -255,7 +255,7 @@ impl Committer {
         let Some(writing) = self.writing.take() else { return };
         let result = result.map_err(Arc::new);
         match &result {
-            Ok(()) => self.trim = writing.row,
+            Ok(()) => self.held_row = writing.row,
             Err(failure) => self.fall_ill(failure.clone()),
         }
         tell_all(writing.answers.into_iter(), &result);
@@ -299,15 +299,14 @@ impl Committer {
     /// Opens both files anew and puts what they hold in the place of what was shown. Reads went on over the old handle
     /// until then; those under way fail over to the new one.
     fn reopen(&mut self) -> Result<(), OpenError> {
-        let Opened { pair, ready } = files::open(&*self.disk, &self.options, &self.shared.counters)?;
-        ready.log.touch().map_err(|source| ready.gave_up(source))?;
+        let Opened { pair, ready } = files::open(&self.disk, &self.options, &self.shared.counters)?;
         let old = std::mem::replace(&mut *self.shared.pair.write(), pair);
         self.table.gate().forbid_all();
         drop(old);
         self.table = ready.table;
         self.log = Some(ready.log);
         self.last = ready.last;
-        self.trim = ready.held_row;
+        self.held_row = ready.held_row;
         self.shared.counters.reopened.add(1);
         self.shared.watchers.all_missed();
         self.order(Order::Filter);

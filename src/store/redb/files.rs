@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::backend::io_failure;
 use super::log::Log;
 use super::state::Pair;
 use super::stats::Counters;
-use super::table::{Held, Table};
-use super::{OpenError, Options, log, table};
+use super::table::{Held, Table, Tie};
+use super::{OpenError, Options, log, migrate, table};
 use crate::store::Failure;
 use crate::store::disk::Disk;
 use crate::store::filter::Filters;
@@ -28,18 +29,18 @@ pub(super) struct Ready {
     pub(super) held_row: u64,
 }
 
-impl Ready {
-    /// The files were opened, but the log cannot be used after all.
-    pub(super) fn gave_up(&self, source: Failure) -> OpenError {
-        self.table.gate().forbid_writes();
-        OpenError::Failed { file: log::NAME, source }
-    }
-}
-
 /// Opens both files, or creates them.
-pub(super) fn open(disk: &dyn Disk, options: &Options, counters: &Counters) -> Result<Opened, OpenError> {
-    // The table is made first, so that a table that holds something without a log beside it is always a loss.
-    let table = Table::open(disk, options.cache_bytes, counters)?;
+pub(super) fn open(disk: &Arc<dyn Disk>, options: &Options, counters: &Counters) -> Result<Opened, OpenError> {
+    let in_table = |source| OpenError::Failed { file: table::NAME, source };
+    // The table is made first, so that either file without the other is always a loss.
+    let there = disk.exists(table::NAME).map_err(|error| in_table(io_failure("looking for the table", error)))?;
+    if !there && log::exists(&**disk)? {
+        return Err(in_table(Failure::Damaged { what: "it is missing beside its log".to_owned() }));
+    }
+    let mut table = Table::open(&**disk, options.cache_bytes, counters)?;
+    if table.is_old() {
+        table = migrate::run(table, disk, options, counters)?;
+    }
     let gate = table.gate().clone();
     let opened = over(table, disk, options, counters);
     if opened.is_err() {
@@ -49,33 +50,47 @@ pub(super) fn open(disk: &dyn Disk, options: &Options, counters: &Counters) -> R
     opened
 }
 
-fn over(table: Table, disk: &dyn Disk, options: &Options, counters: &Counters) -> Result<Opened, OpenError> {
+fn over(table: Table, disk: &Arc<dyn Disk>, options: &Options, counters: &Counters) -> Result<Opened, OpenError> {
     let in_table = |source| OpenError::Failed { file: table::NAME, source };
-    let in_log = |source| OpenError::Failed { file: log::NAME, source };
     let held = table.held().map_err(in_table)?;
+    let Tie { store, made } = table.tie().map_err(in_table)?;
+    if !made {
+        log::create(&**disk, store, held.mark.row + 1, &counters.log)?;
+        table.log_was_made(store).map_err(in_table)?;
+    }
+    migrate::tidy(&**disk)?;
     let view = Arc::new(table.view().map_err(in_table)?);
     let filters = Arc::new(Filters::new(view.count() == 0, options.filter_bytes_max));
-    let mut log = Log::open(disk, counters)?;
-    let mut replay = Replay { last: held.clone(), overlay: Overlay::starting_at(held.mark), broken: None };
-    log.replay(held.mark.row, |frame, bytes| replay.frame(frame, bytes, &filters)).map_err(in_log)?;
-    if let Some(malformed) = replay.broken {
-        return Err(in_log(Failure::Damaged { what: malformed.to_string() }));
-    }
-    let Replay { mut last, mut overlay, .. } = replay;
-    last.mark.row = log.last_row();
+    let mut replay = Replay::over(&held);
+    let each = |frame, bytes| replay.frame(frame, bytes, &filters);
+    let log = Log::open(disk.clone(), store, held.mark.row, options, &counters.log, each)?;
+    let replayed = replay.done();
+    let broken = |broken: Malformed| Failure::Damaged { what: broken.to_string() };
+    let (mut overlay, mut last) =
+        replayed.map_err(|error| OpenError::Failed { file: log::NAME, source: broken(error) })?;
+    last.mark.row = log.last();
     overlay.reached(last.mark, 0);
     let ready = Ready { log, table: Arc::new(table), last, held_row: held.mark.row };
     Ok(Opened { pair: Pair { overlay, view, filters }, ready })
 }
 
-struct Replay {
+/// What the log says beyond the table, gathered frame by frame.
+pub(super) struct Replay {
     last: Held,
     overlay: Overlay,
     broken: Option<Malformed>,
 }
 
 impl Replay {
-    fn frame(&mut self, frame: bytes::Bytes, bytes: u64, filters: &Filters) {
+    pub(super) fn over(held: &Held) -> Self {
+        Self { last: held.clone(), overlay: Overlay::starting_at(held.mark), broken: None }
+    }
+
+    pub(super) fn done(self) -> Result<(Overlay, Held), Malformed> {
+        self.broken.map_or(Ok((self.overlay, self.last)), Err)
+    }
+
+    pub(super) fn frame(&mut self, frame: bytes::Bytes, bytes: u64, filters: &Filters) {
         for op in frame::ops(frame) {
             match op {
                 Ok(op) => self.op(op, filters),

@@ -8,7 +8,9 @@ use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata
 
 use super::OpenError;
 use super::backend::{self, Gate, OpenFile, begin, guarded};
+use super::log::StoreId;
 use super::stats::Counters;
+use crate::clock::{Clock, SystemClock};
 use crate::store::admit::Fences;
 use crate::store::disk::Disk;
 use crate::store::overlay::{self, Entry, Mark};
@@ -20,6 +22,10 @@ const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows"
 const TALLIES: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("tallies");
 const STATE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("state");
 const STATE_HELD: &str = "held";
+/// Which log belongs to this table, and whether it was made.
+const STATE_LOG: &str = "log";
+/// What this version writes. A table that says more is refused, one that says less is brought up by `migrate`.
+const FORMAT: u32 = 2;
 const READING: &str = "reading the table";
 
 /// The open table.
@@ -33,15 +39,64 @@ pub(super) struct Held {
     pub(super) fences: Fences,
 }
 
+/// The log that belongs to a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tie {
+    pub(super) store: StoreId,
+    pub(super) made: bool,
+}
+
+impl Tie {
+    fn new() -> Self {
+        Self { store: SystemClock::default().random(), made: false }
+    }
+}
+
 impl Table {
     pub(super) fn open(disk: &dyn Disk, cache_bytes: usize, counters: &Counters) -> Result<Self, OpenError> {
         let fill = |transaction: &redb::WriteTransaction| {
             transaction.open_table(ROWS)?;
             transaction.open_table(TALLIES)?;
-            transaction.open_table(STATE)?.insert(STATE_HELD, encode_held(&Held::default()).as_slice())?;
+            let mut state = transaction.open_table(STATE)?;
+            state.insert(STATE_HELD, encode_held(&Held::default()).as_slice())?;
+            state.insert(STATE_LOG, encode_tie(&Tie::new()).as_slice())?;
             Ok(())
         };
-        Ok(Self(backend::open(disk, NAME, cache_bytes, &counters.table, fill)?))
+        Ok(Self(backend::open(disk, NAME, FORMAT, cache_bytes, &counters.table, fill)?))
+    }
+
+    /// Whether an earlier version wrote it.
+    pub(super) fn is_old(&self) -> bool {
+        self.0.format < FORMAT
+    }
+
+    /// Makes it a table of this version, once it holds all that the log of the earlier one did.
+    pub(super) fn adopt(&self) -> Result<(), Failure> {
+        guarded("bringing the table to this version", || {
+            let transaction = begin(&self.0.database)?;
+            transaction.open_table(STATE)?.insert(STATE_LOG, encode_tie(&Tie::new()).as_slice())?;
+            backend::mark_format(&transaction, FORMAT)?;
+            Ok(transaction.commit()?)
+        })
+    }
+
+    pub(super) fn tie(&self) -> Result<Tie, Failure> {
+        guarded("reading which log belongs to the table", || {
+            let state = self.0.database.begin_read()?.open_table(STATE)?;
+            let stored = state.get(STATE_LOG)?;
+            let tie = stored.and_then(|bytes| decode_tie(bytes.value()));
+            tie.ok_or_else(|| redb::Error::Corrupted("which log belongs to the table cannot be read".to_owned()))
+        })
+    }
+
+    /// From now on a log that is not there is one that was lost.
+    pub(super) fn log_was_made(&self, store: StoreId) -> Result<(), Failure> {
+        guarded("tying the table to its log", || {
+            let transaction = begin(&self.0.database)?;
+            let tie = Tie { store, made: true };
+            transaction.open_table(STATE)?.insert(STATE_LOG, encode_tie(&tie).as_slice())?;
+            Ok(transaction.commit()?)
+        })
     }
 
     pub(super) fn held(&self) -> Result<Held, Failure> {
@@ -283,4 +338,13 @@ fn decode_held(stored: &[u8]) -> Option<Held> {
         fences.raise(Fence { shard, epoch: Epoch(rest.try_get_u64_le().ok()?) });
     }
     Some(Held { mark, fences })
+}
+
+fn encode_tie(tie: &Tie) -> Vec<u8> {
+    sealed(STATE_LOG.as_bytes(), &[tie.store.as_slice(), &[u8::from(tie.made)]].concat())
+}
+
+fn decode_tie(stored: &[u8]) -> Option<Tie> {
+    let (store, made) = checked(stored, STATE_LOG.as_bytes())?.split_first_chunk()?;
+    Some(Tie { store: *store, made: *made.first()? == 1 })
 }
