@@ -14,7 +14,10 @@ use tracing::{info, warn};
 use crate::actors::kinds::Kinds;
 use crate::actors::runtime::{self, Runtime};
 use crate::actors::world::{Accept, Delivery, World};
-use crate::actors::{first, root};
+use crate::actors::{first, held, root};
+use crate::care::keeper::Keeper;
+use crate::care::scrubber::{self, Scrubber};
+use crate::care::{BLOBS_FOLDER, STORE_FOLDER};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
 use crate::domains::all_effects;
@@ -23,6 +26,7 @@ use crate::domains::identity::{Authority, IdentityError, Iri};
 use crate::private::{self, PrivateError};
 use crate::serve::{self, Listeners};
 use crate::store::Engine;
+use crate::store::blob::{BlobError, FileBlobs};
 use crate::store::redb::{OpenError, Options as StoreOptions, RedbEngine};
 use crate::tokens::TokenStore;
 use crate::web::routes::RESERVED;
@@ -38,10 +42,6 @@ use crate::wire::transport;
 
 /// The node's own key, in its data folder.
 pub const KEY_FILE: &str = "node.key";
-/// The folder of the store, in the data folder.
-pub const STORE_FOLDER: &str = "store";
-/// The folder of blobs, in the data folder.
-pub const BLOBS_FOLDER: &str = "blobs";
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
@@ -66,6 +66,8 @@ pub enum NodeError {
     },
     #[error("the data folder {folder} cannot be used: {source}")]
     Store { folder: PathBuf, source: OpenError },
+    #[error("the folder of blobs {folder} cannot be used: {source}")]
+    Blobs { folder: PathBuf, source: BlobError },
     #[error(transparent)]
     Key(#[from] PrivateError),
     #[error("{path} holds no usable key: {source}")]
@@ -136,12 +138,22 @@ impl Node {
         let (limits, kinds) = (limits(&config), Kinds::default());
         let runtime = Runtime::start(shared, clock.clone(), world, limits, handles.clone(), kinds).await;
         let runtime = runtime.map_err(NodeError::Unwritable)?;
+        if let Some(mark) = &start.held {
+            warn!(backup = mark.backup, "this node was restored and is held: {}", held::HELD);
+            runtime.hold();
+        }
         let (keys, deliverer) = outside(&config, &identity, &runtime, &clock)?;
         root::start(&runtime, &(Arc::new(deliverer) as _), config.tick.every, &handles[0]);
-        let site = Arc::new(site(&config, &identity, &runtime, keys, tokens, start.incarnation, engine.clone()));
+        let keeper = keeper(&config, engine.clone(), start.incarnation, &clock)?;
+        let site = Arc::new(site(&config, &identity, &runtime, keys, tokens, keeper));
         let servers = serve::start(&site, listeners, &config)?;
-        first::seed(&runtime).await?;
-        follow_at_start(&site, &config.follow.at_start).await;
+        actix_rt::spawn(site.scrubber.clone().run());
+        if runtime.is_held() {
+            actix_rt::spawn(begin_when_released(site.clone(), config.follow.at_start.clone()));
+        } else {
+            first::seed(&runtime).await?;
+            follow_at_start(&site, &config.follow.at_start).await;
+        }
         site.started.store(true, Ordering::Release);
         info!(base = identity.base, public = %config.public.listen, admin = %config.admin.listen, "ready");
         Ok(Self { site, engine, arbiters, servers })
@@ -291,9 +303,10 @@ fn site(
     runtime: &Arc<Runtime>,
     keys: Arc<KeyCache>,
     tokens: TokenStore,
-    incarnation: u64,
-    engine: Arc<RedbEngine>,
+    keeper: Arc<Keeper>,
 ) -> Site {
+    let engine = keeper.engine.clone();
+    let settings = scrubber::Settings { every: config.store.scrub_every, bytes_per_second: config.store.scrub_rate };
     let name = &config.node.name;
     let document = OurActor { base: &identity.root, name, username: name, key: &identity.key }.to_json();
     let limits = &config.limits;
@@ -322,12 +335,36 @@ fn site(
             u32::try_from(limits.peer_rate).unwrap_or(u32::MAX),
             size(limits.peer_in_flight),
         ),
-        incarnation,
+        incarnation: keeper.incarnation,
+        scrubber: Scrubber::new(keeper.clone(), runtime.clone(), settings),
+        keeper,
         ignored: AtomicU64::new(0),
         started: AtomicBool::new(false),
         store_stats: Box::new(move || serde_json::to_value(engine.stats()).unwrap_or_default()),
         runtime: runtime.clone(),
     }
+}
+
+/// The data and all that is in their folder, for those who look after them.
+fn keeper(
+    config: &Config,
+    engine: Arc<RedbEngine>,
+    incarnation: u64,
+    clock: &SharedClock,
+) -> Result<Arc<Keeper>, NodeError> {
+    let folder = config.node.data.join(BLOBS_FOLDER);
+    let blobs = FileBlobs::open(&folder, u64::MAX, clock.clone());
+    let blobs = blobs.map_err(|source| NodeError::Blobs { folder, source })?;
+    Ok(Arc::new(Keeper::new(config.clone(), engine, Some(Arc::new(blobs)), incarnation, clock.clone())))
+}
+
+/// What a start does, once a held node is let go.
+async fn begin_when_released(site: Arc<Site>, follow: Vec<String>) {
+    site.runtime.released().await;
+    if let Err(error) = first::seed(&site.runtime).await {
+        warn!(%error, "a seed of the configuration could not be made");
+    }
+    follow_at_start(&site, &follow).await;
 }
 
 /// Asks those whom the configuration wants to be followed. One that cannot be named is said, and keeps nothing else back.

@@ -75,7 +75,8 @@ impl Pending {
 
     fn see_queued(&mut self, key: &Key, value: &[u8]) {
         let RowKey::Own(queue) = queue_rows() else { return };
-        let Some((owner, _)) = layout::own_row(key).filter(|(id, row)| id.kind == Kind::Outbox && row.starts_with(&queue))
+        let Some((owner, _)) =
+            layout::own_row(key).filter(|(id, row)| id.kind == Kind::Outbox && row.starts_with(&queue))
         else {
             return;
         };

@@ -142,6 +142,12 @@ pub(crate) fn own_row(key: &Key) -> Option<(ActorId, Key)> {
     (parts.tag()? == OWN).then(|| (id, Key::from_bytes(parts.rest().to_vec())))
 }
 
+/// Whose event row this is, and of which turn.
+pub fn event_turn(key: &Key) -> Option<(ActorId, u64)> {
+    let mut parts = key.parts_after(&area(b'e').done());
+    Some((read_actor(&mut parts)?, parts.number()?))
+}
+
 /// The own rows of all actors of a kind.
 pub(crate) fn own_rows(kind: Kind) -> Key {
     area(b'r').tag(kind_number(kind)).done()

@@ -153,8 +153,7 @@ impl<R: Read> Reading<'_, R> {
     fn manifest(&mut self) -> Result<Manifest, ArchiveError> {
         let content = self.parts.whole(PART_BYTES_MAX)?;
         let manifest: Manifest = serde_json::from_slice(&content).map_err(|_| self.parts.damaged())?;
-        let listed: BTreeMap<&str, &PartEntry> =
-            manifest.parts.iter().map(|part| (part.name.as_str(), part)).collect();
+        let listed: BTreeMap<&str, &PartEntry> = manifest.parts.iter().map(|part| (part.name.as_str(), part)).collect();
         for found in &self.found.parts {
             if listed.get(found.name.as_str()) != Some(&found) {
                 return Err(ArchiveError::Damaged { what: found.name.clone() });

@@ -9,6 +9,7 @@ use super::backup::stamp;
 use super::format::{Head, Manifest, Role};
 use super::proof::{self, Proved, Taker};
 use super::target::{Target, TargetError};
+use super::{BLOBS_FOLDER, STORE_FOLDER};
 use crate::actors::held::{self, Pending};
 use crate::actors::{layout, record};
 use crate::clock::{SharedClock, Time};
@@ -109,7 +110,7 @@ fn read(file: &Path, taker: &mut dyn Taker) -> Result<Proved, RestoreError> {
 /// # Errors
 /// When a process has it, or it holds a store and `replace` is not said.
 pub fn admit(target: &Target, replace: bool) -> Result<Option<Guard>, RestoreError> {
-    let store = target.data.join("store");
+    let store = target.data.join(STORE_FOLDER);
     if !store.exists() {
         return Ok(None);
     }
@@ -138,7 +139,7 @@ pub fn restore(
 ) -> Result<Restored, RestoreError> {
     let guard = admit(target, replace)?;
     drop(guard);
-    let before = if target.data.join("store").exists() { incarnation_of(&target.data) } else { 0 };
+    let before = if target.data.join(STORE_FOLDER).exists() { incarnation_of(&target.data) } else { 0 };
     let guard = admit(target, replace)?;
     let now = clock.now();
     let fresh = beside(&target.data, "restoring", "");
@@ -159,7 +160,7 @@ pub fn restore(
 
 /// The incarnation of what is to be replaced, where that can be read: the new one is above both.
 fn incarnation_of(data: &Path) -> u64 {
-    let Ok(engine) = RedbEngine::open(&data.join("store"), StoreOptions::default()) else { return 0 };
+    let Ok(engine) = RedbEngine::open(&data.join(STORE_FOLDER), StoreOptions::default()) else { return 0 };
     let mut walk = engine.snapshot_now().walk();
     let (key, mut found) = (layout::node_fact("incarnation"), 0);
     while let Ok(true) = walk.step(STEP, |row| {
@@ -183,12 +184,13 @@ fn build(
         private::create(&folder.join(name), checked.content(&entry.part).unwrap_or_default())?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(RestoreError::Runtime)?;
-    let store = folder.join("store");
+    let store = folder.join(STORE_FOLDER);
     private::make_folder(&store)?;
     let blobs = (checked.manifest.blobs > 0)
-        .then(|| FileBlobs::open(&folder.join(crate::node::BLOBS_FOLDER), u64::MAX, clock.clone()))
+        .then(|| FileBlobs::open(&folder.join(BLOBS_FOLDER), u64::MAX, clock.clone()))
         .transpose()?;
-    let mut building = Building { runtime, loader: Loader::create(&store)?, blobs, blob: None, rows: 0, failed: None, progress };
+    let mut building =
+        Building { runtime, loader: Loader::create(&store)?, blobs, blob: None, rows: 0, failed: None, progress };
     let read = read(&checked.file, &mut building);
     if let Some(failure) = building.failed.take() {
         return Err(failure);

@@ -108,6 +108,9 @@ pub struct Runtime {
 pub struct Store {
     /// Bytes that may wait in memory for the next checkpoint; also what a start after a crash reads at most.
     pub overlay_bytes: u64,
+    /// How often every row is looked at in the background, and how many bytes of them in a second at most.
+    pub scrub_every: Duration,
+    pub scrub_rate: u64,
 }
 
 /// An address, or a network as `10.0.0.0/8`.
@@ -282,8 +285,11 @@ impl Runtime {
 impl Store {
     pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
         let overlay_bytes = section.bytes("overlay_bytes", 1 << 20..=16 << 30, report).unwrap_or(64 << 20);
+        let range = SECOND..=DAY * 365;
+        let scrub_every = section.span("scrub_every", range, report).unwrap_or(DAY);
+        let scrub_rate = section.bytes("scrub_rate", 64 << 10..=1 << 40, report).unwrap_or(16 << 20);
         section.finish(report);
-        Self { overlay_bytes }
+        Self { overlay_bytes, scrub_every, scrub_rate }
     }
 }
 

@@ -21,6 +21,7 @@ use super::{Batch, Change, Engine, Failure, Key, Outcome, ReadError, Row, Span, 
 mod backend;
 mod checkpoint;
 mod committer;
+mod compact;
 mod files;
 mod hot;
 mod log;
@@ -34,7 +35,7 @@ mod stats;
 mod table;
 
 pub use scrub::Scrub;
-pub use snapshot::{Loader, Snapshot, Step, Walk};
+pub use snapshot::{Live, Loader, Snapshot, Step, Walk};
 pub use stats::{FileStats, Stats};
 
 use committer::Committer;

@@ -9,6 +9,8 @@ use bytes::Bytes;
 
 use super::routes::RESERVED;
 use crate::actors::runtime::Runtime;
+use crate::care::keeper::Keeper;
+use crate::care::scrubber::Scrubber;
 use crate::clock::{SharedClock, ulid};
 use crate::domains::identity::{Authority, IdentityError, Iri};
 use crate::tokens::TokenStore;
@@ -35,6 +37,9 @@ pub struct Site {
     pub limits: HttpLimits,
     pub rates: Rates,
     pub incarnation: u64,
+    /// Backup, scrub, and figures of the data.
+    pub keeper: Arc<Keeper>,
+    pub scrubber: Arc<Scrubber>,
     pub ignored: AtomicU64,
     pub started: AtomicBool,
     /// Figures of the store, as it names them.

@@ -19,7 +19,7 @@ pub struct Scrub {
     /// How many things are wrong, and the first thousand of them in words.
     pub damages: u64,
     pub listed: Vec<String>,
-    /// The keys of the damaged rows among them.
+    /// The keys of damaged rows, and the first parts of those of areas whose rows are not what was written.
     #[serde(skip)]
     pub keys: Vec<Key>,
 }
@@ -29,6 +29,12 @@ impl Scrub {
         self.damages += 1;
         if self.listed.len() < DAMAGE_LISTED_MAX {
             self.listed.push(damage());
+        }
+    }
+
+    fn name(&mut self, key: Key) {
+        if self.keys.len() < DAMAGE_LISTED_MAX {
+            self.keys.push(key);
         }
     }
 }
@@ -53,9 +59,7 @@ impl Tallied {
             Ok(entry) => Some(entry),
             Err(error) => {
                 self.scrub.note(|| error.to_string());
-                if self.scrub.keys.len() < DAMAGE_LISTED_MAX {
-                    self.scrub.keys.push(Key::from_bytes(key.to_vec()));
-                }
+                self.scrub.name(Key::from_bytes(key.to_vec()));
                 None
             }
         }
@@ -91,6 +95,9 @@ pub(super) fn run(view: &View) -> Result<Scrub, Failure> {
 }
 
 fn compare(scrub: &mut Scrub, area: Key, found: Tally, written: Option<Tally>) {
+    if written != Some(found) {
+        scrub.name(area.clone());
+    }
     match written {
         None => scrub.note(|| format!("the tally of {area:?} cannot be read")),
         Some(written) if written == found => {}

@@ -56,6 +56,23 @@ impl RedbEngine {
     pub fn snapshot_now(&self) -> Snapshot {
         Snapshot::of(&self.shared)
     }
+
+    /// What of the table file is live. Blocks: every page is read.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn live_bytes(&self) -> Result<Live, Failure> {
+        let view = self.shared.pair.read().view.clone();
+        Ok(Live { rows: view.count(), bytes: view.live_bytes()? })
+    }
+}
+
+/// What of the table file is rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Live {
+    pub rows: u64,
+    /// Keys and values, without what holds the file together and what is free.
+    pub bytes: u64,
 }
 
 impl Snapshot {
