@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "nodes/backup.rs"]
+mod backup;
+#[path = "nodes/damage.rs"]
+mod damage;
 #[path = "nodes/deliveries.rs"]
 mod deliveries;
 #[path = "nodes/federation.rs"]
@@ -10,6 +14,8 @@ mod federation;
 mod flows;
 #[path = "nodes/harness.rs"]
 mod harness;
+#[path = "nodes/held.rs"]
+mod held;
 #[path = "nodes/http.rs"]
 mod http;
 #[path = "nodes/pages.rs"]
