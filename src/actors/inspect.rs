@@ -137,6 +137,9 @@ pub async fn list(
     after: Option<&ActorId>,
     limit: usize,
 ) -> Result<(Vec<Summary>, Option<ActorId>), ReadError> {
+    if state == Some(State::Failed) {
+        return Ok(list_failed(runtime, kind, after, limit));
+    }
     let mut span = Span::prefix(&layout::heads(kind), limit.max(1));
     if let Some(after) = after {
         span = span.after(&layout::head(after));
@@ -158,6 +161,21 @@ pub async fn list(
         }
         span = span.after(&last.key);
     }
+}
+
+/// Those that failed are known without the store, whose rows of them may be just what is damaged.
+fn list_failed(
+    runtime: &Runtime,
+    kind: Option<Kind>,
+    after: Option<&ActorId>,
+    limit: usize,
+) -> (Vec<Summary>, Option<ActorId>) {
+    let mut failed = runtime.registry().all_failed(after, usize::MAX);
+    failed.retain(|id| kind.is_none_or(|kind| id.kind == kind));
+    let more = failed.len() > limit;
+    failed.truncate(limit);
+    let next = failed.last().filter(|_| more).cloned();
+    (failed.iter().map(|id| summarise(runtime, id, Label::Idle, 0)).collect(), next)
 }
 
 fn summary(runtime: &Runtime, id: &ActorId, head: &[u8]) -> Option<Summary> {

@@ -289,7 +289,11 @@ fn put_in_place(fresh: &Path, data: &Path, now: Time) -> Result<Option<PathBuf>,
     sync(fresh)?;
     let mut copy = None;
     if data.exists() {
-        let safe = beside(data, "before-restore", &stamp(now));
+        let mut names = (1_u64..).map(|nth| match nth {
+            1 => beside(data, "before-restore", &stamp(now)),
+            nth => beside(data, "before-restore", &format!("{}-{nth}", stamp(now))),
+        });
+        let safe = names.find(|safe| !safe.exists()).expect("some name is free");
         fs::rename(data, &safe).map_err(io_at(data, "moved away"))?;
         copy = Some(safe);
     }

@@ -89,8 +89,12 @@ fn the_journal_is_dumped_counted_and_compacted_while_the_node_is_down() {
     node.terminate();
     let dump = node.run(&["journal", "dump", "--area", "heads"]).done();
     let heads: Vec<Value> = dump.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(heads.iter().any(|row| row["actor"] == "stream/gig-7" && row["value"]["turn"].is_u64()), "{:?}", heads[0]);
-    let few = node.run(&["journal", "dump", "--actor", "stream/gig-7", "--limit", "2"]).done();
+    assert!(
+        heads.iter().any(|row| row["actor"] == "stream/object/gig-7" && row["value"]["turn"].is_u64()),
+        "{:?}",
+        heads[0]
+    );
+    let few = node.run(&["journal", "dump", "--actor", "stream/object/gig-7", "--limit", "2"]).done();
     assert_eq!(few.out.lines().count(), 2, "{few:?}");
     let stats = node.run(&["journal", "stats", "--json"]).done().json();
     assert!(stats["areas"].as_array().unwrap().iter().any(|area| area["area"] == "events"), "{stats}");

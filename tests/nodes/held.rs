@@ -58,7 +58,8 @@ fn nothing_leaves_a_restored_node_before_it_is_let_go_and_then_everything_once()
     // A restart in between changes nothing.
     restored.kill();
     restored.start_held();
-    assert_eq!(restored.admin("GET", "/admin/held").expect(200).json()["pending"], held["pending"]);
+    let again = restored.admin("GET", "/admin/held").expect(200).json();
+    assert_eq!(again["pending"]["outboxes"], held["pending"]["outboxes"]);
     assert_eq!(peer.got().len(), tried);
     restored.run(&["continue"]).done();
     restored.wait_ready();
