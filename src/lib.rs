@@ -3,6 +3,7 @@
 //! `ARCHITECTURE.md` is the map. Imports run one way: `web, wire → actors → domains`, `actors → store`; `web → programs → store`.
 
 pub mod actors;
+pub mod care;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -6,19 +6,21 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use actix_rt::{Arbiter, ArbiterHandle};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
-use crate::actors::first;
 use crate::actors::kinds::Kinds;
 use crate::actors::retention::Keep;
 use crate::actors::root::{self, Rounds};
 use crate::actors::runtime::{self, Runtime};
 use crate::actors::world::{Accept, Delivery, World};
+use crate::actors::{first, held};
+use crate::care::keeper::Keeper;
+use crate::care::scrubber::{self, Scrubber};
+use crate::care::{BLOBS_FOLDER, STORE_FOLDER};
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{self, Config};
 use crate::domains::all_effects;
@@ -45,12 +47,6 @@ use crate::wire::transport;
 
 /// The node's own key, in its data folder.
 pub const KEY_FILE: &str = "node.key";
-/// The folder of the store, in the data folder.
-const STORE_FOLDER: &str = "store";
-/// The folder of blobs, beside it.
-const BLOBS_FOLDER: &str = "blobs";
-/// Content that nothing names is looked for this often; it is kept for a day anyway.
-const COLLECT_EVERY: Duration = Duration::from_secs(3_600);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
@@ -143,19 +139,28 @@ impl Node {
         let start = first::start(&shared, &clock, &identity.base, &catalog).await?;
         let arbiters = arbiters(config.runtime.arbiters);
         let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
-        let world = Arc::new(world(&config, &identity, catalog));
+        let world = Arc::new(world(&config, &identity, catalog, start.incarnation));
         let (limits, kinds) = (limits(&config), Kinds::default());
         let runtime = Runtime::start(shared, clock.clone(), world, limits, handles.clone(), kinds).await;
         let runtime = runtime.map_err(NodeError::Unwritable)?;
+        if let Some(mark) = &start.held {
+            warn!(backup = mark.backup, "this node was restored and is held: {}", held::HELD);
+            runtime.hold();
+        }
         let (keys, deliverer) = outside(&config, &identity, &runtime, &clock)?;
         root::start(&runtime, &(Arc::new(deliverer) as _), rounds(&config), &handles[0]);
         let programs = programs(&config, &runtime)?;
-        actix_rt::spawn(collect_blobs(programs.clone(), clock));
-        let made = (keys, tokens, programs);
-        let site = Arc::new(site(&config, &identity, &runtime, made, start.incarnation, engine.clone()));
+        actix_rt::spawn(programs.clone().keep_up(config.retention.answers));
+        let keeper = keeper(&config, engine.clone(), start.incarnation, &clock)?;
+        let site = Arc::new(site(&config, &identity, &runtime, (keys, tokens, programs, keeper)));
         let servers = serve::start(&site, listeners, &config)?;
-        first::seed(&runtime).await?;
-        follow_at_start(&site, &config.follow.at_start).await;
+        actix_rt::spawn(site.scrubber.clone().run());
+        if runtime.is_held() {
+            actix_rt::spawn(begin_when_released(site.clone(), config.follow.at_start.clone()));
+        } else {
+            first::seed(&runtime).await?;
+            follow_at_start(&site, &config.follow.at_start).await;
+        }
         site.started.store(true, Ordering::Release);
         info!(base = identity.base, public = %config.public.listen, admin = %config.admin.listen, "ready");
         Ok(Self { site, engine, arbiters, servers })
@@ -239,18 +244,6 @@ fn programs(config: &Config, runtime: &Arc<Runtime>) -> Result<Programs, NodeErr
     Ok(Programs::new(runtime.engine.clone(), Arc::new(blobs), owner, runtime.clock.clone()))
 }
 
-/// Looks now and then for content of blobs that nothing names any more.
-async fn collect_blobs(programs: Programs, clock: SharedClock) {
-    loop {
-        clock.sleep(COLLECT_EVERY).await;
-        match programs.collect_blobs().await {
-            Ok(0) => {}
-            Ok(removed) => info!(removed, "blobs that nothing names were removed"),
-            Err(error) => warn!(%error, "unused blobs could not be removed"),
-        }
-    }
-}
-
 fn arbiters(wanted: usize) -> Vec<Arbiter> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     // Half of the cores: the others verify, commit and speak HTTP.
@@ -258,7 +251,7 @@ fn arbiters(wanted: usize) -> Vec<Arbiter> {
     (0..count).map(|_| Arbiter::new()).collect()
 }
 
-fn world(config: &Config, identity: &Identity, catalog: Catalog) -> World {
+fn world(config: &Config, identity: &Identity, catalog: Catalog, incarnation: u64) -> World {
     let limits = &config.limits;
     World {
         name: config.node.name.clone(),
@@ -279,6 +272,7 @@ fn world(config: &Config, identity: &Identity, catalog: Catalog) -> World {
             give_up: limits.delivery_age_max,
         },
         dedupe: limits.dedupe,
+        incarnation,
         reserved: RESERVED,
     }
 }
@@ -332,10 +326,10 @@ fn site(
     config: &Config,
     identity: &Identity,
     runtime: &Arc<Runtime>,
-    (keys, tokens, programs): (Arc<KeyCache>, TokenStore, Programs),
-    incarnation: u64,
-    engine: Arc<RedbEngine>,
+    (keys, tokens, programs, keeper): (Arc<KeyCache>, TokenStore, Programs, Arc<Keeper>),
 ) -> Site {
+    let engine = keeper.engine.clone();
+    let settings = scrubber::Settings { every: config.store.scrub_every, bytes_per_second: config.store.scrub_rate };
     let name = &config.node.name;
     let document = OurActor { base: &identity.root, name, username: name, key: &identity.key }.to_json();
     let limits = &config.limits;
@@ -369,12 +363,36 @@ fn site(
         programs,
         followers: Arc::new(Semaphore::new(size(limits.followers))),
         closing: watch::Sender::new(false),
-        incarnation,
+        incarnation: keeper.incarnation,
+        scrubber: Scrubber::new(keeper.clone(), runtime.clone(), settings),
+        keeper,
         ignored: AtomicU64::new(0),
         started: AtomicBool::new(false),
         store_stats: Box::new(move || serde_json::to_value(engine.stats()).unwrap_or_default()),
         runtime: runtime.clone(),
     }
+}
+
+/// The data and all that is in their folder, for those who look after them.
+fn keeper(
+    config: &Config,
+    engine: Arc<RedbEngine>,
+    incarnation: u64,
+    clock: &SharedClock,
+) -> Result<Arc<Keeper>, NodeError> {
+    let folder = config.node.data.join(BLOBS_FOLDER);
+    let blobs = FileBlobs::open(&folder, u64::MAX, clock.clone());
+    let blobs = blobs.map_err(|source| NodeError::Blobs { folder, source })?;
+    Ok(Arc::new(Keeper::new(config.clone(), engine, Some(Arc::new(blobs)), incarnation, clock.clone())))
+}
+
+/// What a start does, once a held node is let go.
+async fn begin_when_released(site: Arc<Site>, follow: Vec<String>) {
+    site.runtime.released().await;
+    if let Err(error) = first::seed(&site.runtime).await {
+        warn!(%error, "a seed of the configuration could not be made");
+    }
+    follow_at_start(&site, &follow).await;
 }
 
 /// Asks those whom the configuration wants to be followed. One that cannot be named is said, and keeps nothing else back.

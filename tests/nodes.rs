@@ -2,16 +2,22 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "nodes/backup.rs"]
+mod backup;
 #[path = "nodes/damage.rs"]
 mod damage;
 #[path = "nodes/deliveries.rs"]
 mod deliveries;
+#[path = "nodes/failed_actor.rs"]
+mod failed_actor;
 #[path = "nodes/federation.rs"]
 mod federation;
 #[path = "nodes/flows.rs"]
 mod flows;
 #[path = "nodes/harness.rs"]
 mod harness;
+#[path = "nodes/held.rs"]
+mod held;
 #[path = "nodes/http.rs"]
 mod http;
 #[path = "nodes/pages.rs"]

@@ -124,6 +124,7 @@ fn world(folder: &Path, template: Template) -> World {
         delivery: Delivery::default(),
         dedupe: Duration::from_secs(90 * 86_400),
         reserved: &[],
+        incarnation: 1,
     }
 }
 

@@ -21,6 +21,8 @@ pub enum AskError<Rejection> {
     /// The node is starting, stopping, or the actor is being rebuilt.
     #[error("not accepting work right now: {0}; try again in a moment")]
     Unavailable(String),
+    #[error("{}", super::held::HELD)]
+    Held,
     /// The batch did not land.
     #[error("the store could not take the write: {0}")]
     Store(Arc<Failure>),

@@ -145,9 +145,11 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// The `nth` new id of this turn, sorted by time.
+    /// The `nth` new id of this turn, sorted by time. It contains the incarnation of the node, behind the time.
     pub fn ulid(&self, nth: u8) -> String {
         let mut random = self.random;
+        let [.., high, low] = self.world.incarnation.to_be_bytes();
+        (random[0], random[1]) = (high, low);
         random[9] = random[9].wrapping_add(nth);
         ulid(self.now, random)
     }

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::ask::AskError;
 use super::runtime::Runtime;
 use super::stream::{Command, Create, Rejection, Stream, object_stream};
-use super::{layout, record};
+use super::{held, layout, record};
 use crate::clock::SharedClock;
 use crate::domains::catalog::Catalog;
 use crate::store::{Batch, Engine, Epoch, Failure, Fence, Key, Outcome, Refusal, Shard, Span};
@@ -19,10 +19,12 @@ use crate::store::{Batch, Engine, Epoch, Failure, Fence, Key, Outcome, Refusal, 
 const PAGE: usize = 256;
 
 /// What the start found.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Begun {
     /// Which life of these data this is; restoring raises it.
     pub incarnation: u64,
+    /// Whether it was restored and not let go yet.
+    pub held: Option<held::Mark>,
 }
 
 /// Why the node must not start on these data.
@@ -77,7 +79,7 @@ pub async fn start(
         }
     }
     write(engine, puts).await?;
-    Ok(Begun { incarnation: incarnation.unwrap_or(1) })
+    Ok(Begun { incarnation: incarnation.unwrap_or(1), held: held::mark(engine).await? })
 }
 
 async fn fact<T: serde::de::DeserializeOwned>(

@@ -114,7 +114,7 @@ impl Seen {
 /// For a row of an inbox: whether it remembers an activity that came before `before`, and then the flow that it started.
 #[allow(clippy::option_option, reason = "the outer one is whether, the inner one is what")]
 pub(super) fn outlived(key: &Key, value: &[u8], before: Time) -> Option<Option<String>> {
-    let area = layout::own_row(key)?.parts().text()?;
+    let area = layout::own_row(key)?.1.parts().text()?;
     let seen: Seen = record::decode(value).ok().filter(|_| area == SEEN)?;
     (seen.at < before).then_some(seen.flow)
 }

@@ -135,6 +135,39 @@ pub fn index_owner(key: &Key) -> Option<ActorId> {
     read_actor(&mut Key::from_bytes(rest[start..].to_vec()).parts())
 }
 
+/// Whose own row this is, and what the actor calls it.
+pub(crate) fn own_row(key: &Key) -> Option<(ActorId, Key)> {
+    let mut parts = key.parts_after(&area(b'r').done());
+    let id = read_actor(&mut parts).filter(|_| key.as_bytes().first() == Some(&b'r'))?;
+    (parts.tag()? == OWN).then(|| (id, Key::from_bytes(parts.rest().to_vec())))
+}
+
+/// Whose event row this is, and of which turn.
+pub fn event_turn(key: &Key) -> Option<(ActorId, u64)> {
+    let mut parts = key.parts_after(&area(b'e').done());
+    Some((read_actor(&mut parts)?, parts.number()?))
+}
+
+/// The own rows of all actors of a kind.
+pub(crate) fn own_rows(kind: Kind) -> Key {
+    area(b'r').tag(kind_number(kind)).done()
+}
+
+/// The actor that a row belongs to, whatever its area; `None` for what belongs to the node.
+pub fn owner(key: &Key) -> Option<ActorId> {
+    match key.as_bytes().first()? {
+        b'h' | b'e' | b'm' | b'r' => {
+            let mut parts = key.parts();
+            parts.tag()?;
+            read_actor(&mut parts)
+        }
+        b't' => Some(timer_parts(key)?.1),
+        b'x' => Some(errand_parts(key)?.1),
+        b'i' => index_owner(key),
+        _ => None,
+    }
+}
+
 pub(crate) fn answer(idempotency_key: &str) -> Key {
     area(b'r').tag(ANSWER).text(idempotency_key).done()
 }
@@ -142,18 +175,6 @@ pub(crate) fn answer(idempotency_key: &str) -> Key {
 /// All answers kept for repeats.
 pub(crate) fn answers() -> Key {
     area(b'r').tag(ANSWER).done()
-}
-
-/// Rows of their own of all actors of a kind.
-pub(crate) fn own_rows(kind: Kind) -> Key {
-    area(b'r').tag(kind_number(kind)).done()
-}
-
-/// What stands behind the name of the actor in the key of a row of its own.
-pub(crate) fn own_row(key: &Key) -> Option<Key> {
-    let mut parts = key.parts_after(&area(b'r').done());
-    read_actor(&mut parts)?;
-    (parts.tag()? == OWN).then(|| Key::from_bytes(parts.rest().to_vec()))
 }
 
 pub(crate) fn message(to: &ActorId, from: &ActorId, turn: u64, nth: u64) -> Key {

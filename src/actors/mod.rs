@@ -12,6 +12,7 @@ mod flight;
 pub mod flow;
 pub mod follower;
 pub mod following;
+pub mod held;
 mod host;
 pub mod inbox;
 pub mod inspect;

@@ -94,6 +94,9 @@ impl Registry {
         if runtime.is_stopping() {
             return Err(AskError::Unavailable("the node is stopping".into()));
         }
+        if runtime.is_held() {
+            return Err(AskError::Held);
+        }
         let id = ActorId::of::<E>(key);
         if let Some(failed) = self.failed(&id) {
             return Err(AskError::Damaged(failed.reason));
@@ -118,7 +121,7 @@ impl Registry {
     /// Says that these message rows wait for an actor.
     pub(super) fn wake(&self, id: &ActorId, keys: Vec<Key>) {
         let runtime = self.runtime();
-        if runtime.is_stopping() || self.failed(id).is_some() {
+        if runtime.is_stopping() || runtime.is_held() || self.failed(id).is_some() {
             return;
         }
         let seat = self.seat_with(id, |seat| {
@@ -140,7 +143,8 @@ impl Registry {
 
     /// Says that rows wait for an actor that it may not know of.
     pub(super) fn wake_for_backlog(&self, id: &ActorId) {
-        if self.runtime().is_stopping() || self.failed(id).is_some() {
+        let runtime = self.runtime();
+        if runtime.is_stopping() || runtime.is_held() || self.failed(id).is_some() {
             return;
         }
         let (seat, ()) = self.seat_with(id, |seat| seat.more.store(true, Ordering::Release));
@@ -163,7 +167,7 @@ impl Registry {
 
     fn row(&self, id: &ActorId, hand_in: impl FnOnce(&dyn Door)) {
         let runtime = self.runtime();
-        if runtime.is_stopping() || self.failed(id).is_some() {
+        if runtime.is_stopping() || runtime.is_held() || self.failed(id).is_some() {
             return;
         }
         let (seat, room) = self.seat_with(id, |seat| seat.count(runtime.limits.mailbox));
@@ -281,6 +285,18 @@ impl Registry {
         let mut book = self.book.lock();
         remove(&mut book, seat);
         book.failed.insert(seat.id.clone(), Failed { reason, at });
+    }
+
+    /// Notes that something of an actor is damaged, so that it is not served until somebody has looked.
+    pub fn mark_failed(&self, id: &ActorId, reason: String) {
+        let at = self.runtime().clock.now();
+        let mut book = self.book.lock();
+        let seat = book.seats.get(id).cloned();
+        book.failed.entry(id.clone()).or_insert(Failed { reason, at });
+        drop(book);
+        if let Some(seat) = seat {
+            seat.ask_to_retire();
+        }
     }
 
     /// How many messages have been handed in and not yet answered.

@@ -13,6 +13,8 @@ use super::runtime::{Health, Runtime};
 use super::tick;
 use super::timers;
 
+/// The one service that a held node needs: it raises the fence after a failure of the store.
+const RECOVERY: &str = "recovery";
 /// How often idle actors are looked for, as a part of the time that they may be idle.
 const SWEEPS_PER_IDLE: u32 = 4;
 /// How long work that is under way gets to finish when the node stops.
@@ -38,9 +40,9 @@ impl Default for Rounds {
     }
 }
 
-/// Starts the services of the runtime on an arbiter.
+/// Starts the services of the runtime on an arbiter. While the node is held those wait that would send or fire.
 pub fn start(runtime: &Arc<Runtime>, outside: &Arc<dyn Outside>, rounds: Rounds, arbiter: &ArbiterHandle) {
-    supervise(runtime, arbiter, "recovery", Runtime::recover);
+    supervise(runtime, arbiter, RECOVERY, Runtime::recover);
     supervise(runtime, arbiter, "messages", dispatch::run);
     supervise(runtime, arbiter, "timers", timers::run);
     let outside = outside.clone();
@@ -62,6 +64,9 @@ fn supervise<F>(
 {
     let runtime = runtime.clone();
     arbiter.spawn(async move {
+        if name != RECOVERY {
+            runtime.released().await;
+        }
         for restart in 0..=SERVICE_RESTARTS_MAX {
             if restart > 0 {
                 warn!(service = name, restart, "a service ended and is started again");

@@ -67,6 +67,8 @@ pub struct Runtime {
     epoch: AtomicU64,
     health: watch::Sender<Health>,
     stopping: AtomicBool,
+    /// Restored from a backup and not let go yet.
+    held: watch::Sender<bool>,
     pub counters: Counters,
     pub retention: Mutex<retention::Report>,
 }
@@ -110,6 +112,7 @@ impl Runtime {
             epoch: AtomicU64::new(epoch.0),
             health: watch::Sender::new(Health::Well),
             stopping: AtomicBool::new(false),
+            held: watch::Sender::new(false),
             counters: Counters::default(),
             retention: Mutex::default(),
         }))
@@ -130,6 +133,27 @@ impl Runtime {
 
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Sends and fires nothing from here on; for before anything is started.
+    pub fn hold(&self) {
+        self.held.send_replace(true);
+    }
+
+    pub fn is_held(&self) -> bool {
+        *self.held.borrow()
+    }
+
+    /// Lets everything go that waited; true if the node was held.
+    pub(super) fn let_go(&self) -> bool {
+        self.held.send_replace(false)
+    }
+
+    /// Resolves when the node is not held.
+    pub async fn released(&self) {
+        let mut held = self.held.subscribe();
+        // The sender lives in `self`, so that waiting cannot fail.
+        drop(held.wait_for(|held| !held).await);
     }
 
     pub(super) fn stop_accepting(&self) {

@@ -39,6 +39,7 @@ pub(super) fn world(declares: &str) -> World {
         accept: Accept::All,
         delivery: Delivery::default(),
         dedupe: std::time::Duration::from_secs(90 * 86_400),
+        incarnation: 1,
         reserved: &[],
     }
 }

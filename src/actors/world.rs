@@ -23,6 +23,9 @@ pub struct World {
     pub delivery: Delivery,
     /// How long an activity is known by its id, and how old a new one may be.
     pub dedupe: Duration,
+    /// Which life of its data this is: ids made anew contain it, so that a restored node and its original never make
+    /// the same.
+    pub incarnation: u64,
     /// Slugs that are pages of the node itself.
     pub reserved: &'static [&'static str],
 }

@@ -20,6 +20,8 @@ pub(crate) use flowing::Upload;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longer than the longest `Prefer: wait`.
 const ANSWER: Duration = Duration::from_secs(75);
+/// A large store through a slow disk; whoever no longer wants to wait interrupts it.
+const DOWNLOAD: Duration = Duration::from_secs(24 * 60 * 60);
 /// What may stand in a path as it is: RFC 3986, unreserved.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -72,6 +74,15 @@ pub(crate) enum ClientError {
     SetUp(String),
     #[error("the administrator's token cannot be used: {0}")]
     Token(#[from] PrivateError),
+}
+
+/// Why something long did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DownloadError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("it could not be written: {0}")]
+    Written(#[from] std::io::Error),
 }
 
 /// Where a listener is, and what it wants to be called.
@@ -208,6 +219,35 @@ impl Client {
             true => ClientError::NotRunning { address, start: self.start.clone() },
             false => ClientError::Broken { address, path: ask.path.clone(), why: chain(error) },
         }
+    }
+
+    /// Asks for something long, and gives what comes piece by piece as it comes.
+    pub(crate) fn download(
+        &self,
+        ask: &Ask,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), DownloadError> {
+        let address = &self.admin;
+        let broken = |error: reqwest::Error| match error.is_connect() {
+            true => ClientError::NotRunning { address: address.socket.to_string(), start: self.start.clone() },
+            false => {
+                let (address, path) = (address.socket.to_string(), ask.path.clone());
+                ClientError::Broken { address, path, why: chain(&error) }
+            }
+        };
+        let request = self.http.get(format!("http://{}{}", address.socket, ask.target())).timeout(DOWNLOAD);
+        self.runtime.block_on(async {
+            let mut response = request.bearer_auth(&self.token).send().await.map_err(broken)?;
+            let status = response.status().as_u16();
+            if status != 200 {
+                let json = serde_json::from_slice(&response.bytes().await.map_err(broken)?).unwrap_or_default();
+                return Err(ClientError::Refused(Problem { status, json }).into());
+            }
+            while let Some(chunk) = response.chunk().await.map_err(broken)? {
+                take(&chunk)?;
+            }
+            Ok(())
+        })
     }
 
     /// Waits, so that something can be asked again.

@@ -12,9 +12,11 @@ mod activities;
 mod actors;
 mod ago;
 mod allocate;
+mod backup;
 mod check;
 pub(crate) mod client;
 mod context;
+mod continuing;
 mod dead_letters;
 mod demo;
 mod fields;
@@ -23,9 +25,12 @@ mod follow;
 mod followers;
 pub(crate) mod init;
 mod inspect;
+mod journal;
 mod list;
 mod peers;
+mod progress;
 mod publish;
+mod restore;
 mod retention;
 mod serve;
 mod status;
@@ -98,6 +103,15 @@ enum Command {
     /// Streams, values and blobs of programs: append, read, follow, put, get, list
     #[command(subcommand)]
     Store(store::Args),
+    /// Copy everything of the node into one file, also while it runs
+    Backup(backup::Args),
+    /// Make the data of a node of a backup; it starts held
+    Restore(restore::Args),
+    /// Let a restored node send and fire again
+    Continue(continuing::Args),
+    /// Look into the store: verify, dump, stats, compact
+    #[command(subcommand)]
+    Journal(journal::Args),
 }
 
 /// Sets up the log of a process that has one.
@@ -126,6 +140,10 @@ pub fn run(cli: Cli, start_log: StartLog) -> ExitCode {
         Command::Retention(args) => retention::run(args, &context),
         Command::Status(args) => status::run(args, &context),
         Command::Store(args) => store::run(args, &context),
+        Command::Backup(args) => backup::run(args, &context),
+        Command::Restore(args) => restore::run(args, &context),
+        Command::Continue(args) => continuing::run(args, &context),
+        Command::Journal(args) => journal::run(args, &context),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

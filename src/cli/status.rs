@@ -16,11 +16,36 @@ pub(super) fn run(_: &Args, context: &Context) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn backup(last: &Value) -> String {
+    match (last["at"].as_str(), last["failed"].as_str()) {
+        (None, _) => "none since the start".to_owned(),
+        (Some(at), None) => format!("{at}, {} rows", last["rows"]),
+        (Some(at), Some(failed)) => format!("{at}, failed: {failed}"),
+    }
+}
+
+fn scrub(scrub: &Value) -> String {
+    let last = &scrub["last"];
+    if scrub["running"] == true {
+        return format!("under way, {} rows so far", scrub["rows"]);
+    }
+    match (last["at"].as_str(), last["failed"].as_str(), last["damages"].as_u64().unwrap_or(0)) {
+        (None, ..) => "none since the start".to_owned(),
+        (Some(at), Some(failed), _) => format!("{at}, failed: {failed}"),
+        (Some(at), None, 0) => format!("{at}, {} rows, nothing is damaged", last["rows"]),
+        (Some(at), None, damages) => format!("{at}, {damages} THINGS ARE DAMAGED: see `quickbeam journal verify`"),
+    }
+}
+
 fn shown(answer: &Value) -> String {
     let ready = if answer["ready"] == true { "yes".to_owned() } else { format!("no: {}", text(answer, "reason")) };
     let mut facts = vec![("name", text(answer, "name")), ("base", text(answer, "base"))];
     facts.extend([("version", text(answer, "version")), ("start", text(answer, "incarnation")), ("ready", ready)]);
+    if answer["held"] == true {
+        facts.push(("held", "sends and fires nothing: see `quickbeam continue --dry-run`".to_owned()));
+    }
     facts.push(("active", text(answer, "active")));
+    facts.extend([("last backup", backup(&answer["last_backup"])), ("last scrub", scrub(&answer["scrub"]))]);
     for part in ["counters", "store"] {
         let figures = answer[part].as_object().into_iter().flatten();
         facts.extend(figures.map(|(name, value)| (name.as_str(), value.to_string())));

@@ -68,6 +68,8 @@ pub struct Peer {
     pub actor: Url,
     /// Signs what this pair sends one another, with hmac-sha256.
     pub secret: Option<Secret>,
+    /// The file that it was read from, as the configuration names it.
+    pub secret_file: Option<String>,
 }
 
 /// `[tick]`
@@ -119,6 +121,9 @@ pub struct Runtime {
 pub struct Store {
     /// Bytes that may wait in memory for the next checkpoint; also what a start after a crash reads at most.
     pub overlay_bytes: u64,
+    /// How often every row is looked at in the background, and how many bytes of them in a second at most.
+    pub scrub_every: Duration,
+    pub scrub_rate: u64,
 }
 
 /// An address, or a network as `10.0.0.0/8`.
@@ -247,10 +252,11 @@ impl Peer {
             if !has_actor {
                 one.required("actor", "\"https://events.example/actor\"", report);
             }
+            let secret_file = one.node("secret_file").and_then(|node| node.as_text()).map(str::to_owned);
             let secret = secrets.read(&mut one, report);
             one.finish(report);
             if let Some(actor) = actor {
-                peers.insert(name.to_owned(), Self { actor, secret });
+                peers.insert(name.to_owned(), Self { actor, secret, secret_file });
             }
         }
         peers
@@ -306,8 +312,11 @@ impl Runtime {
 impl Store {
     pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
         let overlay_bytes = section.bytes("overlay_bytes", 1 << 20..=16 << 30, report).unwrap_or(64 << 20);
+        let range = SECOND..=DAY * 365;
+        let scrub_every = section.span("scrub_every", range, report).unwrap_or(DAY);
+        let scrub_rate = section.bytes("scrub_rate", 64 << 10..=1 << 40, report).unwrap_or(16 << 20);
         section.finish(report);
-        Self { overlay_bytes }
+        Self { overlay_bytes, scrub_every, scrub_rate }
     }
 }
 

@@ -16,6 +16,7 @@ pub mod once;
 mod queue;
 mod round;
 pub mod streams;
+mod upkeep;
 pub mod values;
 
 pub use json::JsonText;

@@ -21,6 +21,7 @@ use super::{Batch, Change, Engine, Failure, Key, Outcome, ReadError, Row, Span, 
 mod backend;
 mod checkpoint;
 mod committer;
+mod compact;
 mod files;
 mod hot;
 mod log;
@@ -28,12 +29,14 @@ mod migrate;
 mod queue;
 mod readers;
 mod scrub;
+mod snapshot;
 mod state;
 mod stats;
 mod table;
 
 pub use log::inspect;
 pub use scrub::Scrub;
+pub use snapshot::{Live, Loader, Snapshot, Step, Walk};
 pub use stats::{FileStats, Stats};
 
 use committer::Committer;

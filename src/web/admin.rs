@@ -22,6 +22,9 @@ use crate::store::{Direction, Key};
 use crate::tokens::{Scope, Wanted};
 use crate::wire::error::Problem;
 
+pub mod care;
+pub mod held;
+
 /// Rows counted of what waits; more are said to be this many.
 const WAITING_MAX: usize = 1_000;
 
@@ -41,6 +44,7 @@ pub async fn status(request: HttpRequest, site: Data<Site>) -> Result<HttpRespon
     Ok(HttpResponse::Ok().json(json!({
         "name": world.name, "base": world.base, "version": env!("CARGO_PKG_VERSION"),
         "incarnation": site.incarnation, "ready": reason.is_none(), "reason": reason,
+        "held": site.runtime.is_held(), "scrub": site.scrubber.state(), "last_backup": site.keeper.last_backup(),
         "active": site.runtime.registry().active(),
         "waiting": { "messages": messages, "errands": errands },
         "counters": {

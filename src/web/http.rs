@@ -13,6 +13,7 @@ use futures_util::future::{Either, select};
 use serde_json::Value;
 use tracing::error;
 
+use super::routes::is_care;
 use super::site::Site;
 use crate::domains::json::parse_json;
 use crate::wire::error::Problem;
@@ -75,7 +76,8 @@ where
 {
     let site = request.app_data::<Data<Site>>().expect("every app has its site").clone();
     let id = site.request_id();
-    let called = match admit(&site, &request, listener) {
+    let admitted = admit(&site, &request, listener).and_then(|()| admit_held(&site, &request));
+    let called = match admitted {
         Ok(()) => Ok(service.call(request)),
         Err(problem) => Err(request.into_response(problem.respond(id.clone()))),
     };
@@ -137,6 +139,12 @@ fn admit(site: &Site, request: &ServiceRequest, listener: Listener) -> Result<()
             headers.get("sec-fetch-site").and_then(|value| value.to_str().ok()),
         ),
     }
+}
+
+/// A held node serves reads.
+fn admit_held(site: &Site, request: &ServiceRequest) -> Result<(), Problem> {
+    let changes = !request.method().is_safe() && !is_care(request.path());
+    if changes && site.runtime.is_held() { Err(Problem::held()) } else { Ok(()) }
 }
 
 /// Whoever watches over processes knows this one by its address only.

@@ -11,6 +11,7 @@ use super::list::{Page, Paging, page};
 use super::negotiate::{self, Wanted, wanted};
 use super::public::{self, Shown};
 use super::site::Site;
+use crate::actors::held::HELD;
 use crate::actors::rows::Index;
 use crate::actors::{layout, record};
 use crate::domains::object::Object;
@@ -40,6 +41,7 @@ fn layout_of(site: &Site, title: &str, body: Markup) -> Markup {
                         a href="/flows" { "Flows" }
                     }
                 }
+                @if site.runtime.is_held() { p.notice role="status" { (HELD) } }
                 main { h1 { (title) } (body) }
                 footer { "A Quickbeam node at " (site.runtime.world.authority.as_str()) }
             }

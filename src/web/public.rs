@@ -11,6 +11,7 @@ use super::list::{Page, Paging, count, page};
 use super::negotiate::{Wanted, activity_json, json as json_of, wanted};
 use super::site::Site;
 use crate::actors::entity::ActorId;
+use crate::actors::held::HELD;
 use crate::actors::log::{Entry, Way};
 use crate::actors::rows::{Index, RowKey, parts};
 use crate::actors::runtime::Health;
@@ -40,6 +41,9 @@ pub fn not_ready(site: &Site) -> Option<String> {
     }
     if !site.started.load(std::sync::atomic::Ordering::Acquire) {
         return Some("the node is starting".into());
+    }
+    if site.runtime.is_held() {
+        return Some(HELD.into());
     }
     match &*site.runtime.health().borrow() {
         Health::Well => None,

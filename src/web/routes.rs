@@ -95,10 +95,20 @@ pub fn admin_routes(config: &mut ServiceConfig) {
         .route("/admin/retention", web::post().to(retention::pass))
         .route("/admin/followers", web::get().to(admin::followers))
         .route("/admin/followers/{verb}", web::post().to(admin::move_follower))
+        .route("/admin/store", web::get().to(admin::care::store))
+        .route("/admin/store/scrub", web::post().to(admin::care::scrub))
+        .route("/admin/backup", web::get().to(admin::care::backup))
+        .route("/admin/held", web::get().to(admin::held::held))
+        .route("/admin/continue", web::post().to(admin::held::continue_now))
         .route("/admin/tokens", web::get().to(admin::tokens))
         .route("/admin/tokens", web::post().to(admin::add_token))
         .route("/admin/tokens/{name}", web::delete().to(admin::revoke_token))
         .default_service(web::to(nothing));
+}
+
+/// What a held node does all the same: it changes nothing that others could see.
+pub fn is_care(path: &str) -> bool {
+    matches!(path, "/admin/continue" | "/admin/store/scrub") || path.starts_with("/admin/tokens")
 }
 
 async fn nothing(request: HttpRequest) -> Result<HttpResponse, Problem> {

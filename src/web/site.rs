@@ -11,6 +11,8 @@ use tokio::sync::{Semaphore, watch};
 use super::routes::RESERVED;
 use crate::actors::retention::Keep;
 use crate::actors::runtime::Runtime;
+use crate::care::keeper::Keeper;
+use crate::care::scrubber::Scrubber;
 use crate::clock::{SharedClock, ulid};
 use crate::domains::identity::{Authority, IdentityError, Iri};
 use crate::programs::Programs;
@@ -45,6 +47,9 @@ pub struct Site {
     /// Told when the node stops, so that requests without an end get one.
     pub closing: watch::Sender<bool>,
     pub incarnation: u64,
+    /// Backup, scrub, and figures of the data.
+    pub keeper: Arc<Keeper>,
+    pub scrubber: Arc<Scrubber>,
     pub ignored: AtomicU64,
     pub started: AtomicBool,
     /// Figures of the store, as it names them.

@@ -11,12 +11,15 @@ use serde_json::{Value, json};
 
 use super::refusal::{Class, Refusal};
 use crate::actors::ask::AskError;
+use crate::actors::held::HELD;
 use crate::actors::{flow, follower, following, inbox, outbox, stream};
 use crate::domains::flow::step;
 use crate::programs::{Current, OpError};
 use crate::store::blob::BlobError;
 use crate::store::{Failure, ReadError};
 
+/// A person has to look before a held node goes on.
+const RETRY_HELD: Duration = Duration::from_secs(60);
 /// How long a caller is asked to wait when nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -69,6 +72,11 @@ impl Problem {
 
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self { retry_after: Some(RETRY_AFTER), ..Self::new(503, "unavailable", detail) }
+    }
+
+    /// A restored node that nobody has let go yet. Whoever asked tries again after a person has acted.
+    pub fn held() -> Self {
+        Self { retry_after: Some(RETRY_HELD), ..Self::new(503, "held", HELD) }
     }
 
     pub fn unauthorized(detail: impl Into<String>) -> Self {
@@ -124,6 +132,7 @@ impl<R: Rejected> From<AskError<R>> for Problem {
         match error {
             AskError::Rejected(rejection) => rejection.problem(),
             AskError::Conflict => Self::unprocessable(detail),
+            AskError::Held => Self::held(),
             AskError::Full | AskError::Unavailable(_) | AskError::Unknown(_) => Self::unavailable(detail),
             AskError::Store(failure) => store_failed(&failure, detail),
             AskError::Panicked => Self::new(500, "failed", detail),

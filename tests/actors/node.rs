@@ -211,6 +211,7 @@ fn world(declares: &str, dedupe: Duration) -> World {
         accept: Accept::All,
         delivery: Delivery::default(),
         dedupe,
+        incarnation: 1,
         reserved: &[],
     }
 }

@@ -227,6 +227,45 @@ pub(crate) fn spawn(config: &Path) -> Child {
         .unwrap()
 }
 
+/// What the command line did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub(crate) fn done(self) -> Self {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self
+    }
+
+    /// Refused with exit 1, with these words.
+    #[track_caller]
+    pub(crate) fn refused(self, words: &[&str]) -> Self {
+        assert_eq!(self.code, Some(1), "{self:?}");
+        for word in words {
+            assert!(self.err.contains(word), "{word:?} is not said: {self:?}");
+        }
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Runs the binary with these words and a clean environment.
+pub(crate) fn command(words: &[&str]) -> Ran {
+    let out =
+        Command::new(env!("CARGO_BIN_EXE_quickbeam")).args(words).env_clear().stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ran { code: out.status.code(), out: text(&out.stdout), err: text(&out.stderr) }
+}
+
 /// What a configuration that must not start says, and with which code it ends.
 pub(crate) fn does_not_start(config: &Path) -> (Option<i32>, String) {
     let mut child = spawn(config);
@@ -264,6 +303,41 @@ impl Node {
         node.restart();
         node.token = node.new_token("test", &SCOPES);
         node
+    }
+
+    /// A folder in which this backup was restored, with the addresses and tokens of the original. It is not started.
+    #[track_caller]
+    pub(crate) fn restored(original: &Self, backup: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        command(&["restore", backup.to_str().unwrap(), "--to", folder.path().to_str().unwrap()]).done();
+        Self {
+            plan: original.plan.clone(),
+            folder,
+            child: Mutex::new(None),
+            admin_token: original.admin_token.clone(),
+            token: original.token.clone(),
+        }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs the command line on this node.
+    pub(crate) fn run(&self, words: &[&str]) -> Ran {
+        let config = self.config_file();
+        command(&[words, &["--config", config.to_str().unwrap()]].concat())
+    }
+
+    /// Starts the process, and waits until it serves reads.
+    #[track_caller]
+    pub(crate) fn start_held(&self) {
+        self.spawn();
+        let held = within(DEADLINE, || {
+            let answer = Call::get("/ready").send(self.plan.spot.admin, &self.plan.spot.admin.to_string());
+            answer.ok().filter(|answer| answer.status == 503 && answer.text().contains("held"))
+        });
+        assert!(held.is_some(), "the node does not start held:\n{}", self.log());
     }
 
     pub(crate) fn config_file(&self) -> PathBuf {

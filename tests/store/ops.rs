@@ -658,3 +658,29 @@ fn after_a_failure_a_repeat_with_the_same_key_does_it_once() {
         assert_eq!(block_on(put()).unwrap().repeated, fault == Fault::Lost);
     }
 }
+
+#[test]
+fn answers_are_forgotten_when_they_are_old_and_what_was_done_stays() {
+    block_on(async {
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::default());
+        let programs = programs(engine.clone(), &no_blobs());
+        for number in 0..600 {
+            let once = Once::new("token", "route", &format!("{number}"), b"");
+            programs.put(&name(&format!("v/{number}")), kv::Expected::Any, &text("1"), Some(&once)).await.unwrap();
+        }
+        let clock = SystemClock::shared();
+        let before = clock.now().plus(std::time::Duration::from_millis(1));
+        while clock.now() < before {
+            tokio::task::yield_now().await;
+        }
+        let last = Once::new("token", "route", "last", b"");
+        let at = name("v/last");
+        let put = || programs.put(&at, kv::Expected::Absent, text("1"), Some(&last));
+        put().await.unwrap();
+        assert_eq!(programs.forget_answers(before).await.unwrap(), 600);
+        assert_eq!(programs.forget_answers(before).await.unwrap(), 0);
+        assert!(put().await.unwrap().repeated, "the young answer is kept");
+        let left = engine.range(Span::prefix(&layout::everything(), 10_000)).await.unwrap();
+        assert_eq!(left.len(), 601 + 2, "values, and both rows of one answer");
+    });
+}

@@ -1,7 +1,7 @@
 //! The bridge between redb and the disk port: creating and opening a file safely, shutting it off, naming its errors.
 
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +36,12 @@ impl Deref for Handle {
 
     fn deref(&self) -> &Database {
         self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl DerefMut for Handle {
+    fn deref_mut(&mut self) -> &mut Database {
+        self.0.as_mut().expect("it is there until it is dropped")
     }
 }
 

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use super::table::{self, Tally, View};
+use crate::store::overlay::Entry;
 use crate::store::{Failure, Key};
 
 /// Damage listed by name; more would only fill memory.
@@ -18,6 +19,9 @@ pub struct Scrub {
     /// How many things are wrong, and the first thousand of them in words.
     pub damages: u64,
     pub listed: Vec<String>,
+    /// The keys of damaged rows, and the first parts of those of areas whose rows are not what was written.
+    #[serde(skip)]
+    pub keys: Vec<Key>,
 }
 
 impl Scrub {
@@ -27,39 +31,78 @@ impl Scrub {
             self.listed.push(damage());
         }
     }
+
+    fn name(&mut self, key: Key) {
+        if self.keys.len() < DAMAGE_LISTED_MAX {
+            self.keys.push(key);
+        }
+    }
+}
+
+/// What the rows looked at so far sum up to, and what is wrong with them.
+#[derive(Debug, Default)]
+pub(super) struct Tallied {
+    scrub: Scrub,
+    found: BTreeMap<Vec<u8>, Tally>,
+}
+
+impl Tallied {
+    /// Takes a row in, and gives what it holds unless it is damaged.
+    pub(super) fn see(&mut self, view: &View, key: &[u8], stored: &[u8]) -> Option<Entry> {
+        self.scrub.rows += 1;
+        let area = table::area(key);
+        match self.found.get_mut(area) {
+            Some(tally) => tally.add(stored),
+            None => self.found.entry(area.to_vec()).or_default().add(stored),
+        }
+        // A page above it may lead elsewhere: then it is counted here, and nobody who asks for it gets it.
+        if !view.finds(key) {
+            self.scrub.note(|| format!("the row {} is there and not found by its key", key.escape_ascii()));
+            self.scrub.name(Key::from_bytes(key.to_vec()));
+        }
+        match table::decode(key, stored) {
+            Ok(entry) => Some(entry),
+            Err(error) => {
+                self.scrub.note(|| error.to_string());
+                self.scrub.name(Key::from_bytes(key.to_vec()));
+                None
+            }
+        }
+    }
+
+    pub(super) fn so_far(&self) -> &Scrub {
+        &self.scrub
+    }
+
+    /// When all rows were seen: what they sum up to against what was written.
+    pub(super) fn compare(self, view: &View) -> Result<Scrub, Failure> {
+        let Self { mut scrub, mut found } = self;
+        for (area, written) in view.tallies()? {
+            let found = found.remove(&area).unwrap_or_default();
+            compare(&mut scrub, Key::from_bytes(area), found, written);
+        }
+        for (area, found) in found {
+            compare(&mut scrub, Key::from_bytes(area), found, Some(Tally::default()));
+        }
+        Ok(scrub)
+    }
 }
 
 /// Checks the rows one by one, and what they sum up to against what was written.
 pub(super) fn run(view: &View) -> Result<Scrub, Failure> {
-    let mut scrub = Scrub::default();
-    let mut found = BTreeMap::<Vec<u8>, Tally>::new();
+    let mut tallied = Tallied::default();
     view.walk(|key, stored| {
-        scrub.rows += 1;
-        if let Err(error) = table::decode(key, stored) {
-            scrub.note(|| error.to_string());
-        }
-        // A page above it may lead elsewhere: then it is counted here, and nobody who asks for it gets it.
-        if !view.finds(key) {
-            scrub.note(|| format!("the row {} is there and not found by its key", key.escape_ascii()));
-        }
-        let area = table::area(key);
-        match found.get_mut(area) {
-            Some(tally) => tally.add(stored),
-            None => found.entry(area.to_vec()).or_default().add(stored),
-        }
+        // What the row holds is not wanted here.
+        drop(tallied.see(view, key, stored));
         ControlFlow::Continue(())
     })?;
-    for (area, written) in view.tallies()? {
-        let found = found.remove(&area).unwrap_or_default();
-        compare(&mut scrub, Key::from_bytes(area), found, written);
-    }
-    for (area, found) in found {
-        compare(&mut scrub, Key::from_bytes(area), found, Some(Tally::default()));
-    }
-    Ok(scrub)
+    tallied.compare(view)
 }
 
 fn compare(scrub: &mut Scrub, area: Key, found: Tally, written: Option<Tally>) {
+    if written != Some(found) {
+        scrub.name(area.clone());
+    }
     match written {
         None => scrub.note(|| format!("the tally of {area:?} cannot be read")),
         Some(written) if written == found => {}

@@ -130,6 +130,12 @@ impl Table {
         })
     }
 
+    /// Moves pages to the front and shortens the file; true when another round may win more. Only for a copy: it commits
+    /// in another way than everybody else does.
+    pub(super) fn compact(&mut self) -> Result<bool, Failure> {
+        guarded("compacting the table", || Ok(self.0.database.compact()?))
+    }
+
     /// Shuts off what still reads or writes through this handle.
     pub(super) fn gate(&self) -> &Arc<Gate> {
         &self.0.gate
@@ -182,9 +188,14 @@ pub(super) type Step = std::ops::ControlFlow<()>;
 
 impl View {
     /// Shows every row as it is stored, in order.
-    pub(super) fn walk(&self, mut each: impl FnMut(&[u8], &[u8]) -> Step) -> Result<(), Failure> {
+    pub(super) fn walk(&self, each: impl FnMut(&[u8], &[u8]) -> Step) -> Result<(), Failure> {
+        self.walk_from(&[], each)
+    }
+
+    /// The same from a key on.
+    pub(super) fn walk_from(&self, from: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> Step) -> Result<(), Failure> {
         guarded("walking through the table", || {
-            for row in self.rows.iter()? {
+            for row in self.rows.range(from..)? {
                 let (key, stored) = row?;
                 if each(key.value(), stored.value()).is_break() {
                     break;
@@ -192,6 +203,11 @@ impl View {
             }
             Ok(())
         })
+    }
+
+    /// Bytes of keys and values in the file; the rest of it is free or holds it together. Reads every page.
+    pub(super) fn live_bytes(&self) -> Result<u64, Failure> {
+        guarded("measuring the table", || Ok(self.rows.stats()?.stored_bytes()))
     }
 
     /// The tally of each area, `None` where it cannot be read.
