@@ -30,6 +30,8 @@ mod start;
 mod stop;
 #[path = "nodes/store.rs"]
 mod store;
+#[path = "nodes/store_document.rs"]
+mod store_document;
 #[path = "nodes/store_words.rs"]
 mod store_words;
 #[path = "nodes/strangers.rs"]

@@ -1,5 +1,7 @@
 //! One round of a stream: everything that came meanwhile, decided in order on one standing, committed as one batch.
 
+use futures_util::future::join_all;
+
 use super::once::{Answer, Done};
 use super::queue::{Pending, Reply, Work};
 use super::{Current, OpError, Shared, TRIES_MAX, layout, streams};
@@ -43,9 +45,10 @@ pub(super) async fn run(
 /// Answers those whose key has an answer, and gives the others. Between this and the commit nobody else decides for
 /// the stream, and a batch that another process outran comes by here again.
 async fn without_repeats(shared: &Shared, round: Vec<Pending>) -> Vec<Pending> {
+    let answers = join_all(round.iter().map(|pending| shared.earlier(pending.once.as_ref()))).await;
     let mut left = Vec::with_capacity(round.len());
-    for pending in round {
-        match shared.earlier(pending.once.as_ref()).await {
+    for (pending, answer) in round.into_iter().zip(answers) {
+        match answer {
             Ok(None) => left.push(pending),
             Ok(Some(answer)) => reply(pending.reply, Ok(answer)),
             Err(error) => reply(pending.reply, Err(error)),

@@ -31,6 +31,18 @@ fn guarded() -> Vec<(Call, &'static str)> {
         (Call::get(&format!("/flows/{flow}")), "flows:read"),
         (Call::get("/flows"), "flows:read"),
         (Call::get("/api/streams/notices"), "flows:read"),
+        (Call::get("/store/streams"), "store:read"),
+        (Call::get("/store/streams/a"), "store:read"),
+        (Call::get("/store/kv"), "store:read"),
+        (Call::get("/store/kv/a"), "store:read"),
+        (Call::get("/store/blobs"), "store:read"),
+        (Call::get("/store/blobs/a"), "store:read"),
+        (json(Call::post("/store/streams/a")), "store:write"),
+        (json(Call::new("DELETE", "/store/streams/a?before=1")), "store:write"),
+        (json(Call::new("PUT", "/store/kv/a")), "store:write"),
+        (json(Call::new("DELETE", "/store/kv/a")), "store:write"),
+        (json(Call::new("PUT", "/store/blobs/a")), "store:write"),
+        (json(Call::new("DELETE", "/store/blobs/a")), "store:write"),
     ]
 }
 

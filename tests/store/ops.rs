@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use proptest::prelude::*;
 use quickbeam::clock::{Clock, SystemClock};
 use quickbeam::programs::streams::Ask;
@@ -11,7 +11,9 @@ use quickbeam::programs::{Answer, Current, Done, JsonText, Name, Once, OpError, 
 use quickbeam::store::blob::{BlobHash, MemoryBlobs};
 use quickbeam::store::kv;
 use quickbeam::store::streams::Expected;
-use quickbeam::store::{Direction, Engine, Key, MemoryEngine, Position, Span};
+use quickbeam::store::{
+    Batch, Change, Direction, Engine, Failure, Key, MemoryEngine, Outcome, Position, ReadError, Row, Span, Versioned,
+};
 
 use crate::subject::{Subject, block_on};
 
@@ -177,99 +179,114 @@ impl Run {
 
     fn step(&mut self, op: &Op) -> Result<(), TestCaseError> {
         match op.clone() {
-            Op::Append { stream: at, expected, values, key } => {
-                let last = self.model.ends(at).1;
-                let relies = match expected {
-                    Relies::Nothing => Expected::Any,
-                    Relies::Absent => Expected::None,
-                    Relies::Seen => Expected::Exactly(last),
-                    Relies::Other(other) => Expected::Exactly(other),
-                };
-                let texts: Vec<JsonText> = values.iter().map(|value| text(&value.to_string())).collect();
-                let route = format!("append {at}");
-                let op = Op::Append { stream: at, expected: fixed(expected, last), values: values.clone(), key };
-                self.agree(
-                    key,
-                    &route,
-                    &op,
-                    async |programs, once| programs.append(&stream(at), relies, texts, once).await,
-                    |model| {
-                        let (first, last) = model.ends(at);
-                        let wanted = match relies {
-                            Expected::Any => last,
-                            Expected::None => 0,
-                            Expected::Exactly(wanted) => wanted,
-                        };
-                        if wanted != last {
-                            return Err(Current::Stream { first, last });
-                        }
-                        let all = &mut model.streams.entry(at).or_insert((1, Vec::new())).1;
-                        all.extend(&values);
-                        Ok(Done::Appended { first: last + 1, last: all.len() as u64 })
-                    },
-                )?;
+            Op::Append { stream, expected, values, key } => self.append(stream, expected, values, key),
+            Op::Truncate { stream, before, key } => self.truncate(stream, before, key, op),
+            Op::Read { stream, from, to, limit, backward } => self.read(stream, from, to, limit, backward),
+            Op::Put { name, expected, value, key } => self.put(name, expected, value, key),
+            Op::Delete { name, expected, key } => self.delete(name, expected, key),
+            Op::Get { name } => self.get(name),
+            Op::NameBlob { name, expected, content, key } => self.blob(name, expected, Some(content), key),
+            Op::UnnameBlob { name, expected, key } => self.blob(name, expected, None, key),
+            Op::Lists => self.lists(),
+            Op::Reopen => {
+                self.subject.reopen();
+                Ok(())
             }
-            Op::Truncate { stream: at, before, key } => {
-                let route = format!("truncate {at}");
-                self.agree(
-                    key,
-                    &route,
-                    op,
-                    async |programs, once| programs.truncate(&stream(at), before, once).await,
-                    |model| {
-                        let (first, last) = model.ends(at);
-                        let first = first.max(before.min(last + 1));
-                        if let Some(standing) = model.streams.get_mut(&at) {
-                            standing.0 = first;
-                        }
-                        Ok(Done::Truncated { first, last })
-                    },
-                )?;
-            }
-            Op::Read { stream: at, from, to, limit, backward } => self.read(at, from, to, limit, backward)?,
-            Op::Put { name: at, expected, value, key } => {
-                let version = self.model.values.get(&at).map(|it| it.0);
-                let relies = version_of(expected, version);
-                let op = Op::Put { name: at, expected: fixed(expected, version.unwrap_or_default().0), value, key };
-                let done = self.agree(
-                    key,
-                    &format!("put {at}"),
-                    &op,
-                    async |programs, once| {
-                        programs.put(&stream(at), relies, text(&value.to_string()), once.as_ref()).await
-                    },
-                    |_| as_expected(relies, version).map(|()| Done::Put),
-                )?;
-                if let Some(answer) = done {
-                    self.model.values.insert(at, (answer.version, value));
-                }
-            }
-            Op::Delete { name: at, expected, key } => {
-                let version = self.model.values.get(&at).map(|it| it.0);
-                let relies = version_of(expected, version);
-                let op = Op::Delete { name: at, expected: fixed(expected, version.unwrap_or_default().0), key };
-                let done = self.agree(
-                    key,
-                    &format!("delete {at}"),
-                    &op,
-                    async |programs, once| programs.delete(&stream(at), relies, once.as_ref()).await,
-                    |_| as_expected(relies, version).map(|()| Done::Deleted),
-                )?;
-                if done.is_some() {
-                    self.model.values.remove(&at);
-                }
-            }
-            Op::Get { name: at } => {
-                let row = block_on(self.programs().value(&stream(at))).unwrap();
-                let row = row.map(|row| (row.version, String::from_utf8(row.value.to_vec()).unwrap()));
-                let expected = self.model.values.get(&at).map(|(version, value)| (*version, value.to_string()));
-                prop_assert_eq!(row, expected);
-            }
-            Op::NameBlob { name: at, expected, content, key } => self.blob(at, expected, Some(content), key)?,
-            Op::UnnameBlob { name: at, expected, key } => self.blob(at, expected, None, key)?,
-            Op::Lists => self.lists()?,
-            Op::Reopen => self.subject.reopen(),
         }
+    }
+
+    fn append(&mut self, at: u8, expected: Relies, values: Vec<u8>, key: Option<u8>) -> Result<(), TestCaseError> {
+        let last = self.model.ends(at).1;
+        let relies = match expected {
+            Relies::Nothing => Expected::Any,
+            Relies::Absent => Expected::None,
+            Relies::Seen => Expected::Exactly(last),
+            Relies::Other(other) => Expected::Exactly(other),
+        };
+        let texts: Vec<JsonText> = values.iter().map(|value| text(&value.to_string())).collect();
+        let route = format!("append {at}");
+        let op = Op::Append { stream: at, expected: fixed(expected, last), values: values.clone(), key };
+        self.agree(
+            key,
+            &route,
+            &op,
+            async |programs, once| programs.append(&stream(at), relies, texts, once).await,
+            |model| {
+                let (first, last) = model.ends(at);
+                let wanted = match relies {
+                    Expected::Any => last,
+                    Expected::None => 0,
+                    Expected::Exactly(wanted) => wanted,
+                };
+                if wanted != last {
+                    return Err(Current::Stream { first, last });
+                }
+                let all = &mut model.streams.entry(at).or_insert((1, Vec::new())).1;
+                all.extend(&values);
+                Ok(Done::Appended { first: last + 1, last: all.len() as u64 })
+            },
+        )?;
+        Ok(())
+    }
+
+    fn truncate(&mut self, at: u8, before: u64, key: Option<u8>, op: &Op) -> Result<(), TestCaseError> {
+        let route = format!("truncate {at}");
+        self.agree(
+            key,
+            &route,
+            op,
+            async |programs, once| programs.truncate(&stream(at), before, once).await,
+            |model| {
+                let (first, last) = model.ends(at);
+                let first = first.max(before.min(last + 1));
+                if let Some(standing) = model.streams.get_mut(&at) {
+                    standing.0 = first;
+                }
+                Ok(Done::Truncated { first, last })
+            },
+        )?;
+        Ok(())
+    }
+
+    fn put(&mut self, at: u8, expected: Relies, value: u8, key: Option<u8>) -> Result<(), TestCaseError> {
+        let version = self.model.values.get(&at).map(|it| it.0);
+        let relies = version_of(expected, version);
+        let op = Op::Put { name: at, expected: fixed(expected, version.unwrap_or_default().0), value, key };
+        let done = self.agree(
+            key,
+            &format!("put {at}"),
+            &op,
+            async |programs, once| programs.put(&stream(at), relies, text(&value.to_string()), once.as_ref()).await,
+            |_| as_expected(relies, version).map(|()| Done::Put),
+        )?;
+        if let Some(answer) = done {
+            self.model.values.insert(at, (answer.version, value));
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, at: u8, expected: Relies, key: Option<u8>) -> Result<(), TestCaseError> {
+        let version = self.model.values.get(&at).map(|it| it.0);
+        let relies = version_of(expected, version);
+        let op = Op::Delete { name: at, expected: fixed(expected, version.unwrap_or_default().0), key };
+        let done = self.agree(
+            key,
+            &format!("delete {at}"),
+            &op,
+            async |programs, once| programs.delete(&stream(at), relies, once.as_ref()).await,
+            |_| as_expected(relies, version).map(|()| Done::Deleted),
+        )?;
+        if done.is_some() {
+            self.model.values.remove(&at);
+        }
+        Ok(())
+    }
+
+    fn get(&mut self, at: u8) -> Result<(), TestCaseError> {
+        let row = block_on(self.programs().value(&stream(at))).unwrap();
+        let row = row.map(|row| (row.version, String::from_utf8(row.value.to_vec()).unwrap()));
+        let expected = self.model.values.get(&at).map(|(version, value)| (*version, value.to_string()));
+        prop_assert_eq!(row, expected);
         Ok(())
     }
 
@@ -454,6 +471,32 @@ fn appends_that_come_together_all_get_through_in_the_order_in_which_they_came() 
     }
 }
 
+/// As when another process writes to the same store: the queue of one knows nothing of the other's.
+#[test]
+fn two_queues_over_one_store_lose_nothing_and_number_nothing_twice() {
+    for mut subject in Subject::all() {
+        let engine = subject.engine();
+        let (one, other) = (&programs(engine.clone(), &no_blobs()), &programs(engine, &no_blobs()));
+        let stream = &name("s");
+        let keyed = |number: u32| Once::new("token", "append", &(number / 2).to_string(), b"");
+        let appends = (0..200u32).map(|number| {
+            let programs = if number % 2 == 0 { one } else { other };
+            programs.append(stream, Expected::Any, vec![text("1")], Some(keyed(number)))
+        });
+        let answers: Vec<Answer> = block_on(join_all(appends)).into_iter().map(Result::unwrap).collect();
+        assert!(answers.chunks(2).all(|pair| pair[0].done == pair[1].done), "one key, one answer");
+        let both = [one, other];
+        let appends = (0..200).map(|number| both[number % 2].append(stream, Expected::Any, vec![text("2")], None));
+        let last = |answer: Result<Answer, OpError>| match answer.unwrap().done {
+            Done::Appended { last, .. } => last,
+            done => panic!("{done:?}"),
+        };
+        let mut lasts: Vec<u64> = block_on(join_all(appends)).into_iter().map(last).collect();
+        lasts.sort_unstable();
+        assert_eq!(lasts, (101..=300).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn of_many_who_expect_the_same_number_one_gets_it() {
     for mut subject in Subject::all() {
@@ -565,4 +608,79 @@ fn content_lives_as_long_as_a_name_and_a_day_longer() {
         assert_eq!(later.collect_blobs().await.unwrap(), 1);
         assert!(now.content(&entry).await.is_err());
     });
+}
+
+/// An engine that does what it is told to do wrong, once.
+struct Broken {
+    inner: MemoryEngine,
+    next: parking_lot::Mutex<Option<Fault>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    /// Nothing is written, and the disk is full.
+    Full,
+    /// Written, and yet nobody can say so.
+    Lost,
+    /// Not written, and nobody can say so.
+    Gone,
+}
+
+impl Engine for Broken {
+    fn get(&self, key: &Key) -> BoxFuture<'static, Result<Option<Versioned>, ReadError>> {
+        self.inner.get(key)
+    }
+
+    fn range(&self, span: Span) -> BoxFuture<'static, Result<Vec<Row>, ReadError>> {
+        self.inner.range(span)
+    }
+
+    fn commit(&self, batch: Batch) -> BoxFuture<'static, Outcome> {
+        let failure = || Arc::new(Failure::Full(std::io::ErrorKind::StorageFull.into()));
+        match self.next.lock().take() {
+            None => self.inner.commit(batch),
+            Some(Fault::Full) => Box::pin(std::future::ready(Outcome::Failed(failure()))),
+            Some(Fault::Gone) => Box::pin(std::future::ready(Outcome::Unknown(failure()))),
+            Some(Fault::Lost) => {
+                drop(self.inner.commit(batch));
+                Box::pin(std::future::ready(Outcome::Unknown(failure())))
+            }
+        }
+    }
+
+    fn changes(&self, prefix: &Key) -> tokio::sync::mpsc::Receiver<Change> {
+        self.inner.changes(prefix)
+    }
+}
+
+#[test]
+fn after_a_failure_a_repeat_with_the_same_key_does_it_once() {
+    for fault in [Fault::Full, Fault::Lost, Fault::Gone] {
+        let engine = Arc::new(Broken { inner: MemoryEngine::default(), next: parking_lot::Mutex::new(None) });
+        let programs = programs(engine.clone(), &no_blobs());
+        let at = &name("n");
+        let once = |route: &str| Once::new("token", route, "key", b"");
+        let append = || programs.append(at, Expected::Any, vec![text("1")], Some(once("append")));
+        let failed = |result: Result<Answer, OpError>| match result {
+            Err(OpError::Failed(_)) => assert!(fault == Fault::Full),
+            Err(OpError::Unknown(_)) => assert!(fault != Fault::Full),
+            other => panic!("{other:?}"),
+        };
+        *engine.next.lock() = Some(fault);
+        // All of one round share its outcome, and none is told a success.
+        let crowd = block_on(join_all([programs.append(at, Expected::Any, vec![text("0")], Some(once("crowd")))]));
+        crowd.into_iter().for_each(failed);
+        *engine.next.lock() = Some(fault);
+        failed(block_on(append()));
+        let first = block_on(append()).unwrap();
+        assert_eq!(first.repeated, fault == Fault::Lost);
+        assert_eq!(block_on(append()).unwrap().done, first.done);
+        let written = if fault == Fault::Lost { 2 } else { 1 };
+        assert_eq!(block_on(programs.ends(at)).unwrap().last, written);
+        *engine.next.lock() = Some(fault);
+        let key = once("put");
+        let put = || programs.put(at, kv::Expected::Absent, text("1"), Some(&key));
+        failed(block_on(put()));
+        assert_eq!(block_on(put()).unwrap().repeated, fault == Fault::Lost);
+    }
 }
