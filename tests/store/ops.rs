@@ -471,6 +471,32 @@ fn appends_that_come_together_all_get_through_in_the_order_in_which_they_came() 
     }
 }
 
+/// As when another process writes to the same store: the queue of one knows nothing of the other's.
+#[test]
+fn two_queues_over_one_store_lose_nothing_and_number_nothing_twice() {
+    for mut subject in Subject::all() {
+        let engine = subject.engine();
+        let (one, other) = (&programs(engine.clone(), &no_blobs()), &programs(engine, &no_blobs()));
+        let stream = &name("s");
+        let keyed = |number: u32| Once::new("token", "append", &(number / 2).to_string(), b"");
+        let appends = (0..200u32).map(|number| {
+            let programs = if number % 2 == 0 { one } else { other };
+            programs.append(stream, Expected::Any, vec![text("1")], Some(keyed(number)))
+        });
+        let answers: Vec<Answer> = block_on(join_all(appends)).into_iter().map(Result::unwrap).collect();
+        assert!(answers.chunks(2).all(|pair| pair[0].done == pair[1].done), "one key, one answer");
+        let both = [one, other];
+        let appends = (0..200).map(|number| both[number % 2].append(stream, Expected::Any, vec![text("2")], None));
+        let last = |answer: Result<Answer, OpError>| match answer.unwrap().done {
+            Done::Appended { last, .. } => last,
+            done => panic!("{done:?}"),
+        };
+        let mut lasts: Vec<u64> = block_on(join_all(appends)).into_iter().map(last).collect();
+        lasts.sort_unstable();
+        assert_eq!(lasts, (101..=300).collect::<Vec<_>>());
+    }
+}
+
 #[test]
 fn of_many_who_expect_the_same_number_one_gets_it() {
     for mut subject in Subject::all() {
@@ -666,7 +692,7 @@ fn answers_are_forgotten_when_they_are_old_and_what_was_done_stays() {
         let programs = programs(engine.clone(), &no_blobs());
         for number in 0..600 {
             let once = Once::new("token", "route", &format!("{number}"), b"");
-            programs.put(&name(&format!("v/{number}")), kv::Expected::Any, &text("1"), Some(&once)).await.unwrap();
+            programs.put(&name(&format!("v/{number}")), kv::Expected::Any, text("1"), Some(&once)).await.unwrap();
         }
         let clock = SystemClock::shared();
         let before = clock.now().plus(std::time::Duration::from_millis(1));
