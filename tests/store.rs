@@ -4,6 +4,8 @@
 
 #[path = "store/blobs.rs"]
 mod blobs;
+#[path = "store/clean.rs"]
+mod clean;
 #[path = "store/disk.rs"]
 mod disk;
 #[path = "store/faults.rs"]

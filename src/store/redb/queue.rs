@@ -6,13 +6,15 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use crate::store::{Batch, Failure, Outcome, frame};
+use crate::store::{Batch, Failure, Outcome};
 
 /// A queued batch and who waits for its outcome.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) batch: Batch,
     pub(super) answer: oneshot::Sender<Outcome>,
+    /// What it takes in a frame.
+    pub(super) bytes: usize,
 }
 
 /// Who asked for a checkpoint.
@@ -35,6 +37,8 @@ pub(super) enum Work {
     Group(Vec<Job>),
     Checkpointed(Result<(), Failure>),
     Checkpoint(CheckpointAnswer),
+    /// The checkpoint has gone on, so that there may be room.
+    Look,
     Stop,
 }
 
@@ -49,6 +53,9 @@ pub(super) struct Queue {
 struct Waiting {
     jobs: VecDeque<Job>,
     checkpointed: Option<Result<(), Failure>>,
+    /// Rows written by the checkpoint under way, and whether there are more since somebody looked.
+    rows_checkpointed: usize,
+    goes_on: bool,
     wanted: Vec<CheckpointAnswer>,
     stop: Stop,
 }
@@ -74,6 +81,23 @@ impl Queue {
             drop(waiting);
             self.wake.notify_one();
         }
+    }
+
+    pub(super) fn checkpoint_begins(&self) {
+        self.waiting.lock().rows_checkpointed = 0;
+    }
+
+    /// The checkpoint under way has written some more rows.
+    pub(super) fn checkpoint_goes_on(&self, rows: usize) {
+        let mut waiting = self.waiting.lock();
+        waiting.rows_checkpointed += rows;
+        waiting.goes_on = true;
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn rows_checkpointed(&self) -> usize {
+        self.waiting.lock().rows_checkpointed
     }
 
     /// The checkpoint that was under way has ended.
@@ -141,6 +165,9 @@ impl Waiting {
         if room && !self.jobs.is_empty() {
             return Some(Work::Group(self.group(bytes_max)));
         }
+        if !room && std::mem::take(&mut self.goes_on) {
+            return Some(Work::Look);
+        }
         (self.stop == Stop::Drained && self.jobs.is_empty()).then_some(Work::Stop)
     }
 
@@ -148,7 +175,7 @@ impl Waiting {
         let mut bytes = 0;
         let fits = |job: &Job| {
             let first = bytes == 0;
-            bytes += frame::weight(&job.batch);
+            bytes += job.bytes;
             first || bytes <= bytes_max
         };
         let count = self.jobs.iter().map(fits).take_while(|&fits| fits).count();
