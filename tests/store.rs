@@ -4,14 +4,32 @@
 
 #[path = "store/blobs.rs"]
 mod blobs;
+#[path = "store/calls.rs"]
+mod calls;
+#[path = "store/crashes.rs"]
+mod crashes;
+#[path = "store/dice.rs"]
+mod dice;
 #[path = "store/disk.rs"]
 mod disk;
 #[path = "store/faults.rs"]
 mod faults;
 #[path = "store/files.rs"]
 mod files;
+#[path = "store/flips.rs"]
+mod flips;
+#[path = "store/history.rs"]
+mod history;
 #[path = "store/hot.rs"]
 mod hot;
+#[path = "store/image.rs"]
+mod image;
+#[path = "store/life.rs"]
+mod life;
+#[path = "store/log.rs"]
+mod log;
+#[path = "store/migrate.rs"]
+mod migrate;
 #[path = "store/model.rs"]
 mod model;
 #[path = "store/programs.rs"]

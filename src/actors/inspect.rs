@@ -138,7 +138,7 @@ pub async fn list(
     limit: usize,
 ) -> Result<(Vec<Summary>, Option<ActorId>), ReadError> {
     if state == Some(State::Failed) {
-        return Ok(list_failed(runtime, kind, after, limit));
+        return Ok(failed(runtime, kind, after, limit.max(1)));
     }
     let mut span = Span::prefix(&layout::heads(kind), limit.max(1));
     if let Some(after) = after {
@@ -163,19 +163,21 @@ pub async fn list(
     }
 }
 
-/// Those that failed are known without the store, whose rows of them may be just what is damaged.
-fn list_failed(
+/// Those that could not be rebuilt. Not read from the store, for what is damaged there would hide them.
+fn failed(
     runtime: &Runtime,
     kind: Option<Kind>,
     after: Option<&ActorId>,
     limit: usize,
 ) -> (Vec<Summary>, Option<ActorId>) {
-    let mut failed = runtime.registry().all_failed(after, usize::MAX);
-    failed.retain(|id| kind.is_none_or(|kind| id.kind == kind));
-    let more = failed.len() > limit;
-    failed.truncate(limit);
-    let next = failed.last().filter(|_| more).cloned();
-    (failed.iter().map(|id| summarise(runtime, id, Label::Idle, 0)).collect(), next)
+    let mut ids = runtime.registry().all_failed();
+    ids.retain(|id| {
+        kind.is_none_or(|kind| id.kind == kind) && after.is_none_or(|after| layout::head(id) > layout::head(after))
+    });
+    ids.sort_by_key(layout::head);
+    let next = if ids.len() > limit { Some(ids[limit - 1].clone()) } else { None };
+    ids.truncate(limit);
+    (ids.iter().map(|id| summarise(runtime, id, Label::default(), 0)).collect(), next)
 }
 
 fn summary(runtime: &Runtime, id: &ActorId, head: &[u8]) -> Option<Summary> {

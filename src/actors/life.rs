@@ -11,7 +11,7 @@ use super::flight::Flying;
 use super::layout;
 use super::record::{self, Cause, Changes, Head, Meta, TurnRecord, Waiting};
 use crate::clock::Time;
-use crate::store::{Batch, Condition, Engine, Fence, Key, Position, ReadError, Span};
+use crate::store::{Batch, Condition, Engine, Failure, Fence, Key, Position, ReadError, Span};
 
 /// A snapshot is taken at least every so many turns, so that a rebuild replays fewer.
 const SNAPSHOT_EVERY: u64 = 64;
@@ -31,8 +31,11 @@ pub(super) struct Life<E> {
 /// Why an actor cannot be rebuilt.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RebuildError {
+    /// Another try may find the disk well again.
     #[error("the store could not be read: {0}")]
     Store(ReadError),
+    #[error("{what}")]
+    Damaged { what: String },
     #[error("what is stored of turn {turn} cannot be read: {source}")]
     Unreadable { turn: u64, source: rmp_serde::decode::Error },
     #[error("turn {expected} is missing, the next stored one is {found}")]
@@ -58,6 +61,14 @@ pub(super) struct Occasion {
     pub(super) answer: Option<(Key, Bytes)>,
 }
 
+/// No try will read what is damaged, so that it must not be taken for a disk that is unwell.
+fn unread(error: ReadError) -> RebuildError {
+    match &*error {
+        Failure::Damaged { what } => RebuildError::Damaged { what: what.clone() },
+        _ => RebuildError::Store(error),
+    }
+}
+
 impl<E: Entity> Life<E> {
     /// Reads the last snapshot and replays what came after it.
     pub(super) async fn rebuild(engine: &Arc<dyn Engine>, id: &ActorId) -> Result<Self, RebuildError> {
@@ -69,7 +80,7 @@ impl<E: Entity> Life<E> {
             flying: Flying::default(),
             label: Label::default(),
         };
-        if let Some(head) = engine.get(&layout::head(id)).await.map_err(RebuildError::Store)? {
+        if let Some(head) = engine.get(&layout::head(id)).await.map_err(unread)? {
             let unreadable = |source| RebuildError::Unreadable { turn: 0, source };
             let head: Head = record::decode(&head.value).map_err(unreadable)?;
             life.state = record::decode(&head.state).map_err(unreadable)?;
@@ -77,7 +88,7 @@ impl<E: Entity> Life<E> {
         }
         loop {
             let page = Span::prefix(&layout::events(id), REPLAY_PAGE).after(&layout::event(id, life.turn));
-            let page = engine.range(page).await.map_err(RebuildError::Store)?;
+            let page = engine.range(page).await.map_err(unread)?;
             if page.is_empty() {
                 return Ok(life);
             }

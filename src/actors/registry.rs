@@ -204,11 +204,9 @@ impl Registry {
         if book.failed.is_empty() { None } else { book.failed.get(id).cloned() }
     }
 
-    /// Failed actors in order, after one of them.
-    pub fn all_failed(&self, after: Option<&ActorId>, most: usize) -> Vec<ActorId> {
-        let book = self.book.lock();
-        let behind = book.failed.keys().filter(|id| after.is_none_or(|after| *id > after));
-        behind.take(most).cloned().collect()
+    /// Every actor that cannot be rebuilt.
+    pub(super) fn all_failed(&self) -> Vec<ActorId> {
+        self.book.lock().failed.keys().cloned().collect()
     }
 
     pub fn active(&self) -> usize {

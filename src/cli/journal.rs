@@ -140,7 +140,7 @@ fn verify(config: &Config, context: &Context) -> anyhow::Result<()> {
     let snapshot = engine.snapshot_now();
     let (about, mut rows, mut bytes) = (snapshot.rows_about(), 0_u64, 0_u64);
     let mut listed = Vec::new();
-    let mut walk = snapshot.walk();
+    let mut walk = snapshot.walk().thorough();
     let through = loop {
         let more = walk.step(STEP, |row| {
             rows += 1;

@@ -12,7 +12,11 @@ use super::{Key, Span};
 const PREFIXES_MAX: usize = 4;
 /// One cache line: all bits of a key stand in one, so that a question costs one miss.
 const BLOCK_WORDS: usize = 8;
-const BITS_PER_KEY: u64 = 12;
+const BITS_PER_HASH: u64 = 12;
+/// What a key adds before anything is known of the keys: itself, and its share of prefixes.
+const HASHES_PER_KEY: f64 = 2.5;
+/// So many keys say how many hashes a key adds.
+const KEYS_TELLING_MIN: u64 = 1_000;
 const PROBES: u32 = 6;
 const WORDS_MIN: usize = 8 * 1024;
 
@@ -27,7 +31,7 @@ pub(crate) struct Filters {
 impl Filters {
     /// A filter that knows nothing yet, unless the table is empty, which it then knows.
     pub(crate) fn new(table_is_empty: bool, bytes_max: usize) -> Self {
-        let filter = Filter::sized_for(0, bytes_max);
+        let filter = Filter::sized_for(0.0, bytes_max);
         filter.complete.store(table_is_empty, Ordering::Release);
         Self { current: RwLock::new(Arc::new(filter)), next: RwLock::default(), bytes_max }
     }
@@ -44,8 +48,11 @@ impl Filters {
 
     /// Must come before the key gets into the table.
     pub(crate) fn add(&self, key: &Key) {
+        // Held over both, since `finish` makes the one into the other: a key added to the old one in between would be
+        // missing in the new one, and its row never be found again.
+        let next = self.next.read();
         self.current.read().add(key.as_bytes());
-        if let Some(next) = &*self.next.read() {
+        if let Some(next) = &*next {
             next.add(key.as_bytes());
         }
     }
@@ -59,7 +66,8 @@ impl Filters {
     /// Starts a filter for about this many rows. Every key that gets into the table from here on is added to it, so the
     /// caller takes the view that it fills it from afterwards, and before anything more is written.
     pub(crate) fn begin(&self, rows: u64) -> Arc<Filter> {
-        let filter = Arc::new(Filter::sized_for(rows, self.bytes_max));
+        let hashes = rows as f64 * self.current.read().hashes_per_key();
+        let filter = Arc::new(Filter::sized_for(hashes, self.bytes_max));
         *self.next.write() = Some(filter.clone());
         filter
     }
@@ -79,27 +87,40 @@ impl Filters {
 #[derive(Debug)]
 pub(crate) struct Filter {
     words: Box<[AtomicU64]>,
-    added: AtomicU64,
+    /// Keys and prefixes that were not there before, and the keys that brought them.
+    hashes: AtomicU64,
+    keys: AtomicU64,
+    /// In hashes.
     capacity: u64,
     complete: AtomicBool,
 }
 
 impl Filter {
-    /// Room for twice the rows, within the bound.
-    fn sized_for(rows: u64, bytes_max: usize) -> Self {
-        let wanted = usize::try_from(rows.saturating_mul(2 * BITS_PER_KEY) / 64).unwrap_or(usize::MAX);
+    /// Room for twice the hashes, within the bound.
+    fn sized_for(hashes: f64, bytes_max: usize) -> Self {
+        let hashes = hashes as u64;
+        let wanted = usize::try_from(hashes.saturating_mul(2 * BITS_PER_HASH) / 64).unwrap_or(usize::MAX);
         let most = (bytes_max / 8).max(WORDS_MIN);
         let words = wanted.clamp(WORDS_MIN, most) / BLOCK_WORDS * BLOCK_WORDS;
-        let capacity = (words as u64 * 64 / BITS_PER_KEY).max(2 * rows);
+        let capacity = (words as u64 * 64 / BITS_PER_HASH).max(2 * hashes);
         let words = (0..words).map(|_| AtomicU64::new(0)).collect();
-        Self { words, added: AtomicU64::new(0), capacity, complete: AtomicBool::new(false) }
+        let [hashes, keys] = [0, 0].map(AtomicU64::new);
+        Self { words, hashes, keys, capacity, complete: AtomicBool::new(false) }
     }
 
     pub(crate) fn add(&self, key: &[u8]) {
-        self.added.fetch_add(1, Ordering::Relaxed);
         let (prefixes, whole) = hashes(key);
+        let is_new = !self.holds(whole);
         // Neighbours share most prefixes, and looking is cheaper than writing to memory that others read.
-        prefixes.into_iter().flatten().chain([whole]).filter(|&hash| !self.holds(hash)).for_each(|hash| self.set(hash));
+        let new = prefixes.into_iter().flatten().chain([whole]).filter(|&hash| !self.holds(hash));
+        let count = new.map(|hash| self.set(hash)).count();
+        self.hashes.fetch_add(count as u64, Ordering::Relaxed);
+        self.keys.fetch_add(u64::from(is_new), Ordering::Relaxed);
+    }
+
+    fn hashes_per_key(&self) -> f64 {
+        let [hashes, keys] = [&self.hashes, &self.keys].map(|count| count.load(Ordering::Relaxed));
+        if keys < KEYS_TELLING_MIN { HASHES_PER_KEY } else { hashes as f64 / keys as f64 }
     }
 
     fn may_hold(&self, key: &[u8]) -> bool {
@@ -112,7 +133,7 @@ impl Filter {
     }
 
     fn is_full(&self) -> bool {
-        self.added.load(Ordering::Relaxed) > self.capacity
+        self.hashes.load(Ordering::Relaxed) > self.capacity
     }
 
     fn holds(&self, hash: u64) -> bool {
@@ -211,11 +232,25 @@ mod tests {
     }
 
     #[test]
+    fn a_filter_is_sized_by_what_its_keys_really_add() {
+        let filters = Filters::new(true, 1 << 30);
+        (0..2_000).for_each(|number| filters.add(&key(&format!("alone{number}"), number)));
+        let per_key = filters.current.read().hashes_per_key();
+        assert!((2.0..2.5).contains(&per_key), "the key and one prefix, and few shared ones: {per_key}");
+        let before = filters.current.read().hashes.load(Ordering::Relaxed);
+        (0..2_000).for_each(|number| filters.add(&key(&format!("alone{number}"), number)));
+        assert_eq!(filters.current.read().hashes.load(Ordering::Relaxed), before, "written again, nothing new");
+        let next = filters.begin(1 << 20);
+        assert!(next.capacity >= 2 << 20, "room for all hashes of so many keys: {}", next.capacity);
+        assert!(!filters.current.read().is_full());
+    }
+
+    #[test]
     fn a_full_filter_is_built_anew_and_larger() {
         let filters = Filters::new(true, 1 << 30);
-        (0..44_000).for_each(|number| filters.add(&key("a", number)));
+        (0..46_000).for_each(|number| filters.add(&key("a", number)));
         assert!(filters.is_due());
-        filters.begin(44_000);
+        filters.begin(46_000);
         filters.finish(true);
         assert!(!filters.is_due());
     }
@@ -239,5 +274,28 @@ mod tests {
                 prop_assert!(filters.may_hold_within(&span));
             }
         }
+    }
+
+    #[test]
+    fn a_key_added_while_a_filter_replaces_another_is_in_both() {
+        let filters = Filters::new(true, 1 << 20);
+        let (begun, over) = (AtomicU64::new(0), AtomicBool::new(false));
+        let key = |number: u64| Key::build().number(number).done();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Acquire) {
+                    let filter = filters.begin(1_000);
+                    (0..begun.load(Ordering::Acquire)).for_each(|number| filter.add(key(number).as_bytes()));
+                    filters.finish(true);
+                }
+            });
+            let lost = (0..20_000).find(|&number| {
+                begun.store(number, Ordering::Release);
+                filters.add(&key(number));
+                !filters.may_hold(&key(number))
+            });
+            over.store(true, Ordering::Release);
+            assert_eq!(lost, None);
+        });
     }
 }

@@ -34,6 +34,7 @@ mod state;
 mod stats;
 mod table;
 
+pub use log::inspect;
 pub use scrub::Scrub;
 pub use snapshot::{Live, Loader, Snapshot, Step, Walk};
 pub use stats::{FileStats, Stats};
@@ -63,7 +64,7 @@ pub struct Options {
     pub group_bytes_max: usize,
     /// Pages of the table kept in memory.
     pub cache_bytes: usize,
-    /// What knowing of absent keys may cost: about 1.5 bytes a row.
+    /// What knowing of absent keys may cost: about 3 bytes for each key, and for each prefix that no other key shares.
     pub filter_bytes_max: usize,
     /// Threads that read the table.
     pub readers: usize,

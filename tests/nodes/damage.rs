@@ -1,106 +1,78 @@
-//! Damage on disk is named and its actor set aside; the others go on. And what care there is for the files.
+//! A row that the disk has changed: its actor has failed and is named, and everybody else goes on.
 
-use std::fs;
-use std::path::PathBuf;
-
-use serde_json::Value;
+use quickbeam::store::redb::Options;
+use quickbeam::store::{Key, RedbEngine};
+use redb::{Database, ReadableTable, TableDefinition};
+use serde_json::json;
 
 use crate::harness::{Node, Plan, eventually};
+use crate::http::Call;
 
-/// A node whose table holds an article with one byte of its title changed on disk, and a backup of it before that.
-fn damaged() -> (Node, PathBuf) {
-    let node = Node::start(Plan::blog());
-    node.publish("Unmistakable Gig");
-    node.publish("Another");
-    node.settle();
-    let file = node.folder().join("a.qbk");
-    node.run(&["backup", file.to_str().unwrap()]).done();
-    node.kill();
-    // Restoring puts all rows into the table.
-    let restored = Node::restored(&node, &file);
-    let table = restored.data().join("store/table.redb");
-    let mut bytes = fs::read(&table).unwrap();
-    let needle = b"Unmistakable Gig";
-    let places: Vec<usize> = (0..bytes.len() - needle.len()).filter(|&at| bytes[at..].starts_with(needle)).collect();
-    assert!(!places.is_empty());
-    for at in places {
-        bytes[at] ^= 0x20;
+const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
+/// In the keys of stored rows: what heads and turns of an actor begin with, and the number of streams.
+const AREAS: [u8; 2] = *b"he";
+const STREAM: u8 = 6;
+
+/// Flips a bit at the end of every row from which this actor is rebuilt, while the node is down.
+fn damage(node: &Node, key: &str) {
+    let store = node.data().join("store");
+    let engine = RedbEngine::open(&store, Options::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(engine.checkpoint()).unwrap();
+    engine.close();
+    let database = Database::open(store.join("table.redb")).unwrap();
+    let mut transaction = database.begin_write().unwrap();
+    transaction.set_quick_repair(true);
+    let mut rows = transaction.open_table(ROWS).unwrap();
+    let mut flipped = 0;
+    for area in AREAS {
+        let prefix = Key::build().tag(area).tag(STREAM).text(key).done();
+        let end = prefix.after_prefix();
+        let found = rows.range(prefix.as_bytes()..end.as_bytes()).unwrap();
+        let found: Vec<_> =
+            found.map(|row| row.unwrap()).map(|(key, row)| (key.value().to_vec(), row.value().to_vec())).collect();
+        for (key, mut row) in found {
+            *row.last_mut().unwrap() ^= 1;
+            rows.insert(key.as_slice(), row.as_slice()).unwrap();
+            flipped += 1;
+        }
     }
-    fs::write(&table, bytes).unwrap();
-    (restored, file)
+    drop(rows);
+    transaction.commit().unwrap();
+    assert!(flipped > 0, "nothing is stored of {key}");
 }
 
 #[test]
-fn damage_is_named_by_verify_and_refused_by_backup_unless_allowed() {
-    let (node, _file) = damaged();
-    let verified = node.run(&["journal", "verify"]).refused(&["damaged"]);
-    assert!(verified.out.contains("does not match its checksum"), "{verified:?}");
-    let to = node.folder().join("b.qbk");
-    node.run(&["backup", to.to_str().unwrap()]).refused(&["checksum", "--allow-damage"]);
-    assert!(!to.exists() && !node.folder().join("b.qbk.partial").exists());
-    let told = node.run(&["backup", to.to_str().unwrap(), "--allow-damage", "--json"]).done().json();
-    assert!(!told["damage"].as_array().unwrap().is_empty(), "{told}");
-}
-
-#[test]
-fn a_scrub_names_damage_and_sets_its_actor_aside_while_others_go_on() {
-    let (node, _file) = damaged();
-    node.start_held();
-    node.run(&["continue"]).done();
-    node.wait_ready();
-    node.run(&["journal", "verify"]).refused(&["damaged"]);
-    let store = node.admin("GET", "/admin/store").expect(200).json();
-    assert!(store["scrub"]["last"]["damages"].as_u64() > Some(0), "{store}");
-    assert!(store["table"]["live_bytes"].as_u64() > Some(0), "{store}");
-    let failed = node.all("/admin/actors?state=failed");
-    assert!(failed.iter().any(|actor| actor["id"].as_str().unwrap().contains("unmistakable-gig")), "{failed:#?}");
-    assert!(node.log().contains("the store is damaged"));
-    node.publish("and on");
-    let to = node.folder().join("b.qbk");
-    node.run(&["backup", to.to_str().unwrap()]).refused(&["checksum", "--allow-damage"]);
-    assert!(node.run(&["status"]).done().out.contains("DAMAGED"));
-}
-
-#[test]
-fn a_scrub_of_a_sound_store_finds_nothing_and_comes_by_itself() {
-    let node = Node::start(Plan::blog().more("[store]\nscrub_every = \"2s\""));
-    node.publish("Gig");
-    eventually("a scrub has come", || {
-        let store = node.admin("GET", "/admin/store").expect(200).json();
-        store["scrub"]["last"]["rows"]
-            .as_u64()
-            .filter(|rows| *rows > 0)
-            .map(|_| assert_eq!(store["scrub"]["last"]["damages"], 0))
-    });
-    assert_eq!(node.all("/admin/actors?state=failed"), Vec::<Value>::new());
-}
-
-#[test]
-fn the_journal_is_dumped_counted_and_compacted_while_the_node_is_down() {
+fn a_damaged_row_fails_its_actor_by_name_and_no_other() {
     let node = Node::start(Plan::blog());
-    for n in 0..40 {
-        node.publish(&format!("Gig {n}"));
-    }
-    node.settle();
-    assert!(node.run(&["journal", "stats"]).done().out.contains("live of"));
-    node.run(&["journal", "dump"]).refused(&["is running"]);
-    node.run(&["journal", "compact"]).refused(&["is running"]);
-    let before = node.everything();
+    let publish = |title: &str| node.post("/api/objects/article", &json!({ "title": title })).expect(201);
+    publish("sound");
+    let before: Vec<String> = streams(&node);
+    publish("damaged");
+    let fresh: Vec<String> = streams(&node).into_iter().filter(|id| !before.contains(id)).collect();
+    let [id] = &fresh[..] else { panic!("the new actor among {fresh:?}") };
     node.terminate();
-    let dump = node.run(&["journal", "dump", "--area", "heads"]).done();
-    let heads: Vec<Value> = dump.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(
-        heads.iter().any(|row| row["actor"] == "stream/object/gig-7" && row["value"]["turn"].is_u64()),
-        "{:?}",
-        heads[0]
-    );
-    let few = node.run(&["journal", "dump", "--actor", "stream/object/gig-7", "--limit", "2"]).done();
-    assert_eq!(few.out.lines().count(), 2, "{few:?}");
-    let stats = node.run(&["journal", "stats", "--json"]).done().json();
-    assert!(stats["areas"].as_array().unwrap().iter().any(|area| area["area"] == "events"), "{stats}");
-    let compacted = node.run(&["journal", "compact", "--json"]).done().json();
-    assert!(compacted["after"].as_u64() <= compacted["before"].as_u64(), "{compacted}");
-    node.run(&["journal", "verify"]).done();
+    damage(&node, id.split_once('/').unwrap().1);
     node.restart();
-    assert_eq!(node.everything(), before);
+    let change = |slug: &str| {
+        let call = Call::new("PATCH", &format!("/api/objects/article/{slug}")).token(&node.token);
+        node.send(&call.json(&json!({ "title": "changed" })))
+    };
+    let refused = eventually("the actor has failed", || {
+        let answer = change("damaged");
+        (answer.status == 500).then_some(answer)
+    });
+    refused.refused_with(500, "damaged");
+    change("sound").expect(200);
+    publish("another");
+    let failed = node.all("/admin/actors?state=failed");
+    assert_eq!(failed.iter().map(|actor| actor["id"].as_str().unwrap()).collect::<Vec<_>>(), [id]);
+    let log = node.log();
+    assert!(log.contains("cannot be rebuilt") && log.contains(id.as_str()), "{log}");
+    node.send(&Call::get("/ready")).expect(200);
+}
+
+fn streams(node: &Node) -> Vec<String> {
+    let actors = node.all("/admin/actors?kind=stream");
+    actors.iter().map(|actor| actor["id"].as_str().unwrap().to_owned()).collect()
 }

@@ -1,6 +1,7 @@
 //! The bridge between redb and the disk port: creating and opening a file safely, shutting it off, naming its errors.
 
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,10 +20,42 @@ const META_FORMAT: &str = "format";
 /// A redb file with the means to shut it off.
 #[derive(Debug)]
 pub(super) struct OpenFile {
-    pub(super) database: Database,
+    pub(super) database: Handle,
     pub(super) gate: Arc<Gate>,
     /// What the file says of itself.
     pub(super) format: u32,
+}
+
+/// A database that may be damaged: redb panics over some of that when the handle is dropped, which must not end the
+/// thread that happens to drop it.
+#[derive(Debug)]
+pub(super) struct Handle(Option<Database>);
+
+impl Deref for Handle {
+    type Target = Database;
+
+    fn deref(&self) -> &Database {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl DerefMut for Handle {
+    fn deref_mut(&mut self) -> &mut Database {
+        self.0.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        let dropped = guarded("closing the file", || {
+            drop(database);
+            Ok(())
+        });
+        if let Err(failure) = dropped {
+            tracing::warn!(%failure, "a file of the store did not close in order");
+        }
+    }
 }
 
 /// Whether an old handle may still touch its file. A handle that failed must not write once another one was opened on
@@ -194,7 +227,7 @@ fn start(
     cache_bytes: usize,
     counters: &Arc<FileCounters>,
     exists: bool,
-) -> Result<(Database, Arc<Gate>), redb::Error> {
+) -> Result<(Handle, Arc<Gate>), redb::Error> {
     let file = disk.open(name)?;
     let len = file.len()?;
     // redb would make a new file of an empty one, and everything would seem to be in order.
@@ -205,7 +238,7 @@ fn start(
     let gate = Arc::new(Gate::default());
     let backend = Backend { file, gate: gate.clone(), counters: counters.clone() };
     let database = Database::builder().set_cache_size(cache_bytes).create_with_backend(backend)?;
-    Ok((database, gate))
+    Ok((Handle(Some(database)), gate))
 }
 
 fn format(database: &Database) -> Result<u32, redb::Error> {

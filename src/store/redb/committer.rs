@@ -110,6 +110,7 @@ impl Committer {
                 Work::Group(jobs) => self.group(jobs),
                 Work::Checkpointed(result) => self.checkpointed(result),
                 Work::Checkpoint(answer) => self.wanted.push(answer),
+                Work::Reopen => self.reopen_for_reads(),
                 Work::Stop => return,
             }
             self.checkpoint_if_due();
@@ -294,6 +295,20 @@ impl Committer {
         let reopened = self.reopen().map_err(|error| Arc::new(Failure::from(error)));
         self.shared.illness.write().clone_from(&reopened.as_ref().err().cloned());
         reopened
+    }
+
+    /// Nothing that was written is in doubt, so that nobody has to raise a fence, unless opening fails too.
+    fn reopen_for_reads(&mut self) {
+        if self.writing.is_some() {
+            let ended = self.shared.queue.wait_checkpointed();
+            self.checkpointed(ended);
+        }
+        let Some(log) = self.log.take() else { return };
+        self.table.gate().forbid_writes();
+        log.abandon();
+        if let Err(error) = self.reopen() {
+            self.fall_ill(Arc::new(error.into()));
+        }
     }
 
     /// Opens both files anew and puts what they hold in the place of what was shown. Reads went on over the old handle

@@ -19,6 +19,7 @@ use super::{OpenError, Options};
 use crate::store::Failure;
 use crate::store::disk::{Disk, File};
 
+pub mod inspect;
 mod sector;
 mod segment;
 
@@ -37,6 +38,8 @@ const SEGMENT_BYTES_MAX: u64 = 8 << 20;
 const FIRST_BYTES: u64 = 64 << 10;
 /// Zeros written in one go; more would be felt as a stall.
 const STEP_BYTES_MAX: u64 = 1 << 20;
+/// What a large batch took is given back.
+const SECTORS_KEPT_BYTES: usize = 4 << 20;
 
 /// Ties a log to its table.
 pub(super) type StoreId = [u8; 16];
@@ -158,6 +161,9 @@ impl Log {
         written.map_err(|failure| AppendError::Unknown(Arc::new(failure)))?;
         self.at += bytes;
         self.next += 1;
+        if self.sectors.capacity() > SECTORS_KEPT_BYTES {
+            self.sectors = Vec::new();
+        }
         Ok(number)
     }
 
@@ -287,9 +293,10 @@ fn frames(walk: &mut Walk<'_>, held: u64, each: &mut impl FnMut(Bytes, u64)) -> 
 }
 
 /// Writes once more what was written last: after a failed sync it may be in the page cache and nowhere else, and the
-/// kernel may take it for clean.
+/// kernel may take it for clean. The end of the file is part of that, since frames rely on the room they have.
 fn secure(disk: &dyn Disk, active: &Segment, tail: &Tail, counters: &FileCounters) -> Result<(), Failure> {
-    let again = tail.iter().copied().chain([(0, HEADER_BYTES as u64)]);
+    let sector = HEADER_BYTES as u64;
+    let again = tail.iter().copied().chain([(0, sector), (active.bytes.saturating_sub(sector), sector)]);
     for (offset, length) in again {
         let mut bytes = vec![0; usize::try_from(length).expect("what was read fits into memory")];
         active.file.read(offset, &mut bytes).map_err(|error| io_failure(READING, error))?;

@@ -35,6 +35,8 @@ pub(super) enum Work {
     Group(Vec<Job>),
     Checkpointed(Result<(), Failure>),
     Checkpoint(CheckpointAnswer),
+    /// The table could not be read.
+    Reopen,
     Stop,
 }
 
@@ -49,6 +51,7 @@ pub(super) struct Queue {
 struct Waiting {
     jobs: VecDeque<Job>,
     checkpointed: Option<Result<(), Failure>>,
+    read_failed: bool,
     wanted: Vec<CheckpointAnswer>,
     stop: Stop,
 }
@@ -79,6 +82,12 @@ impl Queue {
     /// The checkpoint that was under way has ended.
     pub(super) fn checkpointed(&self, result: Result<(), Failure>) {
         self.waiting.lock().checkpointed = Some(result);
+        self.wake.notify_one();
+    }
+
+    /// The disk failed under a read. What reads the table refuses everything from then on, so it has to be opened anew.
+    pub(super) fn read_failed(&self) {
+        self.waiting.lock().read_failed = true;
         self.wake.notify_one();
     }
 
@@ -134,6 +143,9 @@ impl Waiting {
         }
         if self.stop == Stop::Now {
             return Some(Work::Stop);
+        }
+        if std::mem::take(&mut self.read_failed) {
+            return Some(Work::Reopen);
         }
         if let Some(answer) = self.wanted.pop() {
             return Some(Work::Checkpoint(answer));

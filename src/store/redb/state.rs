@@ -121,7 +121,13 @@ impl Shared {
             };
             match table(&view, open) {
                 Err(_) if !Arc::ptr_eq(&view, &self.pair.read().view) => {}
-                answer => return answer.map_err(Arc::new),
+                Err(failure) => {
+                    if matches!(failure, Failure::Io { .. }) {
+                        self.queue.read_failed();
+                    }
+                    return Err(Arc::new(failure));
+                }
+                Ok(answer) => return Ok(answer),
             }
         }
     }

@@ -162,6 +162,11 @@ impl View {
         })
     }
 
+    /// False when whoever asks for this key is not led to a row. A disk that fails says nothing of that.
+    pub(super) fn finds(&self, key: &[u8]) -> bool {
+        !matches!(self.rows.get(key), Ok(None) | Err(redb::StorageError::Corrupted(_)))
+    }
+
     /// The rows of a span, seen through what the overlay knows of it.
     pub(super) fn range(&self, span: &Span, piece: Vec<(Key, Entry)>) -> Result<Vec<Row>, Failure> {
         guarded(READING, || {
