@@ -6,6 +6,8 @@
 mod blobs;
 #[path = "store/calls.rs"]
 mod calls;
+#[path = "store/clean.rs"]
+mod clean;
 #[path = "store/crashes.rs"]
 mod crashes;
 #[path = "store/dice.rs"]
