@@ -1,7 +1,8 @@
 //! The store beside a plain file with one fdatasync per group and beside redb used plainly, in one run: `cargo bench --bench store`.
 //!
 //! Arguments after `--`: `--seconds` of each measurement (2), `--records` in the store that is opened after kill -9
-//! (1,000,000), `--only group`, `streams`, `read` or `reopen`.
+//! (1,000,000), `--only group`, `streams`, `read` or `reopen`, `--writers` (1, 32, 256 and 1024); and what one commit of a
+//! checkpoint writes: `--checkpoint-rows`, `--checkpoint-bytes`.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
 
@@ -36,9 +37,10 @@ fn main() {
         group::STREAMS
     );
     if wanted("group") {
-        let rates = WRITERS.map(|writers| group::compare(span, writers));
+        let only = argument("--writers", 0);
+        let writers = WRITERS.into_iter().filter(|&writers| only == 0 || only == writers);
+        let sustained = writers.map(|writers| group::compare(span, writers)).fold(0.0, f64::max);
         let [plain, quick] = [false, true].map(|quick_repair| keyed::run(span, quick_repair));
-        let sustained = rates.into_iter().fold(0.0, f64::max);
         println!("\nrecords under keys in redb, 1,000 to a commit: {plain:.0}/s, with quick repair {quick:.0}/s");
         println!(
             "  ours, checkpoints included: {sustained:.0}/s, {:.1} and {:.1} times that",

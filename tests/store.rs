@@ -6,6 +6,8 @@
 mod blobs;
 #[path = "store/calls.rs"]
 mod calls;
+#[path = "store/clean.rs"]
+mod clean;
 #[path = "store/crashes.rs"]
 mod crashes;
 #[path = "store/dice.rs"]
@@ -38,3 +40,5 @@ mod programs;
 mod subject;
 #[path = "store/suite.rs"]
 mod suite;
+#[path = "store/threads.rs"]
+mod threads;

@@ -11,7 +11,7 @@ use quickbeam::store::redb::{Options, Stats};
 use quickbeam::store::{Batch, Engine, Key, Outcome, RedbEngine};
 use tokio::sync::oneshot;
 
-use crate::rig::folder;
+use crate::rig::{argument, folder};
 
 pub(crate) const RECORD_BYTES: usize = 256;
 pub(crate) const STREAMS: usize = 256;
@@ -39,12 +39,22 @@ impl Found {
     }
 }
 
+/// As usual, unless an argument says otherwise.
+pub(crate) fn options() -> Options {
+    let usual = Options::default();
+    Options {
+        checkpoint_rows_max: argument("--checkpoint-rows", usual.checkpoint_rows_max),
+        checkpoint_bytes_max: argument("--checkpoint-bytes", usual.checkpoint_bytes_max),
+        ..usual
+    }
+}
+
 /// What the store did with many writers, checkpoints included, in records a second.
 pub(crate) fn compare(span: Duration, writers: usize) -> f64 {
     // The plain file before and after, so that a disk which changes its mind does not decide.
     let before = plain(span, writers);
     let (within, _) = store(span, writers, Options { overlay_bytes_max: 4 << 30, ..Options::default() });
-    let (whole, stats) = store(span, writers, Options::default());
+    let (whole, stats) = store(span, writers, options());
     let after = plain(span, writers);
     let middle = (before.per_second + after.per_second) / 2.0;
     println!("\n{writers} writers");

@@ -22,7 +22,7 @@ fn streams() -> Streams {
 /// Every stream has one appender that waits for its record; what is left in the overlay goes to the table at the end.
 pub(crate) fn append(span: Duration) {
     let folder = folder();
-    let engine = RedbEngine::open(folder.path(), Options::default()).unwrap();
+    let engine = RedbEngine::open(folder.path(), group::options()).unwrap();
     let streams = streams();
     let value = Bytes::from(vec![7; RECORD_BYTES]);
     let found = group::run(span, STREAMS, |writer, _| {

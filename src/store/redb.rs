@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::disk::{Disk, Folder, Guard, LockError};
-use super::{Batch, Change, Engine, Failure, Key, Outcome, ReadError, Row, Span, Versioned};
+use super::{Batch, Change, Engine, Failure, Key, Outcome, ReadError, Row, Span, Versioned, frame};
 
 mod backend;
 mod checkpoint;
@@ -221,7 +221,8 @@ impl Engine for RedbEngine {
 
     fn commit(&self, batch: Batch) -> BoxFuture<'static, Outcome> {
         let (answer, answered) = oneshot::channel();
-        self.shared.queue.push(Job { batch, answer });
+        let bytes = frame::weight(&batch);
+        self.shared.queue.push(Job { batch, answer, bytes });
         answered.map(|answer| answer.unwrap_or_else(|_| Outcome::Unknown(Arc::new(Failure::Closed)))).boxed()
     }
 

@@ -1,19 +1,19 @@
 //! An I/O error at any one call of the disk, for once or for a while: never a wrong answer, and the store comes back.
 //!
-//! The long form (`QUICKBEAM_TESTS_LONG=1`) takes every call of a scenario of 200 batches, CI about forty of them.
-
-use std::sync::atomic::{AtomicU64, Ordering};
+//! The long form (`QUICKBEAM_TESTS_LONG=1`) takes every call of a scenario of 200 batches, CI some of them.
 
 use quickbeam::store::RedbEngine;
 
 use crate::dice::{count, seed};
 use crate::disk::{Faults, SOUND};
 use crate::life::{Life, tiny};
+use crate::threads::on_two_threads;
 
 const BATCHES: u64 = 200;
 /// Steps that a disk stays broken.
 const BROKEN_STEPS: u64 = 4;
-const SAMPLES: u64 = 40;
+const SAMPLES: u64 = 25;
+const PROGRESS: u64 = 500;
 
 /// Runs the scenario with these faults, heals the disk after some steps of illness, and gives the calls it took.
 fn run(seed: u64, faults: Faults) -> u64 {
@@ -52,23 +52,15 @@ fn at_every_call(form: &str, only_once: bool) {
     let seed = seed(form);
     let calls = run(seed, SOUND);
     let step = (calls / count("QUICKBEAM_TESTS_CALLS", SAMPLES, calls)).max(1);
-    let next = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    let from = 1 + number * step + seed % step;
-                    if from > calls {
-                        break;
-                    }
-                    if number > 0 && number.is_multiple_of(500) {
-                        println!("{form}: call {from} of {calls}");
-                    }
-                    run(seed, Faults { fail_from: Some(from), only_once, ..SOUND });
-                }
-            });
+    on_two_threads(|number| {
+        let from = 1 + number * step + seed % step;
+        if number > 0 && number.is_multiple_of(PROGRESS) {
+            println!("{form}: call {from} of {calls}");
         }
+        if from <= calls {
+            run(seed, Faults { fail_from: Some(from), only_once, ..SOUND });
+        }
+        from <= calls
     });
     println!("{form}: one in {step} of {calls} calls failed, no wrong answer");
 }

@@ -10,6 +10,7 @@ use quickbeam::store::RedbEngine;
 use crate::dice::{Dice, count, seed};
 use crate::disk::{Faults, SOUND, SimulatedDisk};
 use crate::life::{Life, tiny};
+use crate::threads::on_two_threads;
 
 const LIVES: u64 = 40;
 const PROGRESS: u64 = 10_000;
@@ -33,16 +34,9 @@ fn note(counter: &AtomicU64) -> u64 {
 fn whatever_a_crash_leaves_opens_and_holds_exactly_what_it_may() {
     let (wanted, seed) = (count("QUICKBEAM_TESTS_CRASHES", 600, 100_000), seed("crashes"));
     let met = Met::default();
-    let histories = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while met.crashes.load(Ordering::Relaxed) < wanted {
-                    let number = histories.fetch_add(1, Ordering::Relaxed);
-                    live(seed.wrapping_add(number), &met);
-                }
-            });
-        }
+    on_two_threads(|number| {
+        live(seed.wrapping_add(number), &met);
+        met.crashes.load(Ordering::Relaxed) < wanted
     });
     println!("{met:?}: nothing lost, nothing that will not open");
 }

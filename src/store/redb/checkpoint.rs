@@ -50,6 +50,7 @@ fn write(shared: &Shared, frozen: &Generation, held: &Held, table: &Table, optio
         chunk.iter().filter(|(_, entry)| entry.value.is_some()).for_each(|(key, _)| filters.add(key));
         table.write(&chunk, last.then_some(held))?;
         show(shared, table.view()?, &chunk, last);
+        shared.queue.checkpoint_goes_on(chunk.len());
         if last {
             shared.counters.checkpoints.add(1);
             return Ok(());

@@ -12,7 +12,7 @@ use super::log::{AppendError, Log};
 use super::queue::{CheckpointAnswer, Job, Work};
 use super::state::{Pair, Shared};
 use super::table::{Held, Table};
-use super::{OpenError, Options};
+use super::{OpenError, Options, log};
 use crate::store::admit;
 use crate::store::disk::Disk;
 use crate::store::frame::{self, Op};
@@ -39,34 +39,32 @@ pub(super) struct Committer {
 /// The checkpoint under way: where it will have brought the table, and who waits for it.
 struct Writing {
     row: u64,
+    rows: usize,
     answers: Vec<CheckpointAnswer>,
 }
 
 /// What is written together.
 #[derive(Default)]
-struct Group {
+struct Group<'a> {
     frame: frame::Writer,
-    verdicts: Vec<(oneshot::Sender<Outcome>, Verdict)>,
-    left: Left,
+    left: Left<'a>,
 }
 
 /// What the batches of a group leave behind, which nobody else can see yet. Put in order only once a condition asks:
 /// most batches have none.
 #[derive(Default)]
-struct Left {
-    versions: BTreeMap<Key, Option<Position>>,
-    newer: Vec<(Key, Option<Position>)>,
+struct Left<'a> {
+    versions: BTreeMap<&'a Key, Option<Position>>,
+    newer: Vec<(&'a Batch, Position)>,
 }
 
-impl Left {
-    fn by(&mut self, batch: &Batch, position: Position) {
-        self.newer.extend(batch.puts.iter().map(|(key, _)| (key.clone(), Some(position))));
-        self.newer.extend(batch.deletes.iter().map(|key| (key.clone(), None)));
-    }
-
+impl Left<'_> {
     #[allow(clippy::option_option, reason = "the outer one is whether the group says anything of the key")]
     fn version_of(&mut self, key: &Key) -> Option<Option<Position>> {
-        self.versions.extend(self.newer.drain(..));
+        for (batch, position) in self.newer.drain(..) {
+            self.versions.extend(batch.puts.iter().map(|(key, _)| (key, Some(position))));
+            self.versions.extend(batch.deletes.iter().map(|key| (key, None)));
+        }
         self.versions.get(key).copied()
     }
 }
@@ -111,6 +109,7 @@ impl Committer {
                 Work::Checkpointed(result) => self.checkpointed(result),
                 Work::Checkpoint(answer) => self.wanted.push(answer),
                 Work::Reopen => self.reopen_for_reads(),
+                Work::Look => {}
                 Work::Stop => return,
             }
             self.checkpoint_if_due();
@@ -118,25 +117,26 @@ impl Committer {
     }
 
     fn group(&mut self, jobs: Vec<Job>) {
-        let bytes = jobs.iter().map(|job| frame::weight(&job.batch)).sum();
+        let bytes = jobs.iter().map(|job| job.bytes).sum();
         let mut group = Group { frame: frame::Writer::with_room(bytes), ..Group::default() };
-        for Job { batch, answer } in jobs {
-            let verdict = self.judge(&batch, &mut group);
-            group.verdicts.push((answer, verdict));
-        }
+        let verdicts: Vec<Verdict> = jobs.iter().map(|job| self.judge(&job.batch, &mut group)).collect();
         let frame = group.frame.done();
         let written = if frame.is_empty() { Ok(()) } else { self.write(&frame) };
         // Answered only now, and refusals too: a batch may have been refused because of one that has just failed.
-        for (answer, verdict) in group.verdicts {
+        let answered = jobs.into_iter().zip(verdicts).map(|(Job { batch, answer, .. }, verdict)| {
             self.answer(answer, outcome(verdict, &written));
-        }
+            batch
+        });
+        let batches: Vec<Batch> = answered.collect();
         if written.is_ok() {
             self.tell(frame);
         }
+        // Freed last: this takes longer than answering, and nobody waits for it.
+        drop(batches);
     }
 
     /// Says what becomes of a batch if the group it is in reaches the disk.
-    fn judge(&mut self, batch: &Batch, group: &mut Group) -> Verdict {
+    fn judge<'a>(&mut self, batch: &'a Batch, group: &mut Group<'a>) -> Verdict {
         let fence = batch.fence;
         if self.poisoned.get(&fence.shard).is_some_and(|&poisoned| fence.epoch <= poisoned) {
             return Verdict::Fail(Arc::new(Failure::Poisoned));
@@ -157,17 +157,17 @@ impl Committer {
         }
     }
 
-    fn admit(&mut self, batch: &Batch, group: &mut Group) -> Position {
+    fn admit<'a>(&mut self, batch: &'a Batch, group: &mut Group<'a>) -> Position {
         self.last.mark.position.0 += 1;
         let position = self.last.mark.position;
         self.last.fences.raise(batch.fence);
         self.poisoned.remove(&batch.fence.shard);
         group.frame.push(position, batch);
-        group.left.by(batch, position);
+        group.left.newer.push((batch, position));
         position
     }
 
-    fn version_of(&self, key: &Key, group: &mut Group) -> Result<Option<Position>, ReadError> {
+    fn version_of(&self, key: &Key, group: &mut Group<'_>) -> Result<Option<Position>, ReadError> {
         if let Some(version) = group.left.version_of(key) {
             return Ok(version);
         }
@@ -201,7 +201,7 @@ impl Committer {
             let op = op.expect("the frame was written a moment ago");
             overlay.apply(op, &mut position, |key| filters.may_hold(key));
         }
-        overlay.reached(self.last.mark, frame.len() as u64);
+        overlay.reached(self.last.mark, log::size(frame.len()));
     }
 
     /// Whoever began to watch after the frame was shown can see it, so that it does not matter who is told of it.
@@ -225,17 +225,29 @@ impl Committer {
         let _ = answer.send(outcome);
     }
 
-    /// While one half of the overlay is being written to the table, commits fill the other and then wait.
+    /// While one half of the overlay is being written to the table, commits fill the other: the first half of that at
+    /// once and the rest as fast as the writing goes on, so that they are slowed down and not stopped for long.
     fn has_room(&self) -> bool {
-        let room = self.log.is_none() || self.writing.is_none() || !self.is_half_full();
+        let room = match &self.writing {
+            Some(writing) if self.log.is_some() => {
+                let written = self.shared.queue.rows_checkpointed() as f64 / writing.rows.max(1) as f64;
+                let share = (1.0 + written.min(1.0)) / 2.0;
+                self.weight() < (self.half() as f64 * share) as u64
+            }
+            _ => true,
+        };
         if !room && self.shared.queue.len() > 0 {
             self.shared.counters.waits.add(1);
         }
         room
     }
 
-    fn is_half_full(&self) -> bool {
-        self.shared.pair.read().overlay.active.weight() >= self.options.overlay_bytes_max / 2
+    fn weight(&self) -> u64 {
+        self.shared.pair.read().overlay.active.weight()
+    }
+
+    fn half(&self) -> u64 {
+        self.options.overlay_bytes_max / 2
     }
 
     fn checkpoint_if_due(&mut self) {
@@ -243,12 +255,14 @@ impl Committer {
             let illness = self.shared.illness.read().clone().unwrap_or_else(|| Arc::new(Failure::Closed));
             return tell_all(self.wanted.drain(..), &Err(illness));
         }
-        if self.writing.is_some() || (self.wanted.is_empty() && !self.is_half_full()) {
+        if self.writing.is_some() || (self.wanted.is_empty() && self.weight() < self.half()) {
             return;
         }
         let frozen = self.shared.pair.write().overlay.freeze();
         let held = Held { mark: frozen.through, fences: self.last.fences.clone() };
-        self.writing = Some(Writing { row: held.mark.row, answers: std::mem::take(&mut self.wanted) });
+        let (row, rows) = (held.mark.row, frozen.rows.len());
+        self.shared.queue.checkpoint_begins();
+        self.writing = Some(Writing { row, rows, answers: std::mem::take(&mut self.wanted) });
         self.order(Order::Write { frozen, held, table: self.table.clone() });
     }
 

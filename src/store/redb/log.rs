@@ -37,7 +37,7 @@ const SEGMENT_BYTES_MAX: u64 = 8 << 20;
 /// A small store stays small: a segment begins like this and is doubled when it is full.
 const FIRST_BYTES: u64 = 64 << 10;
 /// Zeros written in one go; more would be felt as a stall.
-const STEP_BYTES_MAX: u64 = 1 << 20;
+const STEP_BYTES_MAX: u64 = 2 << 20;
 /// What a large batch took is given back.
 const SECTORS_KEPT_BYTES: usize = 4 << 20;
 
@@ -78,6 +78,11 @@ pub(super) enum AppendError {
     Failed(Arc<Failure>),
     /// All of it may be on disk.
     Unknown(Arc<Failure>),
+}
+
+/// What a frame takes on disk.
+pub(super) fn size(frame_bytes: usize) -> u64 {
+    sector::size(frame_bytes as u64)
 }
 
 /// Whether there is a log.

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use crate::store::{Batch, Failure, Outcome, frame};
+use crate::store::{Batch, Failure, Outcome};
 
 /// A queued batch and who waits for its outcome.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) batch: Batch,
     pub(super) answer: oneshot::Sender<Outcome>,
+    /// What it takes in a frame.
+    pub(super) bytes: usize,
 }
 
 /// Who asked for a checkpoint.
@@ -37,6 +39,8 @@ pub(super) enum Work {
     Checkpoint(CheckpointAnswer),
     /// The table could not be read.
     Reopen,
+    /// The checkpoint has gone on, so that there may be room.
+    Look,
     Stop,
 }
 
@@ -52,6 +56,9 @@ struct Waiting {
     jobs: VecDeque<Job>,
     checkpointed: Option<Result<(), Failure>>,
     read_failed: bool,
+    /// Rows written by the checkpoint under way, and whether there are more since somebody looked.
+    rows_checkpointed: usize,
+    goes_on: bool,
     wanted: Vec<CheckpointAnswer>,
     stop: Stop,
 }
@@ -77,6 +84,23 @@ impl Queue {
             drop(waiting);
             self.wake.notify_one();
         }
+    }
+
+    pub(super) fn checkpoint_begins(&self) {
+        self.waiting.lock().rows_checkpointed = 0;
+    }
+
+    /// The checkpoint under way has written some more rows.
+    pub(super) fn checkpoint_goes_on(&self, rows: usize) {
+        let mut waiting = self.waiting.lock();
+        waiting.rows_checkpointed += rows;
+        waiting.goes_on = true;
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn rows_checkpointed(&self) -> usize {
+        self.waiting.lock().rows_checkpointed
     }
 
     /// The checkpoint that was under way has ended.
@@ -153,6 +177,9 @@ impl Waiting {
         if room && !self.jobs.is_empty() {
             return Some(Work::Group(self.group(bytes_max)));
         }
+        if !room && std::mem::take(&mut self.goes_on) {
+            return Some(Work::Look);
+        }
         (self.stop == Stop::Drained && self.jobs.is_empty()).then_some(Work::Stop)
     }
 
@@ -160,7 +187,7 @@ impl Waiting {
         let mut bytes = 0;
         let fits = |job: &Job| {
             let first = bytes == 0;
-            bytes += frame::weight(&job.batch);
+            bytes += job.bytes;
             first || bytes <= bytes_max
         };
         let count = self.jobs.iter().map(fits).take_while(|&fits| fits).count();
