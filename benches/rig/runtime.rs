@@ -122,6 +122,7 @@ fn world(folder: &Path, template: Template) -> World {
         accept: Accept::All,
         delivery: Delivery::default(),
         dedupe: Duration::from_secs(90 * 86_400),
+        incarnation: 1,
         reserved: &[],
     }
 }

@@ -204,6 +204,7 @@ fn world(declares: &str) -> World {
         accept: Accept::All,
         delivery: Delivery::default(),
         dedupe: Duration::from_secs(90 * 86_400),
+        incarnation: 1,
         reserved: &[],
     }
 }
