@@ -4,12 +4,12 @@
 
 #[path = "nodes/backup.rs"]
 mod backup;
+#[path = "nodes/care.rs"]
+mod care;
 #[path = "nodes/damage.rs"]
 mod damage;
 #[path = "nodes/deliveries.rs"]
 mod deliveries;
-#[path = "nodes/failed_actor.rs"]
-mod failed_actor;
 #[path = "nodes/federation.rs"]
 mod federation;
 #[path = "nodes/flows.rs"]

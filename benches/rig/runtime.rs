@@ -123,8 +123,8 @@ fn world(folder: &Path, template: Template) -> World {
         accept: Accept::All,
         delivery: Delivery::default(),
         dedupe: Duration::from_secs(90 * 86_400),
-        reserved: &[],
         incarnation: 1,
+        reserved: &[],
     }
 }
 

@@ -102,7 +102,7 @@ impl<R: Read> Parts<R> {
     ///
     /// # Errors
     /// When the archive is damaged or ends.
-    pub fn next(&mut self) -> Result<Option<Part>, ArchiveError> {
+    pub fn part(&mut self) -> Result<Option<Part>, ArchiveError> {
         let mut rest = [0; 64 << 10];
         while self.read(&mut rest)? > 0 {}
         let mut zeros = [0; BLOCK];
@@ -193,15 +193,15 @@ mod tests {
         }
         archive.resize(archive.len() + END_BYTES, 0);
         let mut parts = Parts::new(archive.as_slice());
-        assert_eq!(parts.next().unwrap(), Some(Part { name: "a".into(), bytes: 3 }));
+        assert_eq!(parts.part().unwrap(), Some(Part { name: "a".into(), bytes: 3 }));
         assert_eq!(parts.whole(3).unwrap(), b"one");
-        assert_eq!(parts.next().unwrap(), Some(Part { name: "rows/2".into(), bytes: 512 }));
-        assert_eq!(parts.next().unwrap(), None);
+        assert_eq!(parts.part().unwrap(), Some(Part { name: "rows/2".into(), bytes: 512 }));
+        assert_eq!(parts.part().unwrap(), None);
         for bit in (0..BLOCK * 8).chain((BLOCK + 3) * 8..2 * BLOCK * 8) {
             let mut flipped = archive.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let mut parts = Parts::new(flipped.as_slice());
-            let read = (0..3).try_for_each(|_| parts.next().map(drop));
+            let read = (0..3).try_for_each(|_| parts.part().map(drop));
             assert!(read.is_err(), "bit {bit}");
         }
     }

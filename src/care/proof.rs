@@ -56,7 +56,7 @@ pub fn read(input: impl Read, taker: &mut dyn Taker) -> Result<Proved, ArchiveEr
     let mut reading = Reading { parts: Parts::new(input), taker, found: Found::default() };
     let head = reading.head()?;
     loop {
-        let Some(part) = reading.parts.next()? else { return Err(ArchiveError::Short("the manifest".to_owned())) };
+        let Some(part) = reading.parts.part()? else { return Err(ArchiveError::Short("the manifest".to_owned())) };
         match part.name.as_str() {
             MANIFEST => break,
             FAILED => return Err(reading.failed()),
@@ -86,7 +86,7 @@ struct Reading<'a, R> {
 
 impl<R: Read> Reading<'_, R> {
     fn head(&mut self) -> Result<Head, ArchiveError> {
-        let part = self.parts.next()?.filter(|part| part.name == HEAD).ok_or(ArchiveError::Foreign)?;
+        let part = self.parts.part()?.filter(|part| part.name == HEAD).ok_or(ArchiveError::Foreign)?;
         let content = self.listed(&part)?;
         // The format alone first: the rest of a newer head may look otherwise.
         let format = serde_json::from_slice::<serde_json::Value>(&content).ok();
@@ -168,13 +168,13 @@ impl<R: Read> Reading<'_, R> {
     }
 
     fn seal(&mut self) -> Result<(), ArchiveError> {
-        let part = self.parts.next()?;
+        let part = self.parts.part()?;
         let sealed = self.parts.before().to_owned();
         let seal = if part.is_some_and(|part| part.name == SEAL) { self.parts.whole(64)? } else { Vec::new() };
         if seal != sealed.as_bytes() {
             return Err(ArchiveError::Damaged { what: "the seal, or something before it,".to_owned() });
         }
-        match self.parts.next()? {
+        match self.parts.part()? {
             None => Ok(()),
             Some(_) => Err(self.parts.damaged()),
         }

@@ -101,7 +101,7 @@ impl Scrubber {
     }
 
     async fn scrub(&self) -> Result<Scrub, Failure> {
-        let mut walk = self.keeper.engine.snapshot().await.walk();
+        let mut walk = self.keeper.engine.snapshot().await.walk().thorough();
         let pause = step_pause(self.settings.bytes_per_second);
         loop {
             let (back, more) = step(walk).await?;

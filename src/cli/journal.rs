@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -16,8 +17,10 @@ use crate::care::{BLOBS_FOLDER, STORE_FOLDER, dump};
 use crate::clock::Time;
 use crate::config::Config;
 use crate::private::PrivateError;
+use crate::store::Failure;
 use crate::store::blob::{BlobError, Blobs, FileBlobs};
-use crate::store::redb::{Options as StoreOptions, RedbEngine, Step};
+use crate::store::disk::{Disk as _, Folder};
+use crate::store::redb::{OpenError, Options as StoreOptions, RedbEngine, Step, inspect};
 
 const STEP: Step = Step { rows_max: 20_000, bytes_max: 8 << 20 };
 /// Between two looks at a scrub of a running node.
@@ -135,12 +138,20 @@ fn told(found: &Value, damages: u64, context: &Context) -> anyhow::Result<()> {
 }
 
 fn verify(config: &Config, context: &Context) -> anyhow::Result<()> {
-    let engine = open(config)?;
+    let (frames, mut listed) = log(config)?;
+    let engine = match open(config) {
+        Err(error) if !listed.is_empty() => {
+            listed.push(format!("the store does not open: {error}"));
+            let damages = listed.len() as u64;
+            let found = json!({ "frames": frames, "rows": 0, "damages": damages, "listed": listed });
+            return told(&found, damages, context);
+        }
+        engine => engine?,
+    };
     let (mut progress, mut records) = (Progress::new(context), Records::default());
     let snapshot = engine.snapshot_now();
     let (about, mut rows, mut bytes) = (snapshot.rows_about(), 0_u64, 0_u64);
-    let mut listed = Vec::new();
-    let mut walk = snapshot.walk();
+    let mut walk = snapshot.walk().thorough();
     let through = loop {
         let more = walk.step(STEP, |row| {
             rows += 1;
@@ -171,8 +182,31 @@ fn verify(config: &Config, context: &Context) -> anyhow::Result<()> {
     listed.extend(wrong);
     progress.done();
     listed.truncate(NAMED_MAX);
-    let found = json!({ "rows": rows, "bytes": bytes, "blobs": blobs, "damages": damages, "listed": listed });
+    let found =
+        json!({ "frames": frames, "rows": rows, "bytes": bytes, "blobs": blobs, "damages": damages, "listed": listed });
     told(&found, damages, context)
+}
+
+/// How many frames the log has, and what is damaged there.
+fn log(config: &Config) -> anyhow::Result<(u64, Vec<String>)> {
+    let store = config.node.data.join(STORE_FOLDER);
+    if !store.is_dir() {
+        return Ok((0, Vec::new()));
+    }
+    let folder = Folder::new(&store)?;
+    let _unused = folder.lock()?;
+    let mut frames = 0;
+    let read = inspect::frames(&folder, |_| {
+        frames += 1;
+        ControlFlow::Continue(())
+    });
+    match read {
+        Ok(()) => Ok((frames, Vec::new())),
+        Err(OpenError::Failed { file, source: source @ Failure::Damaged { .. } }) => {
+            Ok((frames, vec![format!("{file}: {source}")]))
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// How many blobs there are, and those that are not what their names say.

@@ -83,7 +83,7 @@ fn nothing_leaves_a_restored_node_before_it_is_let_go_and_then_everything_once()
         let id = made["activity"].as_str().unwrap();
         id[id.len() - 16..id.len() - 13].to_owned()
     });
-    assert_eq!(lives, ["000", "000"], "the high bits of the incarnation");
+    assert_eq!(lives, ["000", "001"], "ids contain the incarnation, but for its lowest bit");
     // The mark is gone for good.
     restored.kill();
     restored.restart();

@@ -42,6 +42,7 @@ pub struct Walk {
     from: Option<Vec<u8>>,
     overlay_at: usize,
     tallied: Tallied,
+    thorough: bool,
 }
 
 impl RedbEngine {
@@ -95,11 +96,16 @@ impl Snapshot {
     }
 
     pub fn walk(self) -> Walk {
-        Walk { snapshot: self, from: Some(Vec::new()), overlay_at: 0, tallied: Tallied::default() }
+        Walk { snapshot: self, from: Some(Vec::new()), overlay_at: 0, tallied: Tallied::default(), thorough: false }
     }
 }
 
 impl Walk {
+    /// Also asks for each row by its key, which takes longer.
+    pub fn thorough(self) -> Self {
+        Self { thorough: true, ..self }
+    }
+
     /// Gives the next rows; `false` when there are no more. Blocks. A row that is damaged is left out and noted.
     ///
     /// # Errors
@@ -107,7 +113,7 @@ impl Walk {
     pub fn step(&mut self, step: Step, mut give: impl FnMut(Row)) -> Result<bool, Failure> {
         let Some(from) = self.from.take() else { return Ok(false) };
         let (mut rows, mut bytes, mut next) = (0, 0, None);
-        let Self { snapshot, overlay_at, tallied, .. } = self;
+        let Self { snapshot, overlay_at, tallied, thorough, .. } = self;
         let overlay = &snapshot.overlay;
         snapshot.view.walk_from(&from, |key, stored| {
             if rows >= step.rows_max || bytes >= step.bytes_max {
@@ -116,7 +122,10 @@ impl Walk {
             }
             rows += 1;
             bytes += key.len() + stored.len();
-            let entry = tallied.see(&snapshot.view, key, stored);
+            let entry = tallied.see(key, stored);
+            if *thorough {
+                tallied.find(&snapshot.view, key);
+            }
             let newer = give_before(overlay, overlay_at, Some(key), &mut give);
             if let (false, Some(entry)) = (newer, entry) {
                 give_entry(Key::from_bytes(key.to_vec()), entry, &mut give);
