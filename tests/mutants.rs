@@ -13,7 +13,7 @@ use std::process::Command;
 /// Not needed for a build, or far too much.
 const NOT_COPIED: [&str; 2] = [".git", "target"];
 /// More than CI does in the same tests, so that what is rare is met too.
-const TRIALS: [(&str, &str); 2] = [("QUICKBEAM_TESTS_CRASHES", "30000"), ("QUICKBEAM_TESTS_FLIPS", "5000")];
+const TRIALS: [(&str, &str); 2] = [("QUICKBEAM_TESTS_CRASHES", "30000"), ("QUICKBEAM_TESTS_FLIPS", "2000")];
 
 struct Mutant {
     name: String,
