@@ -127,7 +127,7 @@ impl History {
         let mut plan = Plan { stamp: self.stamp, ..Plan::raising(u32::from(dice.one_in(10)), epoch) };
         for number in 0..KEYS {
             match dice.below(18) {
-                0 | 1 | 2 => plan.puts.push(number),
+                0..=2 => plan.puts.push(number),
                 3 => plan.deletes.push(number),
                 _ => {}
             }

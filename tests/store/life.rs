@@ -79,6 +79,8 @@ impl Life {
             false => (0..keys().count() as u64).try_for_each(|number| self.history.observe_one(number, engine)),
         };
         if let Err(error) = read {
+            let (health, reopened) = (engine.health().err(), engine.stats().reopened);
+            self.history.note(format!("reopened {reopened} times, ill with {health:?}"));
             self.excuse(&error);
         }
     }

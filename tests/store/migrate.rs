@@ -136,6 +136,8 @@ fn old_disk() -> SimulatedDisk {
         let file = disk.shared().open(name).unwrap();
         file.write(0, &std::fs::read(folder.path().join(name)).unwrap()).unwrap();
         file.sync().unwrap();
+        // Brings its name to disk too.
+        disk.shared().rename(name, name).unwrap();
     }
     disk
 }
@@ -153,7 +155,8 @@ fn a_crash_at_any_step_is_made_good_by_the_next_opening() {
         let disk = old_disk();
         let fail_from = Some(disk.calls() + call);
         disk.set(Faults { fail_from, ..Faults::default() });
-        RedbEngine::open_on(disk.shared(), cramped()).unwrap_err();
+        // The last calls are those of a thread that only fills the filter.
+        drop(RedbEngine::open_on(disk.shared(), cramped()));
         check(&RedbEngine::open_on(disk.after_power_cut().shared(), cramped()).unwrap());
         disk.set(Faults::default());
         check(&RedbEngine::open_on(disk.shared(), cramped()).unwrap());

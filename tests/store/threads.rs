@@ -7,7 +7,10 @@ pub(crate) fn on_two_threads(trial: impl Fn(u64) -> bool + Sync) {
     let (next, failed) = (AtomicU64::new(0), AtomicBool::new(false));
     let life = || {
         let _failing = Failing(&failed);
-        while !failed.load(Ordering::Relaxed) && trial(next.fetch_add(1, Ordering::Relaxed)) {}
+        let mut goes_on = true;
+        while goes_on && !failed.load(Ordering::Relaxed) {
+            goes_on = trial(next.fetch_add(1, Ordering::Relaxed));
+        }
     };
     std::thread::scope(|scope| {
         scope.spawn(life);
