@@ -90,9 +90,11 @@ fn is_caught(mutant: &Mutant, copy: &Path) -> bool {
     let sound = fs::read_to_string(&path).unwrap();
     fs::write(&path, sound.replacen(&mutant.old, &mutant.new, 1)).unwrap();
     let mut command = Command::new(env!("CARGO"));
-    // Dependencies that this build has made already are not built again.
+    // A folder of its own: cargo takes a crate for the same wherever it stands, and what is broken on purpose must never
+    // be linked into a test of the sound one.
     let profile = profile_folder();
-    command.args(["test", "--locked", "--target-dir"]).arg(profile.parent().unwrap()).current_dir(copy);
+    let target = profile.with_file_name("mutants");
+    command.args(["test", "--locked", "--target-dir"]).arg(target).current_dir(copy);
     if let Some(name) = profile.file_name().filter(|name| *name != "debug") {
         command.arg("--profile").arg(name);
     }

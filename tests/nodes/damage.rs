@@ -47,6 +47,7 @@ fn a_damaged_row_fails_its_actor_by_name_and_no_other() {
     let node = Node::start(Plan::blog());
     let publish = |title: &str| node.post("/api/objects/article", &json!({ "title": title })).expect(201);
     publish("sound");
+    node.settle();
     let before: Vec<String> = streams(&node);
     publish("damaged");
     let fresh: Vec<String> = streams(&node).into_iter().filter(|id| !before.contains(id)).collect();
