@@ -1,49 +1,37 @@
 //! A node: assembled from its parts, started in order, and stopped in reverse.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use actix_rt::{Arbiter, ArbiterHandle};
-use bytes::Bytes;
-use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
 use crate::actors::kinds::Kinds;
-use crate::actors::retention::Keep;
-use crate::actors::root::{self, Rounds};
-use crate::actors::runtime::{self, Runtime};
-use crate::actors::world::{Accept, Delivery, World};
+use crate::actors::root::{self};
+use crate::actors::runtime::Runtime;
 use crate::actors::{first, held};
-use crate::care::keeper::Keeper;
-use crate::care::scrubber::{self, Scrubber};
-use crate::care::{BLOBS_FOLDER, STORE_FOLDER};
-use crate::clock::{SharedClock, SystemClock};
-use crate::config::{self, Config};
-use crate::domains::all_effects;
+use crate::care::STORE_FOLDER;
+use crate::clock::SystemClock;
+use crate::config::Config;
 use crate::domains::catalog::Catalog;
-use crate::domains::identity::{Authority, IdentityError, Iri};
-use crate::private::{self, PrivateError};
-use crate::programs::Programs;
+use crate::domains::identity::IdentityError;
+use crate::private::PrivateError;
 use crate::serve::{self, Listeners};
 use crate::store::Engine;
-use crate::store::blob::{BlobError, FileBlobs};
+use crate::store::blob::BlobError;
 use crate::store::redb::{OpenError, Options as StoreOptions, RedbEngine};
 use crate::tokens::TokenStore;
-use crate::web::routes::RESERVED;
-use crate::web::site::{HttpLimits, Site};
-use crate::web::store::OwnedByRuntime;
-use crate::wire::address::AddressPolicy;
-use crate::wire::deliver::{Deliverer, Signers};
-use crate::wire::document::OurActor;
-use crate::wire::fetch::{ClientError, HttpTransport};
-use crate::wire::key::{KeyFormatError, NodeKey, PairSecret};
-use crate::wire::keys::{KeyCache, KeySettings, Pair};
-use crate::wire::rate::Rates;
-use crate::wire::transport;
+use crate::web::site::Site;
+use crate::wire::fetch::ClientError;
+use crate::wire::key::KeyFormatError;
+
+mod identity;
+mod parts;
+
+use identity::Identity;
 
 /// The node's own key, in its data folder.
 pub const KEY_FILE: &str = "node.key";
@@ -115,18 +103,6 @@ struct Node {
     servers: serve::Servers,
 }
 
-/// What the configuration says, read and checked.
-struct Identity {
-    base: String,
-    root: Iri,
-    actor: Iri,
-    authority: Authority,
-    key: NodeKey,
-    peers: BTreeMap<String, Iri>,
-    secrets: BTreeMap<Iri, PairSecret>,
-    allow: BTreeSet<Authority>,
-}
-
 impl Node {
     async fn start(config: Config, catalog: Catalog) -> Result<Self, NodeError> {
         let identity = Identity::read(&config)?;
@@ -139,20 +115,20 @@ impl Node {
         let start = first::start(&shared, &clock, &identity.base, &catalog).await?;
         let arbiters = arbiters(config.runtime.arbiters);
         let handles: Vec<ArbiterHandle> = arbiters.iter().map(Arbiter::handle).collect();
-        let world = Arc::new(world(&config, &identity, catalog, start.incarnation));
-        let (limits, kinds) = (limits(&config), Kinds::default());
+        let world = Arc::new(parts::world(&config, &identity, catalog, start.incarnation));
+        let (limits, kinds) = (parts::limits(&config), Kinds::default());
         let runtime = Runtime::start(shared, clock.clone(), world, limits, handles.clone(), kinds).await;
         let runtime = runtime.map_err(NodeError::Unwritable)?;
         if let Some(mark) = &start.held {
             warn!(backup = mark.backup, "this node was restored and is held: {}", held::HELD);
             runtime.hold();
         }
-        let (keys, deliverer) = outside(&config, &identity, &runtime, &clock)?;
-        root::start(&runtime, &(Arc::new(deliverer) as _), rounds(&config), &handles[0]);
-        let programs = programs(&config, &runtime)?;
+        let (keys, deliverer) = parts::outside(&config, &identity, &runtime, &clock)?;
+        root::start(&runtime, &(Arc::new(deliverer) as _), parts::rounds(&config), &handles[0]);
+        let programs = parts::programs(&config, &runtime)?;
         actix_rt::spawn(programs.clone().keep_up(config.retention.answers));
-        let keeper = keeper(&config, engine.clone(), start.incarnation, &clock)?;
-        let site = Arc::new(site(&config, &identity, &runtime, (keys, tokens, programs, keeper)));
+        let keeper = parts::keeper(&config, engine.clone(), &programs, start.incarnation, &clock);
+        let site = Arc::new(parts::site(&config, &identity, &runtime, (keys, tokens, programs, keeper)));
         let servers = serve::start(&site, listeners, &config)?;
         actix_rt::spawn(site.scrubber.clone().run());
         if runtime.is_held() {
@@ -184,37 +160,6 @@ impl Node {
     }
 }
 
-impl Identity {
-    fn read(config: &Config) -> Result<Self, NodeError> {
-        let wrong = |setting: &str| {
-            let setting = setting.to_owned();
-            move |source| NodeError::Identity { setting, source }
-        };
-        let base = config.node.base.clone();
-        let root = Iri::parse(&format!("{base}/")).map_err(wrong("node.base"))?;
-        let actor = Iri::parse(&format!("{base}/actor")).map_err(wrong("node.base"))?;
-        let (mut peers, mut secrets) = (BTreeMap::new(), BTreeMap::new());
-        for (name, peer) in &config.peers {
-            let iri = Iri::parse(peer.actor.as_str()).map_err(wrong(&format!("peers.{name}.actor")))?;
-            if let Some(secret) = &peer.secret {
-                let secret = PairSecret::new(secret.expose());
-                let secret = secret.map_err(|source| NodeError::Secret { peer: name.clone(), source })?;
-                secrets.insert(iri.clone(), secret);
-            }
-            peers.insert(name.clone(), iri);
-        }
-        let allow = config.fetch.allow.iter().map(|text| Authority::parse(text)).collect::<Result<_, _>>();
-        let allow = allow.map_err(wrong("fetch.allow"))?;
-        let key = read_key(&config.node.data.join(KEY_FILE))?;
-        Ok(Self { base, authority: root.authority(), root, actor, key, peers, secrets, allow })
-    }
-}
-
-fn read_key(path: &Path) -> Result<NodeKey, NodeError> {
-    let pem = private::read_text(path)?;
-    NodeKey::from_pem(&pem).map_err(|source| NodeError::KeyFormat { path: path.into(), source })
-}
-
 fn listen(config: &Config) -> Result<Listeners, NodeError> {
     let bind = |address: SocketAddr, setting: &'static str| {
         let made = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
@@ -236,154 +181,11 @@ fn open_store(config: &Config) -> Result<Arc<RedbEngine>, NodeError> {
     RedbEngine::open(&folder, options).map(Arc::new).map_err(|source| NodeError::Store { folder, source })
 }
 
-fn programs(config: &Config, runtime: &Arc<Runtime>) -> Result<Programs, NodeError> {
-    let folder = config.node.data.join(BLOBS_FOLDER);
-    let blobs = FileBlobs::open(&folder, config.limits.blob, runtime.clock.clone());
-    let blobs = blobs.map_err(|source| NodeError::Blobs { folder, source })?;
-    let owner = Arc::new(OwnedByRuntime(runtime.clone()));
-    Ok(Programs::new(runtime.engine.clone(), Arc::new(blobs), owner, runtime.clock.clone()))
-}
-
 fn arbiters(wanted: usize) -> Vec<Arbiter> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     // Half of the cores: the others verify, commit and speak HTTP.
     let count = if wanted == 0 { cores.div_ceil(2) } else { wanted };
     (0..count).map(|_| Arbiter::new()).collect()
-}
-
-fn world(config: &Config, identity: &Identity, catalog: Catalog, incarnation: u64) -> World {
-    let limits = &config.limits;
-    World {
-        name: config.node.name.clone(),
-        base: identity.base.clone(),
-        authority: identity.authority.clone(),
-        actor: identity.actor.clone(),
-        catalog: Arc::new(catalog),
-        effects: all_effects(),
-        accept: match &config.follow.accept {
-            config::Accept::All => Accept::All,
-            config::Accept::Ask => Accept::Ask,
-            config::Accept::Only(listed) => Accept::Listed(listed.iter().cloned().collect()),
-        },
-        delivery: Delivery {
-            in_flight_max: size(limits.delivery_parallel),
-            retry_delay: limits.delivery_delay,
-            retry_delay_max: limits.delivery_delay_max,
-            give_up: limits.delivery_age_max,
-        },
-        dedupe: limits.dedupe,
-        incarnation,
-        reserved: RESERVED,
-    }
-}
-
-fn size(number: u64) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}
-
-fn limits(config: &Config) -> runtime::Limits {
-    runtime::Limits { mailbox: size(config.limits.mailbox), idle: config.runtime.idle, ..runtime::Limits::default() }
-}
-
-fn rounds(config: &Config) -> Rounds {
-    Rounds { tick: config.tick.every, retention: config.retention.every, keep: keep(config) }
-}
-
-fn keep(config: &Config) -> Keep {
-    let kept = &config.retention;
-    Keep { flows: kept.flows, received: kept.received, answers: kept.answers }
-}
-
-fn outside(
-    config: &Config,
-    identity: &Identity,
-    runtime: &Arc<Runtime>,
-    clock: &SharedClock,
-) -> Result<(Arc<KeyCache>, Deliverer), NodeError> {
-    let own_listeners = vec![config.public.listen, config.admin.listen];
-    let policy = AddressPolicy { allow: identity.allow.clone(), own_listeners };
-    let transport: Arc<dyn transport::Transport> = Arc::new(HttpTransport::new(policy, clock.clone(), &identity.root)?);
-    let limits =
-        transport::Limits { bytes_max: size(config.limits.key_fetch), deadline: config.limits.key_fetch_timeout };
-    let pairs =
-        identity.secrets.iter().map(|(actor, secret)| (actor.clone(), Pair { secret: secret.clone(), inbox: None }));
-    let settings = KeySettings { limits, ..KeySettings::default() };
-    let own = identity.authority.clone();
-    let keys = Arc::new(KeyCache::new(transport.clone(), clock.clone(), own, pairs.collect(), settings));
-    let secrets = identity.secrets.iter().map(|(actor, secret)| (actor.authority(), secret.clone()));
-    let deliverer = Deliverer {
-        engine: runtime.engine.clone(),
-        transport,
-        keys: keys.clone(),
-        clock: clock.clone(),
-        signers: Signers::new(&identity.actor, identity.key.clone(), secrets),
-        deadline: config.limits.delivery_timeout,
-    };
-    Ok((keys, deliverer))
-}
-
-fn site(
-    config: &Config,
-    identity: &Identity,
-    runtime: &Arc<Runtime>,
-    (keys, tokens, programs, keeper): (Arc<KeyCache>, TokenStore, Programs, Arc<Keeper>),
-) -> Site {
-    let engine = keeper.engine.clone();
-    let settings = scrubber::Settings { every: config.store.scrub_every, bytes_per_second: config.store.scrub_rate };
-    let name = &config.node.name;
-    let document = OurActor { base: &identity.root, name, username: name, key: &identity.key }.to_json();
-    let limits = &config.limits;
-    let mut admin_hosts: BTreeSet<String> = config.admin.hosts.iter().cloned().collect();
-    admin_hosts.insert(config.admin.listen.to_string());
-    admin_hosts.insert(format!("localhost:{}", config.admin.listen.port()));
-    Site {
-        clock: runtime.clock.clone(),
-        keys,
-        tokens,
-        root: identity.root.clone(),
-        actor_document: Bytes::from(document.to_string()),
-        peers: identity.peers.clone(),
-        plain: identity.allow.clone(),
-        admin_hosts,
-        limits: HttpLimits {
-            body_bytes: size(limits.body),
-            body_time: limits.body_timeout,
-            header_bytes: size(limits.headers),
-            headers: size(limits.headers_count),
-            json_depth: size(limits.json_depth),
-            blob_bytes: limits.blob,
-            clock_window: limits.signature_window,
-        },
-        rates: Rates::new(
-            runtime.clock.clone(),
-            u32::try_from(limits.peer_rate).unwrap_or(u32::MAX),
-            size(limits.peer_in_flight),
-        ),
-        keep: keep(config),
-        programs,
-        followers: Arc::new(Semaphore::new(size(limits.followers))),
-        closing: watch::Sender::new(false),
-        incarnation: keeper.incarnation,
-        scrubber: Scrubber::new(keeper.clone(), runtime.clone(), settings),
-        keeper,
-        ignored: AtomicU64::new(0),
-        started: AtomicBool::new(false),
-        store_stats: Box::new(move || serde_json::to_value(engine.stats()).unwrap_or_default()),
-        runtime: runtime.clone(),
-    }
-}
-
-/// The data and all that is in their folder, for those who look after them.
-fn keeper(
-    config: &Config,
-    engine: Arc<RedbEngine>,
-    incarnation: u64,
-    clock: &SharedClock,
-) -> Result<Arc<Keeper>, NodeError> {
-    let folder = config.node.data.join(BLOBS_FOLDER);
-    let blobs = FileBlobs::open(&folder, u64::MAX, clock.clone());
-    let blobs = blobs.map_err(|source| NodeError::Blobs { folder, source })?;
-    Ok(Arc::new(Keeper::new(config.clone(), engine, Some(Arc::new(blobs)), incarnation, clock.clone())))
 }
 
 /// What a start does, once a held node is let go.

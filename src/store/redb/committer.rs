@@ -139,7 +139,9 @@ impl Committer {
     fn judge<'a>(&mut self, batch: &'a Batch, group: &mut Group<'a>) -> Verdict {
         let fence = batch.fence;
         if self.poisoned.get(&fence.shard).is_some_and(|&poisoned| fence.epoch <= poisoned) {
-            return Verdict::Fail(Arc::new(Failure::Poisoned));
+            // What made the store ill says more than that it is.
+            let illness = self.shared.illness.read().clone();
+            return Verdict::Fail(illness.unwrap_or_else(|| Arc::new(Failure::Poisoned)));
         }
         if let Err(failure) = self.ensure_open() {
             return Verdict::Fail(failure);

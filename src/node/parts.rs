@@ -1,0 +1,179 @@
+//! What the configuration makes of each part of a node.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, watch};
+
+use super::NodeError;
+use super::identity::Identity;
+use crate::actors::retention::Keep;
+use crate::actors::root::Rounds;
+use crate::actors::runtime::{self, Runtime};
+use crate::actors::world::{Accept, Delivery, World};
+use crate::care::BLOBS_FOLDER;
+use crate::care::keeper::Keeper;
+use crate::care::scrubber::{self, Scrubber};
+use crate::clock::SharedClock;
+use crate::config::{self, Config};
+use crate::domains::all_effects;
+use crate::domains::catalog::Catalog;
+use crate::programs::Programs;
+use crate::store::blob::FileBlobs;
+use crate::store::redb::RedbEngine;
+use crate::tokens::TokenStore;
+use crate::web::routes::RESERVED;
+use crate::web::site::{HttpLimits, Site};
+use crate::web::store::OwnedByRuntime;
+use crate::wire::address::AddressPolicy;
+use crate::wire::deliver::{Deliverer, Signers};
+use crate::wire::document::OurActor;
+use crate::wire::fetch::HttpTransport;
+use crate::wire::keys::{KeyCache, KeySettings, Pair};
+use crate::wire::rate::Rates;
+use crate::wire::transport;
+
+pub(super) fn programs(config: &Config, runtime: &Arc<Runtime>) -> Result<Programs, NodeError> {
+    let folder = config.node.data.join(BLOBS_FOLDER);
+    let blobs = FileBlobs::open(&folder, config.limits.blob, runtime.clock.clone());
+    let blobs = blobs.map_err(|source| NodeError::Blobs { folder, source })?;
+    let owner = Arc::new(OwnedByRuntime(runtime.clone()));
+    Ok(Programs::new(runtime.engine.clone(), Arc::new(blobs), owner, runtime.clock.clone()))
+}
+
+pub(super) fn world(config: &Config, identity: &Identity, catalog: Catalog, incarnation: u64) -> World {
+    let limits = &config.limits;
+    World {
+        name: config.node.name.clone(),
+        base: identity.base.clone(),
+        authority: identity.authority.clone(),
+        actor: identity.actor.clone(),
+        catalog: Arc::new(catalog),
+        effects: all_effects(),
+        accept: match &config.follow.accept {
+            config::Accept::All => Accept::All,
+            config::Accept::Ask => Accept::Ask,
+            config::Accept::Only(listed) => Accept::Listed(listed.iter().cloned().collect()),
+        },
+        delivery: Delivery {
+            in_flight_max: size(limits.delivery_parallel),
+            retry_delay: limits.delivery_delay,
+            retry_delay_max: limits.delivery_delay_max,
+            give_up: limits.delivery_age_max,
+        },
+        dedupe: limits.dedupe,
+        incarnation,
+        reserved: RESERVED,
+    }
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+pub(super) fn limits(config: &Config) -> runtime::Limits {
+    runtime::Limits { mailbox: size(config.limits.mailbox), idle: config.runtime.idle, ..runtime::Limits::default() }
+}
+
+pub(super) fn rounds(config: &Config) -> Rounds {
+    Rounds { tick: config.tick.every, retention: config.retention.every, keep: keep(config) }
+}
+
+fn keep(config: &Config) -> Keep {
+    let kept = &config.retention;
+    Keep { flows: kept.flows, received: kept.received, answers: kept.answers }
+}
+
+pub(super) fn outside(
+    config: &Config,
+    identity: &Identity,
+    runtime: &Arc<Runtime>,
+    clock: &SharedClock,
+) -> Result<(Arc<KeyCache>, Deliverer), NodeError> {
+    let own_listeners = vec![config.public.listen, config.admin.listen];
+    let policy = AddressPolicy { allow: identity.allow.clone(), own_listeners };
+    let transport: Arc<dyn transport::Transport> = Arc::new(HttpTransport::new(policy, clock.clone(), &identity.root)?);
+    let limits =
+        transport::Limits { bytes_max: size(config.limits.key_fetch), deadline: config.limits.key_fetch_timeout };
+    let pairs =
+        identity.secrets.iter().map(|(actor, secret)| (actor.clone(), Pair { secret: secret.clone(), inbox: None }));
+    let settings = KeySettings { limits, ..KeySettings::default() };
+    let own = identity.authority.clone();
+    let keys = Arc::new(KeyCache::new(transport.clone(), clock.clone(), own, pairs.collect(), settings));
+    let secrets = identity.secrets.iter().map(|(actor, secret)| (actor.authority(), secret.clone()));
+    let deliverer = Deliverer {
+        engine: runtime.engine.clone(),
+        transport,
+        keys: keys.clone(),
+        clock: clock.clone(),
+        signers: Signers::new(&identity.actor, identity.key.clone(), secrets),
+        deadline: config.limits.delivery_timeout,
+    };
+    Ok((keys, deliverer))
+}
+
+pub(super) fn site(
+    config: &Config,
+    identity: &Identity,
+    runtime: &Arc<Runtime>,
+    (keys, tokens, programs, keeper): (Arc<KeyCache>, TokenStore, Programs, Arc<Keeper>),
+) -> Site {
+    let engine = keeper.engine.clone();
+    let settings = scrubber::Settings { every: config.store.scrub_every, bytes_per_second: config.store.scrub_rate };
+    let name = &config.node.name;
+    let document = OurActor { base: &identity.root, name, username: name, key: &identity.key }.to_json();
+    let limits = &config.limits;
+    let mut admin_hosts: BTreeSet<String> = config.admin.hosts.iter().cloned().collect();
+    admin_hosts.insert(config.admin.listen.to_string());
+    admin_hosts.insert(format!("localhost:{}", config.admin.listen.port()));
+    Site {
+        clock: runtime.clock.clone(),
+        keys,
+        tokens,
+        root: identity.root.clone(),
+        actor_document: Bytes::from(document.to_string()),
+        peers: identity.peers.clone(),
+        plain: identity.allow.clone(),
+        admin_hosts,
+        limits: HttpLimits {
+            body_bytes: size(limits.body),
+            body_time: limits.body_timeout,
+            header_bytes: size(limits.headers),
+            headers: size(limits.headers_count),
+            json_depth: size(limits.json_depth),
+            blob_bytes: limits.blob,
+            clock_window: limits.signature_window,
+        },
+        rates: Rates::new(
+            runtime.clock.clone(),
+            u32::try_from(limits.peer_rate).unwrap_or(u32::MAX),
+            size(limits.peer_in_flight),
+        ),
+        keep: keep(config),
+        programs,
+        followers: Arc::new(Semaphore::new(size(limits.followers))),
+        closing: watch::Sender::new(false),
+        incarnation: keeper.incarnation,
+        scrubber: Scrubber::new(keeper.clone(), runtime.clone(), settings),
+        keeper,
+        ignored: AtomicU64::new(0),
+        started: AtomicBool::new(false),
+        store_stats: Box::new(move || serde_json::to_value(engine.stats()).unwrap_or_default()),
+        runtime: runtime.clone(),
+    }
+}
+
+/// The data and all that is in their folder, for those who look after them.
+pub(super) fn keeper(
+    config: &Config,
+    engine: Arc<RedbEngine>,
+    programs: &Programs,
+    incarnation: u64,
+    clock: &SharedClock,
+) -> Arc<Keeper> {
+    // The very same blobs: whoever copies them holds up their collection.
+    let blobs = Some(programs.contents().clone());
+    Arc::new(Keeper::new(config.clone(), engine, blobs, incarnation, clock.clone()))
+}
