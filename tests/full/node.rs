@@ -56,8 +56,9 @@ fn fill(node: &Node, disk: &Path, number: &mut u64, published: &mut Vec<String>)
             published.push(path(&later));
             return None;
         }
-        later.refused_with(later.status, "free some space");
-        Some(node.send(&Call::get("/ready"))).filter(|ready| ready.status != 200)
+        assert!([503, 507].contains(&later.status), "{later}");
+        let ready = node.send(&Call::get("/ready"));
+        (ready.status != 200).then_some(ready)
     });
     ready.refused_with(503, "free some space");
     node.send(&Call::get("/health")).expect(200);
