@@ -28,7 +28,7 @@ use super::prepare::{Prepared, Work, prepare};
 use super::runtime::{Counters, Runtime};
 use super::seat::Seat;
 use super::turns::{Flight, Outcomes, Settling};
-use crate::store::{Batch, Fence, Key, Outcome, ReadError, Row, Span};
+use crate::store::{Batch, Failure, Fence, Key, Outcome, ReadError, Row, Span};
 
 /// Message rows read in one go when some wait that were not handed in.
 const BACKLOG_PAGE: usize = 64;
@@ -146,7 +146,10 @@ impl<E: Entity> Handler<Tell<E>> for Host<E> {
 
     fn handle(&mut self, tell: Tell<E>, ctx: &mut Self::Context) {
         match tell {
-            Tell::Ask { command, once, reply } => self.queue.push_back(Work::Ask { command, once, reply }),
+            Tell::Ask { command, once, reply } => {
+                self.queue.push_back(Work::Ask { command, once, reply });
+                self.turn_away_while_ill();
+            }
             Tell::Timer(key, done) => self.queue.push_back(Work::Timer(key, done)),
             Tell::Errand(key, report, done) => self.queue.push_back(Work::Errand(key, report, done)),
             Tell::Wake(keys) if matches!(self.backlog, Backlog::Clear) => {
@@ -180,6 +183,32 @@ impl<E: Entity> Host<E> {
             Life::<E>::rebuild(&runtime.engine, &seat.id).await
         };
         ctx.spawn(rebuilt.into_actor(self).map(|rebuilt, host, ctx| host.rebuilt(rebuilt, ctx)));
+        if self.seat.after_failure {
+            let runtime = self.runtime.clone();
+            let unwell = async move { runtime.unwell().await };
+            ctx.spawn(unwell.into_actor(self).map(|(), host, _| host.turn_away_while_ill()));
+        }
+    }
+
+    /// Whoever asks an actor that cannot be brought in because of the store hears that now, and not once it is well: a
+    /// disk may stay full for days.
+    fn turn_away_while_ill(&mut self) {
+        if let (None, Some(failure)) = (&self.life, self.runtime.illness()) {
+            self.turn_away_asks(&failure);
+        }
+    }
+
+    fn turn_away_asks(&mut self, failure: &Arc<Failure>) {
+        let now = self.runtime.clock.now();
+        for work in std::mem::take(&mut self.queue) {
+            match work {
+                Work::Ask { reply, .. } => {
+                    reply.send(Err(AskError::Store(failure.clone())));
+                    self.seat.processed(now);
+                }
+                row => self.queue.push_back(row),
+            }
+        }
     }
 
     fn rebuilt(&mut self, rebuilt: Result<Life<E>, RebuildError>, ctx: &mut Context<Self>) {
@@ -195,6 +224,7 @@ impl<E: Entity> Host<E> {
             }
             Err(RebuildError::Store(error)) => {
                 warn!(actor = %self.seat.id, %error, "the actor could not be read, trying again");
+                self.turn_away_asks(&error);
                 let again = self.runtime.clock.sleep(REBUILD_AGAIN).into_actor(self);
                 ctx.spawn(again.map(|(), host, ctx| host.load(ctx)));
             }

@@ -193,6 +193,21 @@ impl Runtime {
         self.health.send_replace(Health::Lost(service));
     }
 
+    /// What is wrong with the store, while it takes no writes.
+    pub(super) fn illness(&self) -> Option<Arc<Failure>> {
+        match &*self.health.borrow() {
+            Health::Ill(failure) => Some(failure.clone()),
+            Health::Well | Health::Fenced(_) | Health::Lost(_) => None,
+        }
+    }
+
+    /// Resolves when the store takes no writes, or the node is about to end.
+    pub(super) async fn unwell(&self) {
+        let mut health = self.health.subscribe();
+        // The sender lives in `self`, so that waiting cannot fail.
+        drop(health.wait_for(|health| !matches!(health, Health::Well)).await);
+    }
+
     /// Resolves when the store takes writes.
     pub(super) async fn well(&self) {
         let mut health = self.health.subscribe();

@@ -339,7 +339,7 @@ impl<E: Entity> Host<E> {
                     Some(AskError::Damaged(reason)) => AskError::Damaged(reason.clone()),
                     _ => rebuilding(),
                 };
-                Told::<E>::Answer(reply, Ok(E::Reply::default())).failed(why);
+                reply.send(Err(why));
             }
         }
         ctx.stop();

@@ -36,6 +36,8 @@ struct State {
     landed: Vec<Batch>,
     /// Batches from now on until one breaks, and how.
     breaks: Option<(usize, Break)>,
+    /// The disk is full.
+    full: bool,
     /// Nothing of this epoch or before it lands any more.
     poisoned: Option<Epoch>,
 }
@@ -96,6 +98,11 @@ impl SteeredEngine {
         self.state.lock().breaks = Some((after, how));
     }
 
+    /// Takes no write for as long as this lasts.
+    pub(crate) fn full(&self, full: bool) {
+        self.state.lock().full = full;
+    }
+
     pub(crate) fn is_poisoned(&self) -> bool {
         self.state.lock().poisoned.is_some()
     }
@@ -118,6 +125,9 @@ impl SteeredEngine {
 
     fn land(&self, batch: Batch) -> Outcome {
         let mut state = self.state.lock();
+        if state.full {
+            return Outcome::Failed(Arc::new(Failure::Full(std::io::ErrorKind::StorageFull.into())));
+        }
         if let Some(epoch) = state.poisoned {
             if batch.fence.epoch <= epoch {
                 return Outcome::Failed(Arc::new(Failure::Poisoned));
