@@ -30,6 +30,7 @@ use crate::tokens::TokenStore;
 use crate::web::routes::RESERVED;
 use crate::web::site::{HttpLimits, Site};
 use crate::wire::address::AddressPolicy;
+use crate::wire::call::Caller;
 use crate::wire::deliver::{Deliverer, Signers};
 use crate::wire::document::OurActor;
 use crate::wire::fetch::{ClientError, HttpTransport};
@@ -118,6 +119,8 @@ struct Identity {
     peers: BTreeMap<String, Iri>,
     secrets: BTreeMap<Iri, PairSecret>,
     allow: BTreeSet<Authority>,
+    /// Services that may be called at any address.
+    services: BTreeSet<Authority>,
 }
 
 impl Node {
@@ -185,8 +188,10 @@ impl Identity {
         }
         let allow = config.fetch.allow.iter().map(|text| Authority::parse(text)).collect::<Result<_, _>>();
         let allow = allow.map_err(wrong("fetch.allow"))?;
+        let services = config.services.allow.iter().map(|text| Authority::parse(text)).collect::<Result<_, _>>();
+        let services = services.map_err(wrong("http.allow"))?;
         let key = read_key(&config.node.data.join(KEY_FILE))?;
-        Ok(Self { base, authority: root.authority(), root, actor, key, peers, secrets, allow })
+        Ok(Self { base, authority: root.authority(), root, actor, key, peers, secrets, allow, services })
     }
 }
 
@@ -272,7 +277,13 @@ fn outside(
     clock: &SharedClock,
 ) -> Result<(Arc<KeyCache>, Deliverer), NodeError> {
     let own_listeners = vec![config.public.listen, config.admin.listen];
-    let policy = AddressPolicy { allow: identity.allow.clone(), own_listeners };
+    let policy = |allow: &BTreeSet<Authority>| AddressPolicy { allow: allow.clone(), own_listeners: own_listeners.clone() };
+    let reach = |policy| Ok::<_, NodeError>(Arc::new(HttpTransport::new(policy, clock.clone(), &identity.root)?));
+    let caller = Caller {
+        transport: reach(policy(&identity.services))?,
+        secrets: Arc::new(config.services.secrets.clone()),
+    };
+    let policy = policy(&identity.allow);
     let transport: Arc<dyn transport::Transport> = Arc::new(HttpTransport::new(policy, clock.clone(), &identity.root)?);
     let limits =
         transport::Limits { bytes_max: size(config.limits.key_fetch), deadline: config.limits.key_fetch_timeout };
@@ -288,6 +299,7 @@ fn outside(
         keys: keys.clone(),
         clock: clock.clone(),
         signers: Signers::new(&identity.actor, identity.key.clone(), secrets),
+        caller,
         deadline: config.limits.delivery_timeout,
     };
     Ok((keys, deliverer))
