@@ -277,12 +277,11 @@ fn outside(
     clock: &SharedClock,
 ) -> Result<(Arc<KeyCache>, Deliverer), NodeError> {
     let own_listeners = vec![config.public.listen, config.admin.listen];
-    let policy = |allow: &BTreeSet<Authority>| AddressPolicy { allow: allow.clone(), own_listeners: own_listeners.clone() };
+    let policy =
+        |allow: &BTreeSet<Authority>| AddressPolicy { allow: allow.clone(), own_listeners: own_listeners.clone() };
     let reach = |policy| Ok::<_, NodeError>(Arc::new(HttpTransport::new(policy, clock.clone(), &identity.root)?));
-    let caller = Caller {
-        transport: reach(policy(&identity.services))?,
-        secrets: Arc::new(config.services.secrets.clone()),
-    };
+    let caller =
+        Caller { transport: reach(policy(&identity.services))?, secrets: Arc::new(config.services.secrets.clone()) };
     let policy = policy(&identity.allow);
     let transport: Arc<dyn transport::Transport> = Arc::new(HttpTransport::new(policy, clock.clone(), &identity.root)?);
     let limits =

@@ -59,9 +59,7 @@ pub(super) fn tell_parent(
         None => return decision,
         Some(End::Done { result }) => place.done(result.clone()),
         Some(End::Failed { reason, .. }) => place.refused(format!("flow {} failed: {reason}", turn.me.key)),
-        Some(End::Cancelled { reason, .. }) => {
-            place.refused(format!("flow {} was cancelled: {reason}", turn.me.key))
-        }
+        Some(End::Cancelled { reason, .. }) => place.refused(format!("flow {} was cancelled: {reason}", turn.me.key)),
         // What it did was not taken back, so that nobody can say that nothing of it was done.
         Some(End::Killed { reason, .. }) => {
             let trouble = Some("killed".to_owned());

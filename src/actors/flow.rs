@@ -13,8 +13,8 @@ use super::entity::{ActorId, Decision, Entity, Kind, Label, Turn};
 use super::errands::{Errand, Report};
 use super::family;
 use super::moves::Moves;
-pub use super::orders::{Command, Done, Failed, Place, UndoFor};
 use super::orders::{self, event_of};
+pub use super::orders::{Command, Done, Failed, Place, UndoFor};
 use super::rows::{Index, RowKey, Rows, part};
 use crate::clock::Time;
 use crate::domains::flow::expr::Input;
@@ -91,12 +91,23 @@ impl Origin {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    Started { id: String, start: Box<Start>, at: Time },
-    Happened { fact: Fact, at: Time },
+    Started {
+        id: String,
+        start: Box<Start>,
+        at: Time,
+    },
+    Happened {
+        fact: Fact,
+        at: Time,
+    },
     /// Whoever called it wants it taken back.
-    UndoAsked { undo: Box<UndoFor> },
+    UndoAsked {
+        undo: Box<UndoFor>,
+    },
     /// It was taken back before it ever began, so that it never will.
-    Barred { at: Time },
+    Barred {
+        at: Time,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -169,9 +180,7 @@ impl Entity for Flow {
                     Ok(family::tell_parent(Decision::reply(standing), turn, &start.origin, progress))
                 }
                 None if self.barred => Ok(family::refuse_start(turn, &start)),
-                None => {
-                    Moves::of(turn, *start, Progress::new(turn.me.key.as_ref()), None)?.decide(step::Event::Start)
-                }
+                None => Moves::of(turn, *start, Progress::new(turn.me.key.as_ref()), None)?.decide(step::Event::Start),
             };
         }
         if let Command::Forget { ended_before } = command {

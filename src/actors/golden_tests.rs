@@ -261,7 +261,10 @@ fn forms_of_streams_keep() {
         .form("answered", &Command::Answered { activity: text(), accepted: false, result: Some(id()) })
         .form("fan out", &Command::FanOut(walk));
     let with_ops = ops.into_iter().fold(commands, |golden, (name, op)| {
-        golden.form(&format!("effect {name}"), &Command::Effect { flow: text(), place: place(), op, tries: 2 })
+        golden.form(
+            &format!("effect {name}"),
+            &Command::Effect { flow: text(), place: place(), op, tries: 2, undo: false },
+        )
     });
     with_ops.holds::<Command>("stream.commands");
     let allocation =
@@ -274,13 +277,23 @@ fn forms_of_streams_keep() {
 
 fn facts() -> Vec<(&'static str, Fact)> {
     let (step, item, by) = (text, Some(1), || Some(text()));
-    let failed = |next| Fact::StepFailed { step: step(), item, attempt: 2, reason: text(), next };
+    let failed = |next| Fact::StepFailed { step: step(), item, attempt: 2, reason: text(), next, refused: false };
     vec![
         ("skipped condition", Fact::StepSkipped { step: step(), why: Skip::Condition }),
         ("skipped not reached", Fact::StepSkipped { step: step(), why: Skip::NotReached }),
         (
             "started",
-            Fact::StepStarted { step: step(), item, attempt: 1, key: text(), effect: text(), input: json!({}) },
+            Fact::StepStarted {
+                step: step(),
+                item,
+                attempt: 1,
+                key: text(),
+                effect: text(),
+                input: json!({}),
+                undo: false,
+                until: None,
+                callback: None,
+            },
         ),
         ("done", Fact::StepDone { step: step(), item, result: json!([1, "x", null]) }),
         ("failed retry", failed(AfterFailure::RetryAt(AT))),
@@ -290,7 +303,7 @@ fn facts() -> Vec<(&'static str, Fact)> {
         ("branch", Fact::BranchTaken { step: step(), taken: true }),
         ("each started", Fact::EachStarted { step: step(), items: vec![json!(1)] }),
         ("each done", Fact::EachDone { step: step() }),
-        ("suspended", Fact::Suspended { step: step(), signal: text(), until: Some(AT) }),
+        ("suspended", Fact::Suspended { step: step(), signal: text(), until: Some(AT), assignee: None }),
         ("resumed", Fact::Resumed { step: step(), signal: text(), payload: json!({}), by: by() }),
         ("timed out", Fact::TimedOut { step: step() }),
         ("retried", Fact::Retried { step: step(), by: by() }),
@@ -309,12 +322,13 @@ fn forms_of_flows_keep() {
     });
     with_facts.holds::<Event>("flow.events");
     let by = || Some(text());
-    let failed = Failed { step: text(), item: Some(1), attempt: 2, reason: text(), again: true, person: true };
+    let (again, person, key, trouble) = (true, true, String::new(), None);
+    let failed = Failed { step: text(), item: Some(1), attempt: 2, reason: text(), again, person, key, trouble };
     Golden::default()
         .form("start", &Command::Start(start()))
-        .form("done", &Command::Done(Done { step: text(), item: Some(1), result: json!({}) }))
+        .form("done", &Command::Done(Done { step: text(), item: Some(1), result: json!({}), key: String::new() }))
         .form("failed", &Command::Failed(failed))
-        .form("retry due", &Command::RetryDue { step: text(), item: Some(1), attempt: 2 })
+        .form("retry due", &Command::RetryDue { step: text(), item: Some(1), attempt: 2, key: String::new() })
         .form("timed out", &Command::TimedOut { step: text() })
         .form("resume", &Command::Resume { signal: by(), payload: json!({ "note": "x" }), by: by() })
         .form("retry", &Command::Retry { step: by(), by: by() })

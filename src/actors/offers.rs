@@ -83,8 +83,7 @@ impl Stream {
             publish::directed(turn, Verb::Allocate, &object, &to, |draft| draft.target(target.clone()));
         let activity = letter.activity.id.clone();
         let (at, to_them) = (turn.now, to.clone());
-        let allocation =
-            Allocation { activity, target: target.clone(), to: to_them, at, accepted: None, result: None };
+        let allocation = Allocation { activity, target: target.clone(), to: to_them, at, accepted: None, result: None };
         let offer = Offer { activity: Some(letter.ulid.clone()), to: Some(to.clone()), undone: false };
         decision
             .put(RowKey::Own(allocation_key(&letter.ulid)), &allocation)

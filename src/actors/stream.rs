@@ -311,7 +311,11 @@ impl Entity for Stream {
             Event::Updated { .. } => self.version += 1,
             Event::Deleted { .. } => self.deleted = true,
             Event::Appended { seq } => self.last = *seq,
-            Event::Allocated { .. } | Event::Answered { .. } | Event::Linked { .. } | Event::Removed { .. } | Event::Unlinked { .. } => {}
+            Event::Allocated { .. }
+            | Event::Answered { .. }
+            | Event::Linked { .. }
+            | Event::Removed { .. }
+            | Event::Unlinked { .. } => {}
         }
     }
 }
@@ -418,8 +422,7 @@ fn answered(turn: &Turn<'_>, rows: &Rows, activity: String, accepted: bool, resu
         Some(allocation) if allocation.accepted.is_none() => {
             let allocation = Allocation { accepted: Some(accepted), result: result.clone(), ..allocation };
             let decision = Decision::default().put(RowKey::Own(allocation_key(&activity)), &allocation);
-            let decision =
-                offers::answered(decision, turn, rows, &allocation, &activity, accepted, result.as_ref());
+            let decision = offers::answered(decision, turn, rows, &allocation, &activity, accepted, result.as_ref());
             decision.event(Event::Answered { activity, accepted, result })
         }
         _ => Decision::default(),

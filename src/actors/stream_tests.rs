@@ -48,7 +48,7 @@ fn place(key: &str) -> Place {
 }
 
 fn effect(key: &str, op: StreamOp) -> Command {
-    Command::Effect { flow: "f".into(), place: place(key), op, tries: 0 }
+    Command::Effect { flow: "f".into(), place: place(key), op, tries: 0, undo: false }
 }
 
 fn make(title: &str, into: Option<&str>) -> StreamOp {

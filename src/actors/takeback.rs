@@ -45,10 +45,7 @@ pub(super) fn undone_key(key: &str) -> Key {
 
 pub(super) fn reads(reads: Reads, undo: &Undo) -> Reads {
     let of = done_of(&undo.place.key);
-    reads
-        .own("undone", undone_key(&of))
-        .own("done", done_key(&of))
-        .own("before", before_key(&of))
+    reads.own("undone", undone_key(&of)).own("done", done_key(&of)).own("before", before_key(&of))
 }
 
 /// The stream that did it, when what it gave says which.
@@ -87,9 +84,7 @@ impl Stream {
             Err(Rejection::Gone(_) | Rejection::NotFound(_)) => {
                 told(Decision::default().put(mark, &true), undo.flow, undo.place)
             }
-            Err(rejection) => {
-                Decision::default().tell::<Flow>(undo.flow, &undo.place.refused(rejection.to_string()))
-            }
+            Err(rejection) => Decision::default().tell::<Flow>(undo.flow, &undo.place.refused(rejection.to_string())),
         }
     }
 

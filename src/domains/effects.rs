@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::flow;
 use super::flow::check::Fault;
 use super::flow::definition::{Argument, Call, Definition, Notify, Step, Undo};
-use super::flow;
 use super::flow::expr::Input;
 use super::types::{Field, FieldMistake, Kind, check_fields};
 use crate::config::nearest::nearest;
@@ -263,7 +263,11 @@ impl Effects {
             return None;
         }
         let what = format!("`{}` has no undo of its own", called.unwrap_or(step.kind.word()));
-        Some(Fault::new(format!("{path}.undo"), what, "name one: undo = { effect = \"…\" } or undo = { http = \"POST\" }"))
+        Some(Fault::new(
+            format!("{path}.undo"),
+            what,
+            "name one: undo = { effect = \"…\" } or undo = { http = \"POST\" }",
+        ))
     }
 
     fn check_call(&self, at: &str, call: &Call, complete: bool) -> Vec<Fault> {

@@ -73,7 +73,8 @@ impl Caller {
                 let known = self.secrets.get(secret);
                 let known = known.ok_or_else(|| format!("there is no secret `{secret}`: add [secrets.{secret}]"))?;
                 let text = std::str::from_utf8(known.expose());
-                let text = text.map_err(|_| format!("the secret `{secret}` is no text, so that no header can hold it"))?;
+                let text =
+                    text.map_err(|_| format!("the secret `{secret}` is no text, so that no header can hold it"))?;
                 Ok(format!("{prefix}{text}"))
             }
         }

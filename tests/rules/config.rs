@@ -613,6 +613,7 @@ mod story {
 
     use quickbeam::clock::Time;
     use quickbeam::domains::flow::progress::{End, Phase};
+    use quickbeam::domains::flow::spot::Spot;
     use quickbeam::domains::flow::step::Event;
     use quickbeam::domains::flow::turn::turn;
     use quickbeam::domains::flow::{Input, Progress};
@@ -647,7 +648,7 @@ mod story {
                 for call in turn.calls {
                     self.went.push((call.step.clone(), serde_json::to_value(&call.plan).unwrap()));
                     let result = json!({ "id": "https://events.example/gig-night", "slug": "gig-night" });
-                    open.push(Event::Done { step: call.step, item: call.item, result });
+                    open.push(Event::Done { spot: Spot::of(call.step, call.item), result });
                 }
             }
         }

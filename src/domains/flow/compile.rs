@@ -82,7 +82,8 @@ impl Compiler<'_> {
             Kind::Http(http) => {
                 let extra = http.callback.as_ref().map(|_| "callback_url");
                 let inside: Vec<&str> = sight.variables.iter().copied().chain(extra).collect();
-                ready.request = Some(self.request(&format!("steps.{name}"), http, Sight { variables: &inside, ..sight }));
+                ready.request =
+                    Some(self.request(&format!("steps.{name}"), http, Sight { variables: &inside, ..sight }));
             }
             Kind::Ask { object, target, to, .. } => {
                 let parts = [("object", object), ("target", target), ("to", to)];
@@ -172,24 +173,14 @@ impl Compiler<'_> {
         self.expression("result", source, Sight { variables: &variables(&[]), above: &all })
     }
 
-    fn with(
-        &mut self,
-        path: &str,
-        with: &BTreeMap<String, Argument>,
-        sight: Sight<'_>,
-    ) -> BTreeMap<String, Template> {
+    fn with(&mut self, path: &str, with: &BTreeMap<String, Argument>, sight: Sight<'_>) -> BTreeMap<String, Template> {
         let template = |(name, argument): (&String, &Argument)| {
             Some((name.clone(), self.template(&format!("{path}.{name}"), argument, sight)?))
         };
         with.iter().filter_map(template).collect()
     }
 
-    fn template(
-        &mut self,
-        path: &str,
-        argument: &Argument,
-        sight: Sight<'_>,
-    ) -> Option<Template> {
+    fn template(&mut self, path: &str, argument: &Argument, sight: Sight<'_>) -> Option<Template> {
         Some(match argument {
             Argument::Cel(source) => Template::Cel(self.expression(path, source, sight)?),
             Argument::Value(value) => Template::Value(value.clone()),
@@ -238,4 +229,3 @@ fn nearest_suspend(
         _ => None,
     }
 }
-

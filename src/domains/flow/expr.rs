@@ -312,6 +312,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domains::flow::Progress;
 
     fn compile(source: &str) -> Result<Expression, Vec<Refused>> {
         let variables = names::variables(&["item", "index", "payload"]);

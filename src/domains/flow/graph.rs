@@ -115,9 +115,7 @@ fn decided_by_targets(set: BTreeSet<Way>) -> Vec<Way> {
 
 /// The steps whose failure an `all` takes in that collects failures: all paths from them go into such a join.
 pub fn contained(definition: &Definition, ways: &Ways, order: &[String]) -> BTreeSet<String> {
-    let collects = |name: &str| {
-        matches!(&definition.steps[name].kind, Kind::All { failures: Failures::Collect, .. })
-    };
+    let collects = |name: &str| matches!(&definition.steps[name].kind, Kind::All { failures: Failures::Collect, .. });
     let mut behind: BTreeMap<&str, Vec<(&str, By)>> = BTreeMap::new();
     for (to, ways) in ways {
         ways.iter().for_each(|way| behind.entry(&way.from).or_default().push((to, way.by)));

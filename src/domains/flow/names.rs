@@ -240,7 +240,9 @@ impl<'a> Check<'a> {
         }
         let remedy = match name {
             "item" | "index" => "`item` and `index` exist in the `with` of an `each` only".to_owned(),
-            "with" | "result" => "`with` and `result` exist in an `undo` only; name a step's as results.STEP".to_owned(),
+            "with" | "result" => {
+                "`with` and `result` exist in an `undo` only; name a step's as results.STEP".to_owned()
+            }
             "callback_url" => "`callback_url` exists in an `http` step with callback = true only".to_owned(),
             "payload" => {
                 "`payload` exists after exactly one nearest `suspend`; name another one's as results.STEP".to_owned()

@@ -80,10 +80,7 @@ impl Stepper<'_> {
         let (step, reason) = (name.to_owned(), reason.to_owned());
         self.record(Fact::StepFailed { step: step.clone(), item, attempt, reason: reason.clone(), next, refused });
         if next == AfterFailure::Fail && !self.is_ending() {
-            self.end_with(Why::Failed {
-                reason: format!("step `{step}` was refused: {reason}"),
-                step: Some(step),
-            });
+            self.end_with(Why::Failed { reason: format!("step `{step}` was refused: {reason}"), step: Some(step) });
         }
     }
 

@@ -25,7 +25,8 @@ pub(super) const WAIT_MAX: Duration = Duration::from_secs(3_660 * 86_400);
 /// The activities that can be asked for.
 const VERBS: [&str; 1] = ["allocate"];
 /// Headers that no step sets: the key of the effect, and what describes the connection and the body.
-const OURS: [&str; 6] = ["idempotency-key", "host", "content-length", "connection", "transfer-encoding", "content-digest"];
+const OURS: [&str; 6] =
+    ["idempotency-key", "host", "content-length", "connection", "transfer-encoding", "content-digest"];
 
 pub(super) fn call(section: &mut Section<'_>, report: &mut Report) -> Call {
     let effect = section.text("effect", report).unwrap_or_default();
@@ -129,7 +130,12 @@ pub(super) fn wait(section: &mut Section<'_>, report: &mut Report) -> Kind {
 pub(super) fn all(section: &mut Section<'_>, report: &mut Report) -> Kind {
     let of = names(section, "all", report).unwrap_or_default();
     if of.is_empty() {
-        section.wrong("all", format!("{} waits for nothing", section.named()), "write all = [\"left\", \"right\"]", report);
+        section.wrong(
+            "all",
+            format!("{} waits for nothing", section.named()),
+            "write all = [\"left\", \"right\"]",
+            report,
+        );
     }
     Kind::All { of, failures: failures(section, report) }
 }
@@ -165,7 +171,8 @@ fn request(section: &mut Section<'_>, report: &mut Report) -> Http {
     let method = section.word("http", &methods, report).unwrap_or("POST").to_owned();
     let url = section.required("url", "\"'https://api.example/orders'\"", report).unwrap_or_default();
     let mut named = section.section("headers", report);
-    let headers = named.entries().map(|(name, entry)| (name.to_ascii_lowercase(), header(name, entry, report))).collect();
+    let headers =
+        named.entries().map(|(name, entry)| (name.to_ascii_lowercase(), header(name, entry, report))).collect();
     let body = section.node("body").map(argument);
     Http { method, url, headers, body, ok: statuses(section, report), callback: callback(section, report) }
 }
@@ -281,4 +288,3 @@ pub(super) fn retry(mut section: Section<'_>, report: &mut Report) -> Retry {
         on,
     }
 }
-

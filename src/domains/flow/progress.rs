@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::fact::{AfterFailure, Fact, Why};
 use super::ledger::{Entry, Side};
+pub use super::phase::Phase;
 use super::spot::{Role, Spot, part};
 pub(crate) use super::state::size;
 pub use super::state::{End, Held, ItemState, StepState};
-pub use super::phase::Phase;
 use crate::clock::Time;
 
 /// The state of one instance. A step without an entry has not had its turn.

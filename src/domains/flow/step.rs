@@ -22,38 +22,95 @@ pub enum Event {
     /// It begins. Harmless when it has begun already.
     Start,
     /// An effect was done.
-    Done { spot: Spot, result: Value },
+    Done {
+        spot: Spot,
+        result: Value,
+    },
     /// A try of an effect failed.
-    Failed { spot: Spot, attempt: u32, reason: String, cure: Cure, trouble: Option<String> },
+    Failed {
+        spot: Spot,
+        attempt: u32,
+        reason: String,
+        cure: Cure,
+        trouble: Option<String>,
+    },
     /// The time of a [`super::fact::AfterFailure::RetryAt`] has come.
-    RetryDue { spot: Spot, attempt: u32 },
+    RetryDue {
+        spot: Spot,
+        attempt: u32,
+    },
     /// A try was not answered in its time.
-    TryTimedOut { step: String, item: Option<u32>, attempt: u32 },
+    TryTimedOut {
+        step: String,
+        item: Option<u32>,
+        attempt: u32,
+    },
     /// The `until` of a wait for others has come.
-    TimedOut { step: String },
+    TimedOut {
+        step: String,
+    },
     /// The time of a [`Fact::Sleeping`] has come.
-    WaitOver { step: String },
+    WaitOver {
+        step: String,
+    },
     /// A service answers at the URL that it was given.
-    Callback { token: String, payload: Value },
+    Callback {
+        token: String,
+        payload: Value,
+    },
     /// Somebody sends a signal.
-    Resume { signal: String, payload: Value, by: Option<String> },
+    Resume {
+        signal: String,
+        payload: Value,
+        by: Option<String>,
+    },
     /// Somebody wants everything that is paused, stuck or waits for its next try to be tried now, or one step of it.
-    Retry { step: Option<String>, by: Option<String> },
+    Retry {
+        step: Option<String>,
+        by: Option<String>,
+    },
     /// Somebody ends it; what it did is taken back.
-    Cancel { by: Option<String>, reason: String },
+    Cancel {
+        by: Option<String>,
+        reason: String,
+    },
     /// What it did is to be taken back, also when it is done.
-    Undo { by: Option<String>, reason: String },
+    Undo {
+        by: Option<String>,
+        reason: String,
+    },
     /// Somebody ends it, and nothing is taken back.
-    Kill { by: Option<String>, reason: String },
+    Kill {
+        by: Option<String>,
+        reason: String,
+    },
     /// Somebody holds it.
-    Pause { by: Option<String> },
-    Continue { by: Option<String> },
+    Pause {
+        by: Option<String>,
+    },
+    Continue {
+        by: Option<String>,
+    },
     /// Somebody has it begin again from a step, perhaps with another input of the instance.
-    Restart { step: String, input: Option<Value>, by: Option<String> },
+    Restart {
+        step: String,
+        input: Option<Value>,
+        by: Option<String>,
+    },
     /// Somebody changes what the next try of a step that stopped is given, or of its undo.
-    Edit { step: String, item: Option<u32>, input: Value, by: Option<String> },
+    Edit {
+        step: String,
+        item: Option<u32>,
+        input: Value,
+        by: Option<String>,
+    },
     /// Somebody gives a step that stopped a result, or says that it need not be taken back.
-    Skip { step: String, item: Option<u32>, result: Value, by: Option<String> },
+    Skip {
+        step: String,
+        item: Option<u32>,
+        result: Value,
+        by: Option<String>,
+    },
 }
 
 /// What can help after a failure.
@@ -79,7 +136,7 @@ pub struct Moment<'a> {
     pub base: &'a str,
 }
 
-impl From<Time> for Moment<'static> {
+impl From<Time> for Moment<'_> {
     fn from(now: Time) -> Self {
         Self { now, random: [0; 16], base: "" }
     }

@@ -123,7 +123,8 @@ impl Stepper<'_> {
         ready: &CompiledStep,
         evaluate: fn(&Expression, &Scope<'_>) -> Result<T, EvaluationError>,
     ) -> Result<T, EvaluationError> {
-        let missing = || EvaluationError { source_text: String::new(), what: "it is missing from the definition".into() };
+        let missing =
+            || EvaluationError { source_text: String::new(), what: "it is missing from the definition".into() };
         evaluate(ready.subject.as_ref().ok_or_else(missing)?, &self.scope(Some(ready), None))
     }
 

@@ -198,9 +198,11 @@ impl Stepper<'_> {
                 self.tell(&step, attempt + 1);
             }
         }
-        let due = self.progress.ledger.iter().filter_map(|entry| {
-            Some((entry.step.clone(), entry.item, entry.run, due(&entry.undo, now)?))
-        });
+        let due = self
+            .progress
+            .ledger
+            .iter()
+            .filter_map(|entry| Some((entry.step.clone(), entry.item, entry.run, due(&entry.undo, now)?)));
         for (step, item, run, attempt) in due.collect::<Vec<_>>() {
             self.start_undo(&step, item, run, attempt + 1);
         }
@@ -290,9 +292,8 @@ impl Stepper<'_> {
             return Ok(());
         }
         let state = self.progress.steps.get(&step);
-        let stopped = state.is_some_and(|state| {
-            stopped_parts(state).contains(&item) || (item.is_none() && can_pass(state))
-        });
+        let stopped =
+            state.is_some_and(|state| stopped_parts(state).contains(&item) || (item.is_none() && can_pass(state)));
         if !stopped || self.progress.undoing.is_some() {
             return Err(self.not_stopped(Verb::Skip, step));
         }
