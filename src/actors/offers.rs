@@ -1,6 +1,6 @@
-//! Offers that steps of flows make: an Allocate to a peer, its answer back to the step, and the Undo that takes it back.
+//! Offers of an object to peers: an Allocate, its answer, and the Undo that takes it back.
 //!
-//! An offer is made once for its key. Taking it back always sends an Undo, also when nobody has answered; an Accept that
+//! The offer of a step of a flow is made once for its key. Taking it back always sends an Undo, also when nobody has answered; an Accept that
 //! comes after that is answered by another Undo, since the first may have crossed it on its way.
 
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,27 @@ use super::log::Letter;
 use super::outbox::{self, Outbox};
 use super::publish;
 use super::rows::{Reads, RowKey, Rows, parts};
-use super::stream::{Allocation, Event, Stream, allocation_key, done_key};
+use super::stream::{Event, Rejection, Stream, Written, done_key};
+use crate::clock::Time;
 use crate::domains::activity::{Reference, Verb};
 use crate::domains::flow::spot::done_of;
 use crate::domains::identity::Iri;
 use crate::store::Key;
+
+/// An allocation of the object, and what became of it: a row of its stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Allocation {
+    pub activity: Iri,
+    pub target: Iri,
+    pub to: Iri,
+    pub at: Time,
+    /// `None` while nobody has answered.
+    #[serde(default)]
+    pub accepted: Option<bool>,
+    /// What was made of it there.
+    #[serde(default)]
+    pub result: Option<Iri>,
+}
 
 /// The offer of a step: which activity it became. A row under the step's key.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +56,14 @@ struct Asker {
     undone: bool,
 }
 
+pub fn allocation_rows() -> Key {
+    parts(["allocation"])
+}
+
+pub(super) fn allocation_key(ulid: &str) -> Key {
+    parts(["allocation", ulid])
+}
+
 fn asker_key(ulid: &str) -> Key {
     parts(["asker", ulid])
 }
@@ -57,6 +81,33 @@ fn offer_row(place: &Place) -> RowKey {
 }
 
 impl Stream {
+    pub(super) fn allocate(
+        &self,
+        turn: &Turn<'_>,
+        rows: &Rows,
+        target: Iri,
+        to: Iri,
+    ) -> Result<Decision<Self>, Rejection> {
+        let object = self.object(turn, rows)?;
+        let id = turn.world.iri(&object.path);
+        let (decision, letter) =
+            publish::directed(turn, Verb::Allocate, &object, &to, |draft| draft.target(target.clone()));
+        let activity = letter.activity.id.clone();
+        let allocation = Allocation {
+            activity: activity.clone(),
+            target: target.clone(),
+            to: to.clone(),
+            at: turn.now,
+            accepted: None,
+            result: None,
+        };
+        let mut decision = decision
+            .put(RowKey::Own(allocation_key(&letter.ulid)), &allocation)
+            .event(Event::Allocated { activity: letter.ulid, target, to });
+        decision.reply = Written { id: Some(id), activity: Some(activity) };
+        Ok(decision)
+    }
+
     pub(super) fn ask(
         &self,
         turn: &Turn<'_>,
@@ -112,8 +163,27 @@ impl Stream {
     }
 }
 
-/// What an answer to an allocation means for the step that asked.
+/// The first answer counts; a later one changes nothing.
 pub(super) fn answered(
+    turn: &Turn<'_>,
+    rows: &Rows,
+    activity: String,
+    accepted: bool,
+    result: Option<Iri>,
+) -> Decision<Stream> {
+    match rows.one::<Allocation>("allocation") {
+        Some(allocation) if allocation.accepted.is_none() => {
+            let allocation = Allocation { accepted: Some(accepted), result: result.clone(), ..allocation };
+            let decision = Decision::default().put(RowKey::Own(allocation_key(&activity)), &allocation);
+            let decision = step_answered(decision, turn, rows, &allocation, &activity, accepted, result.as_ref());
+            decision.event(Event::Answered { activity, accepted, result })
+        }
+        _ => Decision::default(),
+    }
+}
+
+/// What an answer to an allocation means for the step that asked.
+fn step_answered(
     decision: Decision<Stream>,
     turn: &Turn<'_>,
     rows: &Rows,

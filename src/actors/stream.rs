@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::flow::Place;
 use super::offers;
+pub use super::offers::{Allocation, allocation_rows};
 use super::publish::{self, FanOut, Published, Writer};
 use super::rows::{Index, Reads, RowKey, Rows, part, parts};
 use super::takeback;
@@ -178,21 +179,6 @@ pub struct Written {
     pub activity: Option<Iri>,
 }
 
-/// An allocation of the object, and what became of it: a row of its stream.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Allocation {
-    pub activity: Iri,
-    pub target: Iri,
-    pub to: Iri,
-    pub at: Time,
-    /// `None` while nobody has answered.
-    #[serde(default)]
-    pub accepted: Option<bool>,
-    /// What was made of it there.
-    #[serde(default)]
-    pub result: Option<Iri>,
-}
-
 /// A record of a local list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -224,10 +210,6 @@ pub fn object_row(path: &str) -> RowKey {
     RowKey::Index(Index::Objects, parts([path]))
 }
 
-pub fn allocation_rows() -> Key {
-    parts(["allocation"])
-}
-
 pub fn record_rows() -> Key {
     parts(["record"])
 }
@@ -235,10 +217,6 @@ pub fn record_rows() -> Key {
 /// Where the entries of a collection of ours stand.
 pub fn linked_rows(path: &str) -> Key {
     parts([path])
-}
-
-pub(super) fn allocation_key(ulid: &str) -> Key {
-    parts(["allocation", ulid])
 }
 
 pub(super) fn done_key(effect_key: &str) -> Key {
@@ -272,7 +250,7 @@ impl Entity for Stream {
             Command::Create(_) => Reads::none(),
             Command::Update { .. } | Command::Delete | Command::Allocate { .. } => object(Reads::none()),
             Command::Answered { activity, .. } => {
-                offers::reads_asker(Reads::none().own("allocation", allocation_key(activity)), activity)
+                offers::reads_asker(Reads::none().own("allocation", offers::allocation_key(activity)), activity)
             }
             Command::FanOut(walk) => publish::reads(walk),
             Command::Effect { place, .. } => {
@@ -291,7 +269,9 @@ impl Entity for Stream {
             Command::Update { changes } => self.update(turn, Writer::Api, rows, &changes).map(|(decision, _)| decision),
             Command::Delete => self.delete(turn, rows, Writer::Api),
             Command::Allocate { target, to } => self.allocate(turn, rows, target, to),
-            Command::Answered { activity, accepted, result } => Ok(answered(turn, rows, activity, accepted, result)),
+            Command::Answered { activity, accepted, result } => {
+                Ok(offers::answered(turn, rows, activity, accepted, result))
+            }
             Command::FanOut(walk) => Ok(publish::fan_out(turn, rows, walk)),
             Command::Effect { flow, place, op, tries, undo } => {
                 Ok(self.effect(turn, rows, flow, place, op, tries, undo))
@@ -371,27 +351,6 @@ impl Stream {
         Ok(published.decision.event(Event::Deleted { activity: published.ulid }))
     }
 
-    fn allocate(&self, turn: &Turn<'_>, rows: &Rows, target: Iri, to: Iri) -> Result<Decision<Self>, Rejection> {
-        let object = self.object(turn, rows)?;
-        let id = turn.world.iri(&object.path);
-        let (decision, letter) =
-            publish::directed(turn, Verb::Allocate, &object, &to, |draft| draft.target(target.clone()));
-        let activity = letter.activity.id.clone();
-        let allocation = Allocation {
-            activity: activity.clone(),
-            target: target.clone(),
-            to: to.clone(),
-            at: turn.now,
-            accepted: None,
-            result: None,
-        };
-        let mut decision = decision
-            .put(RowKey::Own(allocation_key(&letter.ulid)), &allocation)
-            .event(Event::Allocated { activity: letter.ulid, target, to });
-        decision.reply = Written { id: Some(id), activity: Some(activity) };
-        Ok(decision)
-    }
-
     /// The object of this stream, if it is live.
     pub(super) fn object(&self, turn: &Turn<'_>, rows: &Rows) -> Result<Object, Rejection> {
         let path = path_of(turn.me);
@@ -414,19 +373,6 @@ pub(super) fn declared<'a>(world: &'a World, kind: &str) -> Result<&'a Type, Rej
 
 pub(super) fn linked_row(into: &str, at: Time) -> RowKey {
     RowKey::Index(Index::Linked, part().raw(linked_rows(into).as_bytes()).number(at.0).done())
-}
-
-/// The first answer counts; a later one changes nothing.
-fn answered(turn: &Turn<'_>, rows: &Rows, activity: String, accepted: bool, result: Option<Iri>) -> Decision<Stream> {
-    match rows.one::<Allocation>("allocation") {
-        Some(allocation) if allocation.accepted.is_none() => {
-            let allocation = Allocation { accepted: Some(accepted), result: result.clone(), ..allocation };
-            let decision = Decision::default().put(RowKey::Own(allocation_key(&activity)), &allocation);
-            let decision = offers::answered(decision, turn, rows, &allocation, &activity, accepted, result.as_ref());
-            decision.event(Event::Answered { activity, accepted, result })
-        }
-        _ => Decision::default(),
-    }
 }
 
 #[cfg(test)]

@@ -14,16 +14,16 @@ use serde_json::{Value, json};
 
 const E: &str = "effect = \"e\"";
 
-struct Run {
+pub(super) struct Run {
     compiled: Compiled,
-    progress: Progress,
+    pub(super) progress: Progress,
     input: Input,
-    now: Time,
-    facts: Vec<Fact>,
+    pub(super) now: Time,
+    pub(super) facts: Vec<Fact>,
 }
 
 /// A flow from its lines of TOML, in which `E` stands for an effect.
-fn given(lines: &str) -> Run {
+pub(super) fn given(lines: &str) -> Run {
     given_bounded(lines, Bounds::default())
 }
 
@@ -42,7 +42,7 @@ fn given_bounded(lines: &str, bounds: Bounds) -> Run {
 }
 
 impl Run {
-    fn try_when(&mut self, event: Event) -> Result<&mut Self, Rejection> {
+    pub(super) fn try_when(&mut self, event: Event) -> Result<&mut Self, Rejection> {
         self.facts = decide(&self.compiled, &self.progress, &self.input, event, self.now)?;
         for fact in &self.facts {
             self.progress.apply(fact);
@@ -53,25 +53,25 @@ impl Run {
     }
 
     #[track_caller]
-    fn when(&mut self, event: Event) -> &mut Self {
+    pub(super) fn when(&mut self, event: Event) -> &mut Self {
         self.try_when(event).unwrap()
     }
 
-    fn started(lines: &str) -> Self {
+    pub(super) fn started(lines: &str) -> Self {
         let mut run = given(lines);
         run.when(Event::Start);
         run
     }
 
     #[track_caller]
-    fn then(&mut self, expected: &[&str]) -> &mut Self {
+    pub(super) fn then(&mut self, expected: &[&str]) -> &mut Self {
         let told: Vec<String> = self.facts.iter().map(tell).collect();
         assert_eq!(told, expected);
         self
     }
 }
 
-fn tell(fact: &Fact) -> String {
+pub(super) fn tell(fact: &Fact) -> String {
     let at = |step: &str, item: &Option<u32>| item.map_or(step.to_owned(), |item| format!("{step}[{item}]"));
     match fact {
         Fact::StepSkipped { step, why: Skip::Condition } => format!("pass over {step}"),
@@ -120,7 +120,7 @@ fn tell(fact: &Fact) -> String {
     }
 }
 
-fn done(step: &str) -> Event {
+pub(super) fn done(step: &str) -> Event {
     Event::Done { spot: Spot::of(step, None), result: json!(step) }
 }
 
@@ -128,15 +128,15 @@ fn item_done(step: &str, item: u32) -> Event {
     Event::Done { spot: Spot::of(step, Some(item)), result: json!(item) }
 }
 
-fn failed(step: &str, item: Option<u32>, attempt: u32, cure: Cure) -> Event {
+pub(super) fn failed(step: &str, item: Option<u32>, attempt: u32, cure: Cure) -> Event {
     Event::Failed { spot: Spot::of(step, item), attempt, reason: "no answer".into(), cure, trouble: None }
 }
 
-fn retry_due(step: &str, item: Option<u32>, attempt: u32) -> Event {
+pub(super) fn retry_due(step: &str, item: Option<u32>, attempt: u32) -> Event {
     Event::RetryDue { spot: Spot::of(step, item), attempt }
 }
 
-fn resume(signal: &str, payload: Value) -> Event {
+pub(super) fn resume(signal: &str, payload: Value) -> Event {
     Event::Resume { signal: signal.into(), payload, by: None }
 }
 

@@ -262,7 +262,8 @@ impl<'a> Check<'a> {
             self.uses.variables.insert("results".into());
             self.uses.results.insert(step.to_owned());
         } else if !self.names.variables.contains(&"results") {
-            self.refuse(at, "`results` are not known here", "an undo has `with` and `result` of its own step");
+            let known = format!("known are {}", self.names.variables.join(", "));
+            self.refuse(at, "`results` are not known here", known);
         } else if self.names.later.contains(step) {
             let what = format!("`results.{step}` is not known yet: no path leads from `{step}` to here");
             self.refuse(at, what, format!("add after = \"{step}\""));

@@ -156,9 +156,10 @@ pub(super) fn ask(section: &mut Section<'_>, report: &mut Report) -> Kind {
     if !VERBS.contains(&verb.as_str()) {
         section.wrong("ask", format!("`{verb}` cannot be asked"), format!("known are {}", VERBS.join(", ")), report);
     }
-    let object = section.required("object", "\"object.id\"", report).unwrap_or_default();
-    let target = section.required("target", "\"'https://events.example/calendars/main'\"", report).unwrap_or_default();
-    let to = section.required("to", "\"'https://events.example/actor'\"", report).unwrap_or_default();
+    let object = section.required("object", "\"object.id\"", report).unwrap_or_else(missing);
+    let target =
+        section.required("target", "\"'https://events.example/calendars/main'\"", report).unwrap_or_else(missing);
+    let to = section.required("to", "\"'https://events.example/actor'\"", report).unwrap_or_else(missing);
     Kind::Ask { verb, object, target, to, deadline: deadline(section, report) }
 }
 
@@ -169,12 +170,17 @@ pub(super) fn http(section: &mut Section<'_>, report: &mut Report) -> Kind {
 fn request(section: &mut Section<'_>, report: &mut Report) -> Http {
     let methods = METHODS.map(|method| (method, method));
     let method = section.word("http", &methods, report).unwrap_or("POST").to_owned();
-    let url = section.required("url", "\"'https://api.example/orders'\"", report).unwrap_or_default();
+    let url = section.required("url", "\"'https://api.example/orders'\"", report).unwrap_or_else(missing);
     let mut named = section.section("headers", report);
     let headers =
         named.entries().map(|(name, entry)| (name.to_ascii_lowercase(), header(name, entry, report))).collect();
     let body = section.node("body").map(argument);
     Http { method, url, headers, body, ok: statuses(section, report), callback: callback(section, report) }
+}
+
+/// Stands in for an expression that has been missed, so that it is missed once.
+fn missing() -> String {
+    "null".into()
 }
 
 /// CEL, or a secret by its name.

@@ -222,7 +222,8 @@ impl Progress {
         self.kept += size(result);
         let result = Arc::new(result.clone());
         if let Some(entry) = self.entry_mut(step, item, self.run_of(step)) {
-            entry.result = Some(result.clone());
+            // What was stored as nothing comes back as not known, which is the same to an undo.
+            entry.result = Some(result.clone()).filter(|result| !result.is_null());
         }
         self.edited.remove(&part(step, item));
         match item {
