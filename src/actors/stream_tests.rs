@@ -236,7 +236,7 @@ fn an_offer_goes_to_one_and_its_first_answer_counts() {
     };
     assert_eq!(stage.take(answer(true, Some("https://there.example/event"))).unwrap().events.len(), 1);
     assert!(stage.take(answer(false, None)).unwrap().events.is_empty(), "a second answer changes nothing");
-    let row = crate::actors::layout::row(&stage.me, &RowKey::Own(allocation_key(&activity)));
+    let row = crate::actors::layout::row(&stage.me, &RowKey::Own(offers::allocation_key(&activity)));
     let stored: Allocation = crate::actors::record::decode(&stage.rows[&row]).unwrap();
     assert_eq!((stored.accepted, stored.result), (Some(true), Some(iri("https://there.example/event"))));
     let unknown = Command::Answered { activity: "none".into(), accepted: true, result: None };

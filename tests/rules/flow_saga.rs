@@ -306,7 +306,13 @@ fn every_state_leaves_by_a_verb_and_a_verb_that_is_refused_says_which_do() {
                 steps.l = { each = \"[1, 2]\", E, after = \"w\", retry = { attempts = 1 }, undo = \"un\" }";
     let mut seen = std::collections::BTreeSet::new();
     let mut run = given(flow);
-    let mut open = std::collections::VecDeque::from([run.progress.clone()]);
+    let fresh = run.progress.clone();
+    run.when(Event::Start).when(done("a")).when(resume("go", Value::Null)).when(done("q"));
+    run.when(Event::WaitOver { step: "s".into() });
+    for item in [0, 1] {
+        run.when(Event::Done { spot: Spot::of("l", Some(item)), result: json!(item) });
+    }
+    let mut open = std::collections::VecDeque::from([run.progress.clone(), fresh]);
     let mut phases = std::collections::BTreeSet::new();
     while let Some(progress) = open.pop_front() {
         let mut shape = progress.clone();
