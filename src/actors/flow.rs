@@ -197,7 +197,7 @@ impl Entity for Flow {
         };
         let event = event_of(turn.me, &progress, command)?;
         let moves = Moves::of(turn, start, progress, Some(self.at))?;
-        moves.to_be_undone_for(self.undo.clone(), undo).decide(event)
+        moves.taken_back_for(self.undo.clone(), undo).decide(event)
     }
 
     fn apply(&mut self, event: &Event) {

@@ -56,7 +56,7 @@ impl<'a> Moves<'a> {
     }
 
     /// Whoever wants it taken back hears when it is: the one before, or a new one.
-    pub(super) fn to_be_undone_for(mut self, before: Option<Box<UndoFor>>, new: Option<Box<UndoFor>>) -> Self {
+    pub(super) fn taken_back_for(mut self, before: Option<Box<UndoFor>>, new: Option<Box<UndoFor>>) -> Self {
         if let Some(undo) = new.clone().filter(|new| before.as_ref() != Some(new)) {
             self.record(Event::UndoAsked { undo });
         }

@@ -17,18 +17,20 @@ use crate::domains::object::Object;
 /// How often a slug that is taken gets another number.
 const SLUG_TRIES_MAX: u32 = 1_000;
 
+/// What a step wants done, and for whom.
+pub(super) struct Wanted {
+    pub(super) flow: String,
+    pub(super) place: Place,
+    pub(super) op: StreamOp,
+    pub(super) tries: u32,
+    /// It may be taken back.
+    pub(super) undo: bool,
+}
+
 impl Stream {
     /// Does what a step of a flow asks for, and tells the flow; a repeat gets the first result again.
-    pub(super) fn effect(
-        &self,
-        turn: &Turn<'_>,
-        rows: &Rows,
-        flow: String,
-        place: Place,
-        op: StreamOp,
-        tries: u32,
-        undo: bool,
-    ) -> Decision<Self> {
+    pub(super) fn effect(&self, turn: &Turn<'_>, rows: &Rows, wanted: Wanted) -> Decision<Self> {
+        let Wanted { flow, place, op, tries, undo } = wanted;
         if rows.first("undone").is_some() {
             let reason = "it was taken back before it was done".to_owned();
             return Decision::default().tell::<Flow>(flow, &place.refused(reason));

@@ -15,6 +15,7 @@ use super::offers;
 pub use super::offers::{Allocation, allocation_rows};
 use super::publish::{self, FanOut, Published, Writer};
 use super::rows::{Index, Reads, RowKey, Rows, part, parts};
+use super::steps::Wanted;
 use super::takeback;
 use super::world::World;
 use crate::clock::Time;
@@ -274,7 +275,7 @@ impl Entity for Stream {
             }
             Command::FanOut(walk) => Ok(publish::fan_out(turn, rows, walk)),
             Command::Effect { flow, place, op, tries, undo } => {
-                Ok(self.effect(turn, rows, flow, place, op, tries, undo))
+                Ok(self.effect(turn, rows, Wanted { flow, place, op, tries, undo }))
             }
             Command::Undo(undo) => Ok(self.undo(turn, rows, *undo)),
             Command::Ask { flow, place, target, to } => Ok(self.ask(turn, rows, flow, place, target, to)),

@@ -265,7 +265,7 @@ fn the_root_removes_by_itself_and_more_than_one_page() {
         assert_eq!(keys_with(&*engine, b"key-").await.len(), 600);
         tokio::time::sleep(HOUR * 2).await;
         assert_eq!(keys_with(&*engine, b"key-").await.len(), 0);
-        assert!(!keys_with(&*engine, &ActorId::of::<Stream>("object/599").key.as_bytes()).await.is_empty());
+        assert!(!keys_with(&*engine, ActorId::of::<Stream>("object/599").key.as_bytes()).await.is_empty());
     });
 }
 
