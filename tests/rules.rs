@@ -6,6 +6,7 @@
 mod rules {
     mod config;
     mod flow;
+    mod flow_reference;
     mod flow_saga;
     mod flow_steps;
     mod vectors;

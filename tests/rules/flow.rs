@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 /// What a step of a random flow does. Targets point at later steps only, so that there are no cycles.
 #[derive(Debug, Clone)]
-enum Plan {
+pub(super) enum Plan {
     Effect,
     Branch { choice: bool, then: Vec<usize>, otherwise: Vec<usize> },
     Each { items: u32, parallel: u32, collect: bool },
@@ -25,13 +25,13 @@ enum Plan {
 }
 
 #[derive(Debug, Clone)]
-struct Planned {
-    plan: Plan,
-    after: Vec<usize>,
-    passed_over: bool,
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) after: Vec<usize>,
+    pub(super) passed_over: bool,
 }
 
-fn plans() -> impl Strategy<Value = Vec<Planned>> {
+pub(super) fn plans() -> impl Strategy<Value = Vec<Planned>> {
     (1_usize..9).prop_flat_map(|count| (0..count).map(|at| planned(at, count)).collect::<Vec<_>>())
 }
 
@@ -59,7 +59,7 @@ fn planned(at: usize, count: usize) -> impl Strategy<Value = Planned> {
     })
 }
 
-fn name(at: usize) -> String {
+pub(super) fn name(at: usize) -> String {
     format!("s{at}")
 }
 
@@ -67,7 +67,7 @@ fn names(steps: &[usize]) -> Vec<String> {
     steps.iter().map(|at| name(*at)).collect()
 }
 
-fn definition(plans: &[Planned]) -> Definition {
+pub(super) fn definition(plans: &[Planned]) -> Definition {
     let call = || Call { effect: "e".into(), with: BTreeMap::new() };
     let steps = plans.iter().enumerate().map(|(at, planned)| {
         let kind = match &planned.plan {
@@ -100,7 +100,7 @@ fn definition(plans: &[Planned]) -> Definition {
 }
 
 /// Which steps do something, by recursion over the definition's own words and nothing else.
-fn reference(plans: &[Planned]) -> BTreeSet<usize> {
+pub(super) fn reference(plans: &[Planned]) -> BTreeSet<usize> {
     let mut reached = BTreeSet::new();
     for (at, planned) in plans.iter().enumerate() {
         let mut ways: BTreeMap<usize, bool> = BTreeMap::new();
