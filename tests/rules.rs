@@ -7,6 +7,7 @@ mod rules {
     mod config;
     mod flow;
     mod flow_reference;
+    mod flow_runs;
     mod flow_saga;
     mod flow_steps;
     mod vectors;
