@@ -13,6 +13,7 @@ mod actors {
     mod probe;
     mod retention;
     mod rows;
+    mod sagas;
     mod timers;
     mod turns;
 }

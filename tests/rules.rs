@@ -6,6 +6,9 @@
 mod rules {
     mod config;
     mod flow;
+    mod flow_reference;
+    mod flow_runs;
+    mod flow_saga;
     mod flow_steps;
     mod vectors;
 }

@@ -54,7 +54,8 @@ fn verdict(report: Report) -> Verdict {
             Verdict::Later { what: answered(status, &detail), after: retry_after }
         }
         Report::Answered { status, detail, .. } => Verdict::Never { what: answered(status, &detail) },
-        Report::Unreachable { reason } => Verdict::Later { what: reason, after: None },
+        Report::Replied { status, body } => Verdict::Never { what: answered(status, &body.to_string()) },
+        Report::Unreachable { reason } | Report::TimedOut { reason } => Verdict::Later { what: reason, after: None },
         Report::Impossible { reason } => Verdict::Never { what: reason },
     }
 }

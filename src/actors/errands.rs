@@ -19,6 +19,7 @@ use super::flow::Place;
 use super::layout;
 use super::record::{self, Waiting};
 use super::runtime::Runtime;
+use crate::domains::effects::Request;
 use crate::store::{Change, Key, Row, Span};
 
 /// How many errands are read from the store in one go.
@@ -40,6 +41,8 @@ pub enum Errand {
     },
     /// Posts JSON to a URL of the operator's choosing, for a step of a flow, whose key is the idempotency key.
     Webhook { url: String, body: serde_json::Value, place: Place },
+    /// A request of a step of a flow to any service. Names of secrets stand in it, never their values.
+    Http { request: Request, place: Place },
 }
 
 /// Where an activity goes.
@@ -64,8 +67,12 @@ pub enum Report {
         #[serde(default)]
         retry_after: Option<Duration>,
     },
+    /// The service that a step asked answered this.
+    Replied { status: u16, body: serde_json::Value },
     /// Nobody answered: refused, timed out, or the address is not allowed.
     Unreachable { reason: String },
+    /// It was sent, and nobody answered in time.
+    TimedOut { reason: String },
     /// It can never be done, whoever tries: what it names is gone or not permitted.
     Impossible { reason: String },
 }

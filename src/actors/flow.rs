@@ -1,24 +1,26 @@
 //! One instance of a flow: what its steps do is told to others, what they wait for is rows, and it outlives everything.
 //!
 //! ```text
-//! running ⇄ suspended (waits for a signal)      ──▶ done │ failed │ cancelled
-//!    └────▶ paused (tries used up) ──retry──▶ running
+//! running ⇄ suspended (waits for a signal, a time, a callback) ──▶ done │ failed │ cancelled │ killed
+//!    ├────▶ paused (tries used up, or held) ──retry, skip, continue──▶ running
+//!    └────▶ undoing ⇄ stuck (an undo's tries used up) ──▶ failed │ cancelled ──restart──▶ running
 //! ```
 //! The stepping itself is pure and lives in `domains/flow/`; here its facts become messages, errands and timers.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::entity::{ActorId, Decision, Entity, Kind, Label, Turn};
 use super::errands::{Errand, Report};
+use super::family;
 use super::moves::Moves;
+use super::orders::{self, event_of};
+pub use super::orders::{Command, Done, Failed, Place, UndoFor};
 use super::rows::{Index, RowKey, Rows, part};
-use super::stream::{self};
 use crate::clock::Time;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::fact::Fact;
 use crate::domains::flow::progress::{Phase, Progress};
-use crate::domains::flow::step::{self, Cure};
+use crate::domains::flow::step;
 use crate::domains::identity::{Authority, Iri};
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +34,12 @@ pub struct Flow {
     pub updated: Time,
     #[serde(default)]
     pub progress: Option<Progress>,
+    /// Who hears when it has been taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Box<UndoFor>>,
+    /// It was taken back before it ever began.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub barred: bool,
 }
 
 /// How an instance begins.
@@ -61,87 +69,45 @@ pub enum Origin {
         #[serde(default)]
         answer: bool,
     },
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Command {
-    Start(Box<Start>),
-    Done(Done),
-    Failed(Failed),
-    RetryDue {
-        step: String,
-        #[serde(default)]
-        item: Option<u32>,
-        attempt: u32,
-    },
-    TimedOut {
-        step: String,
-    },
-    Resume {
-        #[serde(default)]
-        signal: Option<String>,
-        payload: Value,
-        #[serde(default)]
-        by: Option<String>,
-    },
-    Retry {
-        #[serde(default)]
-        step: Option<String>,
-        #[serde(default)]
-        by: Option<String>,
-    },
-    Cancel {
-        #[serde(default)]
-        by: Option<String>,
-        reason: String,
-    },
-    /// Leaves nothing of an instance that ended before this, and does nothing to any other.
-    Forget {
-        ended_before: Time,
+    /// A step of another flow, which gets what comes of it.
+    Parent {
+        flow: String,
+        place: Place,
+        /// How many flows stand above it.
+        depth: u32,
     },
 }
 
-/// An effect was done.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Done {
-    pub step: String,
-    #[serde(default)]
-    pub item: Option<u32>,
-    pub result: Value,
-}
-
-/// A try of an effect failed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Failed {
-    pub step: String,
-    #[serde(default)]
-    pub item: Option<u32>,
-    pub attempt: u32,
-    pub reason: String,
-    /// Trying again may help.
-    pub again: bool,
-    /// Nothing is wrong with the request itself, so that a person may want to try again.
-    #[serde(default)]
-    pub person: bool,
-}
-
-/// Which try of which step an effect belongs to; travels with it and comes back with its outcome.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Place {
-    pub step: String,
-    #[serde(default)]
-    pub item: Option<u32>,
-    pub attempt: u32,
-    /// The same for every try, so that a receiver can drop repeats.
-    pub key: String,
+impl Origin {
+    /// The step that it answers to.
+    pub(super) fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Parent { place, .. } => Some(place),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    Started { id: String, start: Box<Start>, at: Time },
-    Happened { fact: Fact, at: Time },
+    Started {
+        id: String,
+        start: Box<Start>,
+        at: Time,
+    },
+    Happened {
+        fact: Fact,
+        at: Time,
+    },
+    /// Whoever called it wants it taken back.
+    UndoAsked {
+        undo: Box<UndoFor>,
+    },
+    /// It was taken back before it ever began, so that it never will.
+    Barred {
+        at: Time,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -208,19 +174,30 @@ impl Entity for Flow {
     fn decide(&self, turn: &Turn<'_>, _rows: &Rows, command: Command) -> Result<Decision<Self>, Rejection> {
         if let Command::Start(start) = command {
             return match &self.progress {
-                Some(progress) => Ok(Decision::reply(Standing { phase: Some(progress.phase()), existed: true })),
-                None => {
-                    Moves::of(turn, *start, Progress::new(turn.me.key.as_ref()), None)?.decide(step::Event::Start, true)
+                Some(progress) => {
+                    let standing = Standing { phase: Some(progress.phase()), existed: true };
+                    // A flow that calls again has not heard what came of it.
+                    Ok(family::tell_parent(Decision::reply(standing), turn, &start.origin, progress))
                 }
+                None if self.barred => Ok(family::refuse_start(turn, &start)),
+                None => Moves::of(turn, *start, Progress::new(turn.me.key.as_ref()), None)?.decide(step::Event::Start),
             };
         }
         if let Command::Forget { ended_before } = command {
             return Ok(self.forget(ended_before));
         }
+        if let (Command::Undo(undo), None) = (&command, &self.progress) {
+            return Ok(family::bar(turn, undo));
+        }
         let unknown = || Rejection::Unknown(turn.me.key.to_string());
         let (start, progress) = self.start.clone().zip(self.progress.clone()).ok_or_else(unknown)?;
+        let undo = match &command {
+            Command::Undo(undo) => Some(undo.clone()),
+            _ => None,
+        };
         let event = event_of(turn.me, &progress, command)?;
-        Moves::of(turn, start, progress, Some(self.at))?.decide(event, false)
+        let moves = Moves::of(turn, start, progress, Some(self.at))?;
+        moves.taken_back_for(self.undo.clone(), undo).decide(event)
     }
 
     fn apply(&mut self, event: &Event) {
@@ -236,39 +213,28 @@ impl Entity for Flow {
                     progress.apply(fact);
                 }
             }
+            Event::UndoAsked { undo } => self.undo = Some(undo.clone()),
+            Event::Barred { at } => {
+                self.barred = true;
+                (self.at, self.updated) = (*at, *at);
+            }
         }
     }
 
     fn reported(errand: Errand, report: Report) -> Option<Command> {
-        let Errand::Webhook { place, .. } = errand else { return None };
-        Some(match report {
-            Report::Answered { status: status @ 200..=299, detail, .. } => Command::Done(Done {
-                step: place.step,
-                item: place.item,
-                result: serde_json::json!({ "status": status, "body": detail }),
-            }),
-            Report::Answered { status, detail, .. } => {
-                let again = matches!(status, 408 | 421 | 425 | 429 | 500..=599);
-                failed(place, format!("the webhook answered {status}: {detail}"), again)
-            }
-            Report::Unreachable { reason } => failed(place, reason, true),
-            Report::Impossible { reason } => failed(place, reason, false),
-        })
+        orders::reported(errand, report)
     }
 
-    fn undeliverable(_to: &ActorId, body: &[u8], reason: &str) -> Option<Command> {
-        let command: stream::Command = super::record::decode(body).ok()?;
-        let stream::Command::Effect { place, .. } = command else { return None };
-        let Place { step, item, attempt, .. } = place;
-        Some(Command::Failed(Failed { step, item, attempt, reason: reason.to_owned(), again: false, person: true }))
+    fn undeliverable(to: &ActorId, body: &[u8], reason: &str) -> Option<Command> {
+        orders::undeliverable(to, body, reason)
     }
 
     fn label(&self) -> Label {
         match self.progress.as_ref().map(Progress::phase) {
-            None | Some(Phase::Running) => Label::Idle,
+            None | Some(Phase::Running | Phase::Undoing) => Label::Idle,
             Some(Phase::Suspended) => Label::Suspended,
-            Some(Phase::Paused) => Label::Stuck,
-            Some(Phase::Done | Phase::Failed | Phase::Cancelled) => Label::Done,
+            Some(Phase::Paused | Phase::Stuck) => Label::Stuck,
+            Some(Phase::Done | Phase::Failed | Phase::Cancelled | Phase::Killed) => Label::Done,
         }
     }
 }
@@ -282,48 +248,6 @@ impl Flow {
             }
             None => Decision::default(),
         }
-    }
-}
-
-fn failed(place: Place, reason: String, again: bool) -> Command {
-    Command::Failed(Failed { step: place.step, item: place.item, attempt: place.attempt, reason, again, person: false })
-}
-
-fn event_of(me: &ActorId, progress: &Progress, command: Command) -> Result<step::Event, Rejection> {
-    Ok(match command {
-        Command::Start(_) | Command::Forget { .. } => unreachable!("decided before"),
-        Command::Done(Done { step, item, result }) => step::Event::Done { step, item, result },
-        Command::Failed(Failed { step, item, attempt, reason, again, person }) => {
-            let cure = match (again, person) {
-                (true, _) => Cure::Time,
-                (false, true) => Cure::Person,
-                (false, false) => Cure::Nothing,
-            };
-            step::Event::Failed { step, item, attempt, reason, cure }
-        }
-        Command::RetryDue { step, item, attempt } => step::Event::RetryDue { step, item, attempt },
-        Command::TimedOut { step } => step::Event::TimedOut { step },
-        Command::Resume { signal, payload, by } => {
-            let signal = match signal {
-                Some(signal) => signal,
-                None => only_signal(me, progress)?,
-            };
-            step::Event::Resume { signal, payload, by }
-        }
-        Command::Retry { step, by } => step::Event::Retry { step, by },
-        Command::Cancel { by, reason } => step::Event::Cancel { by, reason },
-    })
-}
-
-/// The signal meant by somebody who names none.
-fn only_signal(me: &ActorId, progress: &Progress) -> Result<String, Rejection> {
-    let mut signals: Vec<&str> = progress.waiting().map(|(_, signal, _)| signal).collect();
-    signals.dedup();
-    match signals[..] {
-        [signal] => Ok(signal.to_owned()),
-        [] if progress.end.is_some() => Err(step::Rejection::Finished(progress.phase()).into()),
-        [] => Err(Rejection::NotWaiting { id: me.key.to_string(), phase: progress.phase().word().to_owned() }),
-        _ => Err(Rejection::WhichSignal { id: me.key.to_string(), signals: signals.join(", ") }),
     }
 }
 

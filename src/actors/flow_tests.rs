@@ -63,11 +63,19 @@ impl Stage<Flow> {
     }
 
     fn done(&mut self, step: &str) -> Taken<Flow> {
-        self.take(Command::Done(Done { step: step.into(), item: None, result: json!({ "seq": 1 }) })).unwrap()
+        self.take(Command::Done(Done {
+            step: step.into(),
+            item: None,
+            result: json!({ "seq": 1 }),
+            key: String::new(),
+        }))
+        .unwrap()
     }
 
     fn fails(&mut self, attempt: u32, again: bool) -> Taken<Flow> {
-        let failed = Failed { step: "call".into(), item: None, attempt, reason: "503".into(), again, person: false };
+        let (person, key, trouble) = (false, String::new(), None);
+        let failed =
+            Failed { step: "call".into(), item: None, attempt, reason: "503".into(), again, person, key, trouble };
         self.take(Command::Failed(failed)).unwrap()
     }
 
@@ -224,7 +232,7 @@ fn a_failing_effect_is_tried_again_with_the_same_key_then_paused_then_retried_by
     assert_eq!(failed.timers["retry/call"], Some(flow.now.plus(Duration::from_secs(10))));
     assert!(failed.errands.is_empty(), "not before its time");
     flow.wait(Duration::from_secs(10));
-    let due = || Command::RetryDue { step: "call".into(), item: None, attempt: 1 };
+    let due = || Command::RetryDue { step: "call".into(), item: None, attempt: 1, key: String::new() };
     let second = place(&flow.take(due()).unwrap());
     assert_eq!((second.attempt, &second.key), (2, &first.key));
     assert!(flow.take(due()).unwrap().errands.is_empty(), "a timer that comes twice changes nothing");

@@ -22,9 +22,9 @@ use super::stage::iri;
 use super::{flow, follower, following, inbox, log, outbox, publish, record, stream};
 use crate::clock::Time;
 use crate::domains::activity::Activity;
-use crate::domains::effects::StreamOp;
+use crate::domains::effects::{HeaderValue, Request, StreamOp};
 use crate::domains::flow::Input;
-use crate::domains::flow::fact::{AfterFailure, Fact, Skip};
+use crate::domains::flow::fact::{AfterFailure, Fact, Skip, Why};
 use crate::domains::types::Visibility;
 
 const AT: Time = Time(1_800_000_000_000);
@@ -225,6 +225,8 @@ fn forms_of_streams_keep() {
         .form("answered", &Event::Answered { activity: text(), accepted: true, result: Some(id()) })
         .form("appended", &Event::Appended { seq: 7 })
         .form("linked", &Event::Linked { what: text() })
+        .form("removed", &Event::Removed { seq: 7 })
+        .form("unlinked", &Event::Unlinked { what: text() })
         .holds::<Event>("stream.events");
     let fields = || json!({ "title": "x", "tags": ["a"], "start": null });
     let create = Create {
@@ -261,8 +263,18 @@ fn forms_of_streams_keep() {
         .form("answered", &Command::Answered { activity: text(), accepted: false, result: Some(id()) })
         .form("fan out", &Command::FanOut(walk));
     let with_ops = ops.into_iter().fold(commands, |golden, (name, op)| {
-        golden.form(&format!("effect {name}"), &Command::Effect { flow: text(), place: place(), op, tries: 2 })
+        golden.form(
+            &format!("effect {name}"),
+            &Command::Effect { flow: text(), place: place(), op, tries: 2, undo: false },
+        )
     });
+    let op = StreamOp::Append { record: fields() };
+    let undo = stream::Undo { flow: text(), place: place(), op: op.clone(), result: Some(fields()) };
+    let with_ops = with_ops
+        .form("effect to be undone", &Command::Effect { flow: text(), place: place(), op, tries: 2, undo: true })
+        .form("undo", &Command::Undo(Box::new(undo)))
+        .form("ask", &Command::Ask { flow: text(), place: place(), target: id(), to: they() })
+        .form("unask", &Command::Unask { flow: text(), place: place() });
     with_ops.holds::<Command>("stream.commands");
     let allocation =
         Allocation { activity: id(), target: id(), to: they(), at: AT, accepted: Some(true), result: Some(id()) };
@@ -274,13 +286,23 @@ fn forms_of_streams_keep() {
 
 fn facts() -> Vec<(&'static str, Fact)> {
     let (step, item, by) = (text, Some(1), || Some(text()));
-    let failed = |next| Fact::StepFailed { step: step(), item, attempt: 2, reason: text(), next };
+    let failed = |next| Fact::StepFailed { step: step(), item, attempt: 2, reason: text(), next, refused: false };
     vec![
         ("skipped condition", Fact::StepSkipped { step: step(), why: Skip::Condition }),
         ("skipped not reached", Fact::StepSkipped { step: step(), why: Skip::NotReached }),
         (
             "started",
-            Fact::StepStarted { step: step(), item, attempt: 1, key: text(), effect: text(), input: json!({}) },
+            Fact::StepStarted {
+                step: step(),
+                item,
+                attempt: 1,
+                key: text(),
+                effect: text(),
+                input: json!({}),
+                undo: false,
+                until: None,
+                callback: None,
+            },
         ),
         ("done", Fact::StepDone { step: step(), item, result: json!([1, "x", null]) }),
         ("failed retry", failed(AfterFailure::RetryAt(AT))),
@@ -290,7 +312,7 @@ fn facts() -> Vec<(&'static str, Fact)> {
         ("branch", Fact::BranchTaken { step: step(), taken: true }),
         ("each started", Fact::EachStarted { step: step(), items: vec![json!(1)] }),
         ("each done", Fact::EachDone { step: step() }),
-        ("suspended", Fact::Suspended { step: step(), signal: text(), until: Some(AT) }),
+        ("suspended", Fact::Suspended { step: step(), signal: text(), until: Some(AT), assignee: None }),
         ("resumed", Fact::Resumed { step: step(), signal: text(), payload: json!({}), by: by() }),
         ("timed out", Fact::TimedOut { step: step() }),
         ("retried", Fact::Retried { step: step(), by: by() }),
@@ -300,31 +322,117 @@ fn facts() -> Vec<(&'static str, Fact)> {
     ]
 }
 
+/// Those of taking back, of waiting for others, and of what people do.
+fn facts_beside() -> Vec<(&'static str, Fact)> {
+    let (step, item, by) = (text, Some(1), || Some(text()));
+    vec![
+        (
+            "started with an undo",
+            Fact::StepStarted {
+                step: step(),
+                item: None,
+                attempt: 1,
+                key: text(),
+                effect: text(),
+                input: json!({}),
+                undo: true,
+                until: Some(AT),
+                callback: Some(text()),
+            },
+        ),
+        (
+            "refused",
+            Fact::StepFailed {
+                step: step(),
+                item: None,
+                attempt: 1,
+                reason: text(),
+                next: AfterFailure::Fail,
+                refused: true,
+            },
+        ),
+        ("skipped failed", Fact::StepSkipped { step: step(), why: Skip::Failed }),
+        ("assigned", Fact::Suspended { step: step(), signal: text(), until: None, assignee: Some(text()) }),
+        ("sleeping", Fact::Sleeping { step: step(), until: AT }),
+        ("woken", Fact::Woken { step: step() }),
+        ("joined", Fact::Joined { step: step(), result: json!({ "a": 1 }) }),
+        ("awaits callback", Fact::AwaitsCallback { step: step(), until: Some(AT) }),
+        ("called back", Fact::CalledBack { step: step(), payload: json!(1) }),
+        (
+            "notify started",
+            Fact::NotifyStarted { step: step(), attempt: 1, key: text(), effect: text(), input: json!({}) },
+        ),
+        ("notified", Fact::Notified { step: step() }),
+        ("notify failed", Fact::NotifyFailed { step: step(), attempt: 1, reason: text(), next: AfterFailure::Pause }),
+        ("undoing failed", Fact::Undoing { why: Why::Failed { step: Some(step()), reason: text() } }),
+        ("undoing cancelled", Fact::Undoing { why: Why::Cancelled { by: by(), reason: text() } }),
+        (
+            "undo started",
+            Fact::UndoStarted { step: step(), item, run: 2, attempt: 1, key: text(), effect: text(), input: json!({}) },
+        ),
+        ("undo done", Fact::UndoDone { step: step(), item, run: 2 }),
+        (
+            "undo failed",
+            Fact::UndoFailed {
+                step: step(),
+                item,
+                run: 2,
+                attempt: 1,
+                reason: text(),
+                next: AfterFailure::RetryAt(AT),
+            },
+        ),
+        ("undo skipped", Fact::UndoSkipped { step: step(), item, run: 2, by: by() }),
+        ("paused", Fact::Paused { by: by() }),
+        ("continued", Fact::Continued { by: by() }),
+        ("passed", Fact::Passed { step: step(), item, result: json!(1), by: by() }),
+        ("edited", Fact::Edited { step: step(), item, undo: Some(2), input: json!({}), by: by() }),
+        ("restarted", Fact::Restarted { step: step(), run: 2, cleared: vec![step()], input: Some(json!(1)), by: by() }),
+        ("flow killed", Fact::FlowKilled { by: by(), reason: text(), left: 2 }),
+    ]
+}
+
 #[test]
 fn forms_of_flows_keep() {
     use flow::{Command, Event};
     let events = Golden::default().form("start", &Event::Started { id: text(), start: start(), at: AT });
-    let with_facts = facts().into_iter().fold(events, |golden, (name, fact)| {
+    let with_facts = facts().into_iter().chain(facts_beside()).fold(events, |golden, (name, fact)| {
         golden.form(&format!("happened {name}"), &Event::Happened { fact, at: AT })
     });
+    let undo = || Box::new(flow::UndoFor { flow: text(), place: place(), reason: text() });
+    let with_facts =
+        with_facts.form("undo asked", &Event::UndoAsked { undo: undo() }).form("barred", &Event::Barred { at: AT });
     with_facts.holds::<Event>("flow.events");
     let by = || Some(text());
-    let failed = Failed { step: text(), item: Some(1), attempt: 2, reason: text(), again: true, person: true };
+    let (again, person, key, trouble) = (true, true, String::new(), None);
+    let failed = Failed { step: text(), item: Some(1), attempt: 2, reason: text(), again, person, key, trouble };
     Golden::default()
         .form("start", &Command::Start(start()))
-        .form("done", &Command::Done(Done { step: text(), item: Some(1), result: json!({}) }))
+        .form("done", &Command::Done(Done { step: text(), item: Some(1), result: json!({}), key: String::new() }))
         .form("failed", &Command::Failed(failed))
-        .form("retry due", &Command::RetryDue { step: text(), item: Some(1), attempt: 2 })
+        .form("retry due", &Command::RetryDue { step: text(), item: Some(1), attempt: 2, key: String::new() })
         .form("timed out", &Command::TimedOut { step: text() })
         .form("resume", &Command::Resume { signal: by(), payload: json!({ "note": "x" }), by: by() })
         .form("retry", &Command::Retry { step: by(), by: by() })
         .form("cancel", &Command::Cancel { by: by(), reason: text() })
         .form("forget", &Command::Forget { ended_before: Time(1) })
+        .form("undo", &Command::Undo(undo()))
+        .form("take back", &Command::TakeBack { by: by(), reason: text() })
+        .form("try timed out", &Command::TryTimedOut { step: text(), item: Some(1), attempt: 2 })
+        .form("wait over", &Command::WaitOver { step: text() })
+        .form("callback", &Command::Callback { token: text(), payload: json!(1) })
+        .form("kill", &Command::Kill { by: by(), reason: text() })
+        .form("pause", &Command::Pause { by: by() })
+        .form("continue", &Command::Continue { by: by() })
+        .form("restart", &Command::Restart { step: text(), input: Some(json!(1)), by: by() })
+        .form("edit", &Command::Edit { step: text(), item: Some(1), input: json!({}), by: by() })
+        .form("skip", &Command::Skip { step: text(), item: Some(1), result: json!({}), by: by() })
         .holds::<Command>("flow.commands");
     let origins = Golden::default()
         .form("api", &Origin::Api { by: text() })
         .form("local", &Origin::Local { activity: id(), object: id() })
-        .form("remote", &Origin::Remote { activity: id(), actor: they(), inbox: None, answer: false });
+        .form("remote", &Origin::Remote { activity: id(), actor: they(), inbox: None, answer: false })
+        .form("parent", &Origin::Parent { flow: text(), place: place(), depth: 2 });
     origins.holds::<Origin>("flow.origins");
 }
 
@@ -333,7 +441,16 @@ fn forms_of_the_shell_keep() {
     let me = ActorId::new(Kind::Outbox, "there.example");
     let deliver = Errand::Deliver { activity: text(), to: Recipient::Inbox(text()), entry: 7, attempt: 2 };
     let webhook = Errand::Webhook { url: text(), body: json!({ "a": 1 }), place: place() };
-    Golden::default().form("deliver", &deliver).form("webhook", &webhook).holds::<Errand>("errands");
+    let secret = HeaderValue::Secret { secret: text(), prefix: text() };
+    let headers = [("x".to_owned(), HeaderValue::Text(text())), ("authorization".to_owned(), secret)].into();
+    let (method, url, body) = (text(), text(), Some(json!({ "a": 1 })));
+    let request = Request { method, url, headers, body, ok: vec![200], timeout: Some(1_000) };
+    let http = Errand::Http { request, place: place() };
+    Golden::default()
+        .form("deliver", &deliver)
+        .form("webhook", &webhook)
+        .form("http", &http)
+        .holds::<Errand>("errands");
     let waiting = || Waiting { attempts: 2, body: b"body".as_slice().into() };
     Golden::default().form("waiting", &waiting()).holds::<Waiting>("waiting");
     let letter = DeadLetter {

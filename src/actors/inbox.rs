@@ -300,7 +300,7 @@ fn undone(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<
         (Verb::Allocate, Some(flow)) => {
             let reason = format!("{} took its request back", activity.actor);
             let by = Some(activity.actor.as_str().to_owned());
-            decision.tell::<Flow>(flow, &flow::Command::Cancel { by, reason })
+            decision.tell::<Flow>(flow, &flow::Command::TakeBack { by, reason })
         }
         _ => decision,
     })

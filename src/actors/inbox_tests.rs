@@ -237,7 +237,7 @@ fn undo_of_an_allocate_cancels_its_flow() {
     let started = started(&inbox.take(receive(&allocate("1"))).unwrap());
     let undone = inbox.take(receive(&activity("2", "Undo", json!("https://there.example/1")))).unwrap();
     let told = undone.told::<Flow>();
-    assert!(matches!(&told[..], [(key, flow::Command::Cancel { .. })] if *key == started[0].0));
+    assert!(matches!(&told[..], [(key, flow::Command::TakeBack { .. })] if *key == started[0].0));
 }
 
 // Allocate

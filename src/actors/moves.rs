@@ -4,36 +4,39 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::entity::{Decision, Turn};
-use super::errands::{Errand, Recipient};
-use super::flow::{Command, Event, Flow, Listed, Origin, Place, Rejection, Standing, Start, list_row};
+use super::errands::Recipient;
+use super::family;
+use super::flow::{Event, Flow, Listed, Origin, Rejection, Standing, Start, UndoFor, list_row};
 use super::log::Letter;
 use super::outbox::{self, Outbox};
-use super::stream::{self, Stream};
-use crate::clock::{Time, ulid};
+use crate::clock::Time;
 use crate::domains::activity::{Reference, Verb};
 use crate::domains::draft::Draft;
-use crate::domains::effects::Plan;
 use crate::domains::flow::check::Compiled;
 use crate::domains::flow::definition::DefinitionHash;
-use crate::domains::flow::fact::{AfterFailure, Fact};
 use crate::domains::flow::progress::{End, Phase, Progress};
-use crate::domains::flow::step::{self, Cure};
-use crate::domains::flow::turn::{self, PlannedCall};
+use crate::domains::flow::step;
+use crate::domains::flow::turn;
 use crate::domains::identity::Iri;
 
 /// One turn of an instance in the making: the facts so far, and what follows from each.
 pub(super) struct Moves<'a> {
-    turn: &'a Turn<'a>,
-    start: Start,
+    pub(super) turn: &'a Turn<'a>,
+    pub(super) start: Start,
     /// When it began, if before this turn.
-    began: Option<Time>,
-    compiled: Arc<Compiled>,
-    progress: Progress,
+    pub(super) began: Option<Time>,
+    pub(super) compiled: Arc<Compiled>,
+    pub(super) progress: Progress,
     /// Phase and signals waited for before this turn.
     before: Option<(Phase, Vec<String>)>,
+    /// How often it had ended before this turn.
+    ends: u32,
+    /// Who hears when it has been taken back.
+    undo: Option<Box<UndoFor>>,
+    /// They ask in this very turn.
+    asked_again: bool,
     decision: Decision<Flow>,
 }
 
@@ -47,20 +50,36 @@ impl<'a> Moves<'a> {
         let compiled = turn.world.catalog.definition(&DefinitionHash(start.definition.clone()));
         let compiled = compiled.ok_or_else(|| Rejection::NoDefinition(start.definition.clone()))?;
         let before = began.map(|_| (progress.phase(), waits_for(&progress)));
-        Ok(Self { turn, start, began, compiled, progress, before, decision: Decision::default() })
+        let ends = progress.ends.max(u32::from(progress.end.is_some()));
+        let (undo, decision) = (None, Decision::default());
+        Ok(Self { turn, start, began, compiled, progress, before, ends, undo, asked_again: false, decision })
     }
 
-    pub(super) fn decide(mut self, event: step::Event, begins: bool) -> Result<Decision<Flow>, Rejection> {
-        if begins {
+    /// Whoever wants it taken back hears when it is: the one before, or a new one.
+    pub(super) fn taken_back_for(mut self, before: Option<Box<UndoFor>>, new: Option<Box<UndoFor>>) -> Self {
+        if let Some(undo) = new.clone().filter(|new| before.as_ref() != Some(new)) {
+            self.record(Event::UndoAsked { undo });
+        }
+        self.asked_again = new.is_some();
+        self.undo = new.or(before);
+        self
+    }
+
+    pub(super) fn decide(mut self, event: step::Event) -> Result<Decision<Flow>, Rejection> {
+        if self.began.is_none() {
             let start = Box::new(self.start.clone());
             self.record(Event::Started { id: self.turn.me.key.to_string(), start, at: self.turn.now });
         }
         let (world, now) = (self.turn.world, self.turn.now);
+        let moment = step::Moment { now, random: self.turn.random, base: world.base.as_str() };
+        let compiled = self.compiled.clone();
+        let input = std::mem::take(&mut self.start.input);
         let mut happening = VecDeque::from([event]);
         while let Some(event) = happening.pop_front() {
-            let taken = turn::turn(&self.compiled, &world.effects, &self.progress, &self.start.input, event, now)?;
+            let progress = std::mem::replace(&mut self.progress, Progress::new(""));
+            let (taken, progress) = turn::advance(&compiled, &world.effects, progress, &input, event, moment)?;
+            self.progress = progress;
             for fact in taken.facts {
-                self.progress.apply(&fact);
                 self.set_timers(&fact);
                 self.record(Event::Happened { fact, at: now });
             }
@@ -68,58 +87,16 @@ impl<'a> Moves<'a> {
                 happening.extend(self.set_out(call));
             }
         }
+        self.start.input = input;
         Ok(self.list().answer())
     }
 
-    fn record(&mut self, event: Event) {
+    pub(super) fn record(&mut self, event: Event) {
         self.change(|decision| decision.event(event));
     }
 
-    fn change(&mut self, change: impl FnOnce(Decision<Flow>) -> Decision<Flow>) {
+    pub(super) fn change(&mut self, change: impl FnOnce(Decision<Flow>) -> Decision<Flow>) {
         self.decision = change(std::mem::take(&mut self.decision));
-    }
-
-    fn set_timers(&mut self, fact: &Fact) {
-        match fact {
-            Fact::StepFailed { step, item, attempt, next: AfterFailure::RetryAt(due), .. } => {
-                let command = Command::RetryDue { step: step.clone(), item: *item, attempt: *attempt };
-                let name = retry_timer(step, *item);
-                self.change(|decision| decision.timer(&name, *due, &command));
-            }
-            Fact::Suspended { step, until: Some(until), .. } => {
-                let command = Command::TimedOut { step: step.clone() };
-                self.change(|decision| decision.timer(&timeout_timer(step), *until, &command));
-            }
-            Fact::Resumed { step, .. } => self.change(|decision| decision.cancel(&timeout_timer(step))),
-            _ => {}
-        }
-    }
-
-    /// Sets an effect going; one that needs nobody else is done at once, and gives what came of it.
-    fn set_out(&mut self, call: PlannedCall) -> Option<step::Event> {
-        let PlannedCall { step, item, attempt, key, plan } = call;
-        let place = Place { step, item, attempt, key };
-        match plan {
-            Plan::Stream { stream, op } => {
-                let to = self.turn.world.stream(&stream, &op, self.fresh(&place.key));
-                let command = stream::Command::Effect { flow: self.turn.me.key.to_string(), place, op, tries: 0 };
-                self.change(|decision| decision.tell::<Stream>(to, &command));
-                None
-            }
-            Plan::Webhook { url, body } => {
-                self.change(|decision| decision.errand(Errand::Webhook { url, body, place }));
-                None
-            }
-            Plan::Validate { object_type, object } => Some(validated(self.turn, place, &object_type, &object)),
-        }
-    }
-
-    /// A name for what has none, the same for every try of an effect.
-    fn fresh(&self, key: &str) -> String {
-        let digest = Sha256::digest(key.as_bytes());
-        let mut random = [0; 16];
-        random.copy_from_slice(&digest[..16]);
-        ulid(self.began.unwrap_or(self.turn.now), random)
     }
 
     /// Moves the instance in the lists when its phase changed, or what it waits for.
@@ -145,11 +122,18 @@ impl<'a> Moves<'a> {
     /// Sends the one answer that an Allocate gets, when the instance ends in this turn.
     fn answer(self) -> Decision<Flow> {
         let phase = self.progress.phase();
-        let ended = self.progress.end.is_some() && !self.before.as_ref().is_some_and(|(before, _)| before.is_end());
+        let ended = self.progress.end.is_some() && self.progress.ends > self.ends;
         let mut decision = self.decision;
         decision.reply = Standing { phase: Some(phase), existed: false };
+        if let (Some(undo), true) = (&self.undo, ended || (self.asked_again && self.progress.end.is_some())) {
+            return family::tell_undone(decision, undo, &self.progress);
+        }
+        if ended {
+            decision = family::tell_parent(decision, self.turn, &self.start.origin, &self.progress);
+        }
         let Origin::Remote { activity, actor, inbox, answer: true } = &self.start.origin else { return decision };
-        if !ended {
+        // One answer: what ends again after a restart was answered before.
+        if !ended || self.ends > 0 {
             return decision;
         }
         let verb = if phase == Phase::Done { Verb::Accept } else { Verb::Reject };
@@ -164,20 +148,6 @@ impl<'a> Moves<'a> {
         };
         let letter = Letter::to(self.turn, 0, actor, draft, verb, about);
         send(letter.log(decision), actor, inbox.as_ref(), &letter, activity)
-    }
-}
-
-fn validated(turn: &Turn<'_>, place: Place, object_type: &str, object: &Value) -> step::Event {
-    let Place { step, item, attempt, .. } = place;
-    let checked = match turn.world.catalog.object_type(object_type) {
-        Some(declared) => {
-            declared.validate(object).map_err(|mistakes| stream::Rejection::Invalid(mistakes).to_string())
-        }
-        None => Err(stream::Rejection::UnknownType(object_type.to_owned()).to_string()),
-    };
-    match checked {
-        Ok(object) => step::Event::Done { step, item, result: Value::Object(object) },
-        Err(reason) => step::Event::Failed { step, item, attempt, reason, cure: Cure::Nothing },
     }
 }
 
@@ -211,15 +181,4 @@ fn waits_for(progress: &Progress) -> Vec<String> {
     signals.sort();
     signals.dedup();
     signals
-}
-
-fn retry_timer(step: &str, item: Option<u32>) -> String {
-    match item {
-        Some(item) => format!("retry/{step}/{item}"),
-        None => format!("retry/{step}"),
-    }
-}
-
-fn timeout_timer(step: &str) -> String {
-    format!("timeout/{step}")
 }

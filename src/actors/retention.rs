@@ -137,7 +137,7 @@ impl Pass<'_> {
         let Some(kept) = self.keep.flows else { return Ok(0) };
         let ended_before = self.now.minus(kept);
         let mut gone = 0;
-        for phase in [Phase::Done, Phase::Failed, Phase::Cancelled] {
+        for phase in Phase::ALL.into_iter().filter(|phase| phase.is_end()) {
             let mut pages =
                 Pages::of(Span::prefix(&layout::index_prefix(Index::Flows, &flow::list_prefix(Some(phase))), PAGE));
             while let Some(page) = pages.next(self.runtime).await? {

@@ -3,12 +3,13 @@
 use serde_json::Value;
 
 use super::entity::{Decision, Turn};
-use super::flow::{self, Flow, Place};
+use super::flow::{Flow, Place};
 use super::publish::Writer;
 use super::rows::{Index, RowKey, Rows, part};
 use super::stream::{
     Command, Create, Event, Linked, Record, Rejection, Stream, done_key, linked_rows, object_stream, record_rows,
 };
+use super::takeback::{self, Before};
 use crate::domains::effects::StreamOp;
 use crate::domains::identity::Iri;
 use crate::domains::object::Object;
@@ -16,20 +17,28 @@ use crate::domains::object::Object;
 /// How often a slug that is taken gets another number.
 const SLUG_TRIES_MAX: u32 = 1_000;
 
+/// What a step wants done, and for whom.
+pub(super) struct Wanted {
+    pub(super) flow: String,
+    pub(super) place: Place,
+    pub(super) op: StreamOp,
+    pub(super) tries: u32,
+    /// It may be taken back.
+    pub(super) undo: bool,
+}
+
 impl Stream {
     /// Does what a step of a flow asks for, and tells the flow; a repeat gets the first result again.
-    pub(super) fn effect(
-        &self,
-        turn: &Turn<'_>,
-        rows: &Rows,
-        flow: String,
-        place: Place,
-        op: StreamOp,
-        tries: u32,
-    ) -> Decision<Self> {
+    pub(super) fn effect(&self, turn: &Turn<'_>, rows: &Rows, wanted: Wanted) -> Decision<Self> {
+        let Wanted { flow, place, op, tries, undo } = wanted;
+        if rows.first("undone").is_some() {
+            let reason = "it was taken back before it was done".to_owned();
+            return Decision::default().tell::<Flow>(flow, &place.refused(reason));
+        }
         if let Some(result) = rows.one::<Value>("done") {
             return tell_done(Decision::default(), flow, place, result);
         }
+        let before = self.before(turn, rows, &op).filter(|_| undo);
         let done = match op {
             StreamOp::CreateObject { object_type, slug_hint, fields, attributed_to, link_into } => {
                 let create = Create {
@@ -43,7 +52,7 @@ impl Stream {
                 match self.create(turn, Writer::Flow, create) {
                     Err(Rejection::Taken(path) | Rejection::Gone(path)) if tries < SLUG_TRIES_MAX => {
                         let op = StreamOp::CreateObject { object_type, slug_hint, fields, attributed_to, link_into };
-                        return next_slug(&path, flow, place, op, tries);
+                        return next_slug(&path, flow, place, op, tries, undo);
                     }
                     other => other,
                 }
@@ -55,9 +64,24 @@ impl Stream {
         match done {
             Ok((decision, result)) => {
                 let decision = decision.put(RowKey::Own(done_key(&place.key)), &result);
+                let decision = match before {
+                    Some(before) => decision.put(RowKey::Own(takeback::before_key(&place.key)), &before),
+                    None => decision,
+                };
                 tell_done(decision, flow, place, result)
             }
             Err(rejection) => tell_refused(flow, place, &rejection),
+        }
+    }
+
+    /// What has to be known to take it back.
+    fn before(&self, turn: &Turn<'_>, rows: &Rows, op: &StreamOp) -> Option<Before> {
+        match op {
+            StreamOp::UpdateObject { changes } => {
+                self.object(turn, rows).ok().map(|object| takeback::fields_before(&object, changes))
+            }
+            StreamOp::Link { .. } => Some(Before::Linked { at: turn.now }),
+            StreamOp::Append { .. } | StreamOp::CreateObject { .. } => None,
         }
     }
 
@@ -82,23 +106,20 @@ fn link(turn: &Turn<'_>, object: &Object, what: String, title: Option<String>) -
 }
 
 /// Hands a new object on to the next address that may be free: `gig`, `gig-2`, `gig-3`.
-fn next_slug(path: &str, flow: String, place: Place, op: StreamOp, tries: u32) -> Decision<Stream> {
+fn next_slug(path: &str, flow: String, place: Place, op: StreamOp, tries: u32, undo: bool) -> Decision<Stream> {
     let stem = match tries {
         0 => path,
         _ => path.rsplit_once('-').map_or(path, |(stem, _)| stem),
     };
     let tries = tries + 1;
     let next = object_stream(&format!("{stem}-{}", tries + 1));
-    Decision::default().tell::<Stream>(next, &Command::Effect { flow, place, op, tries })
+    Decision::default().tell::<Stream>(next, &Command::Effect { flow, place, op, tries, undo })
 }
 
 fn tell_done(decision: Decision<Stream>, flow: String, place: Place, result: Value) -> Decision<Stream> {
-    let Place { step, item, .. } = place;
-    decision.tell::<Flow>(flow, &flow::Command::Done(flow::Done { step, item, result }))
+    decision.tell::<Flow>(flow, &place.done(result))
 }
 
 fn tell_refused(flow: String, place: Place, rejection: &Rejection) -> Decision<Stream> {
-    let Place { step, item, attempt, .. } = place;
-    let failed = flow::Failed { step, item, attempt, reason: rejection.to_string(), again: false, person: false };
-    Decision::default().tell::<Flow>(flow, &flow::Command::Failed(failed))
+    Decision::default().tell::<Flow>(flow, &place.refused(rejection.to_string()))
 }

@@ -11,8 +11,12 @@ use serde_json::{Map, Value};
 
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::flow::Place;
+use super::offers;
+pub use super::offers::{Allocation, allocation_rows};
 use super::publish::{self, FanOut, Published, Writer};
 use super::rows::{Index, Reads, RowKey, Rows, part, parts};
+use super::steps::Wanted;
+use super::takeback;
 use super::world::World;
 use crate::clock::Time;
 use crate::domains::activity::Verb;
@@ -66,7 +70,34 @@ pub enum Command {
         op: StreamOp,
         #[serde(default)]
         tries: u32,
+        /// It may be taken back, so that what was there before is kept.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        undo: bool,
     },
+    /// A step of a flow is taken back.
+    Undo(Box<Undo>),
+    /// A step of a flow offers the object, and waits for the answer.
+    Ask {
+        flow: String,
+        place: Place,
+        target: Iri,
+        to: Iri,
+    },
+    /// The offer of a step is taken back, whatever its answer was or will be.
+    Unask {
+        flow: String,
+        place: Place,
+    },
+}
+
+/// What a step of a flow had done here, and is to be taken back. The key of its place is that of the undo.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Undo {
+    pub flow: String,
+    pub place: Place,
+    pub op: StreamOp,
+    #[serde(default)]
+    pub result: Option<Value>,
 }
 
 /// A new object.
@@ -116,6 +147,13 @@ pub enum Event {
     Linked {
         what: String,
     },
+    /// A record was taken back.
+    Removed {
+        seq: u64,
+    },
+    Unlinked {
+        what: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -140,21 +178,6 @@ pub struct Written {
     /// The activity that tells others.
     #[serde(default)]
     pub activity: Option<Iri>,
-}
-
-/// An allocation of the object, and what became of it: a row of its stream.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Allocation {
-    pub activity: Iri,
-    pub target: Iri,
-    pub to: Iri,
-    pub at: Time,
-    /// `None` while nobody has answered.
-    #[serde(default)]
-    pub accepted: Option<bool>,
-    /// What was made of it there.
-    #[serde(default)]
-    pub result: Option<Iri>,
 }
 
 /// A record of a local list.
@@ -188,10 +211,6 @@ pub fn object_row(path: &str) -> RowKey {
     RowKey::Index(Index::Objects, parts([path]))
 }
 
-pub fn allocation_rows() -> Key {
-    parts(["allocation"])
-}
-
 pub fn record_rows() -> Key {
     parts(["record"])
 }
@@ -199,10 +218,6 @@ pub fn record_rows() -> Key {
 /// Where the entries of a collection of ours stand.
 pub fn linked_rows(path: &str) -> Key {
     parts([path])
-}
-
-fn allocation_key(ulid: &str) -> Key {
-    parts(["allocation", ulid])
 }
 
 pub(super) fn done_key(effect_key: &str) -> Key {
@@ -219,7 +234,7 @@ pub(super) fn flow_of_effect(effect_key: &str) -> Option<String> {
     effect_key.split_once('/').map(|(flow, _)| flow.to_owned())
 }
 
-fn path_of(me: &ActorId) -> &str {
+pub(super) fn path_of(me: &ActorId) -> &str {
     me.key.split_once('/').map_or(&*me.key, |(_, path)| path)
 }
 
@@ -235,9 +250,17 @@ impl Entity for Stream {
         match command {
             Command::Create(_) => Reads::none(),
             Command::Update { .. } | Command::Delete | Command::Allocate { .. } => object(Reads::none()),
-            Command::Answered { activity, .. } => Reads::none().own("allocation", allocation_key(activity)),
+            Command::Answered { activity, .. } => {
+                offers::reads_asker(Reads::none().own("allocation", offers::allocation_key(activity)), activity)
+            }
             Command::FanOut(walk) => publish::reads(walk),
-            Command::Effect { place, .. } => object(Reads::none().own("done", done_key(&place.key))),
+            Command::Effect { place, .. } => {
+                let marks = Reads::none().own("done", done_key(&place.key));
+                object(marks.own("undone", takeback::undone_key(&place.key)))
+            }
+            Command::Undo(undo) => object(takeback::reads(Reads::none(), undo)),
+            Command::Ask { place, .. } => object(offers::reads_of(Reads::none(), place)),
+            Command::Unask { place, .. } => offers::reads_of(Reads::none(), place),
         }
     }
 
@@ -245,11 +268,18 @@ impl Entity for Stream {
         match command {
             Command::Create(create) => self.create(turn, Writer::Api, create).map(|(decision, _)| decision),
             Command::Update { changes } => self.update(turn, Writer::Api, rows, &changes).map(|(decision, _)| decision),
-            Command::Delete => self.delete(turn, rows),
+            Command::Delete => self.delete(turn, rows, Writer::Api),
             Command::Allocate { target, to } => self.allocate(turn, rows, target, to),
-            Command::Answered { activity, accepted, result } => Ok(answered(rows, activity, accepted, result)),
+            Command::Answered { activity, accepted, result } => {
+                Ok(offers::answered(turn, rows, activity, accepted, result))
+            }
             Command::FanOut(walk) => Ok(publish::fan_out(turn, rows, walk)),
-            Command::Effect { flow, place, op, tries } => Ok(self.effect(turn, rows, flow, place, op, tries)),
+            Command::Effect { flow, place, op, tries, undo } => {
+                Ok(self.effect(turn, rows, Wanted { flow, place, op, tries, undo }))
+            }
+            Command::Undo(undo) => Ok(self.undo(turn, rows, *undo)),
+            Command::Ask { flow, place, target, to } => Ok(self.ask(turn, rows, flow, place, target, to)),
+            Command::Unask { flow, place } => Ok(self.unask(turn, rows, flow, place)),
         }
     }
 
@@ -262,7 +292,11 @@ impl Entity for Stream {
             Event::Updated { .. } => self.version += 1,
             Event::Deleted { .. } => self.deleted = true,
             Event::Appended { seq } => self.last = *seq,
-            Event::Allocated { .. } | Event::Answered { .. } | Event::Linked { .. } => {}
+            Event::Allocated { .. }
+            | Event::Answered { .. }
+            | Event::Linked { .. }
+            | Event::Removed { .. }
+            | Event::Unlinked { .. } => {}
         }
     }
 }
@@ -311,32 +345,11 @@ impl Stream {
         Ok((published.decision.event(Event::Updated { activity: published.ulid }), result))
     }
 
-    fn delete(&self, turn: &Turn<'_>, rows: &Rows) -> Result<Decision<Self>, Rejection> {
+    pub(super) fn delete(&self, turn: &Turn<'_>, rows: &Rows, writer: Writer) -> Result<Decision<Self>, Rejection> {
         let object = self.object(turn, rows)?;
         let object = Object { deleted: Some(turn.now), fields: Map::new(), title: None, ..object };
-        let published = publish::object(turn, Writer::Api, Verb::Delete, &object, Vec::new());
+        let published = publish::object(turn, writer, Verb::Delete, &object, Vec::new());
         Ok(published.decision.event(Event::Deleted { activity: published.ulid }))
-    }
-
-    fn allocate(&self, turn: &Turn<'_>, rows: &Rows, target: Iri, to: Iri) -> Result<Decision<Self>, Rejection> {
-        let object = self.object(turn, rows)?;
-        let id = turn.world.iri(&object.path);
-        let (decision, letter) =
-            publish::directed(turn, Verb::Allocate, &object, &to, |draft| draft.target(target.clone()));
-        let activity = letter.activity.id.clone();
-        let allocation = Allocation {
-            activity: activity.clone(),
-            target: target.clone(),
-            to: to.clone(),
-            at: turn.now,
-            accepted: None,
-            result: None,
-        };
-        let mut decision = decision
-            .put(RowKey::Own(allocation_key(&letter.ulid)), &allocation)
-            .event(Event::Allocated { activity: letter.ulid, target, to });
-        decision.reply = Written { id: Some(id), activity: Some(activity) };
-        Ok(decision)
     }
 
     /// The object of this stream, if it is live.
@@ -359,23 +372,8 @@ pub(super) fn declared<'a>(world: &'a World, kind: &str) -> Result<&'a Type, Rej
     world.catalog.object_type(kind).ok_or_else(|| Rejection::UnknownType(kind.to_owned()))
 }
 
-fn linked_row(into: &str, at: Time) -> RowKey {
+pub(super) fn linked_row(into: &str, at: Time) -> RowKey {
     RowKey::Index(Index::Linked, part().raw(linked_rows(into).as_bytes()).number(at.0).done())
-}
-
-/// The first answer counts; a later one changes nothing.
-fn answered(rows: &Rows, activity: String, accepted: bool, result: Option<Iri>) -> Decision<Stream> {
-    match rows.one::<Allocation>("allocation") {
-        Some(allocation) if allocation.accepted.is_none() => {
-            let allocation = Allocation { accepted: Some(accepted), result: result.clone(), ..allocation };
-            Decision::default().put(RowKey::Own(allocation_key(&activity)), &allocation).event(Event::Answered {
-                activity,
-                accepted,
-                result,
-            })
-        }
-        _ => Decision::default(),
-    }
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ fn place(key: &str) -> Place {
 }
 
 fn effect(key: &str, op: StreamOp) -> Command {
-    Command::Effect { flow: "f".into(), place: place(key), op, tries: 0 }
+    Command::Effect { flow: "f".into(), place: place(key), op, tries: 0, undo: false }
 }
 
 fn make(title: &str, into: Option<&str>) -> StreamOp {
@@ -236,7 +236,7 @@ fn an_offer_goes_to_one_and_its_first_answer_counts() {
     };
     assert_eq!(stage.take(answer(true, Some("https://there.example/event"))).unwrap().events.len(), 1);
     assert!(stage.take(answer(false, None)).unwrap().events.is_empty(), "a second answer changes nothing");
-    let row = crate::actors::layout::row(&stage.me, &RowKey::Own(allocation_key(&activity)));
+    let row = crate::actors::layout::row(&stage.me, &RowKey::Own(offers::allocation_key(&activity)));
     let stored: Allocation = crate::actors::record::decode(&stage.rows[&row]).unwrap();
     assert_eq!((stored.accepted, stored.result), (Some(true), Some(iri("https://there.example/event"))));
     let unknown = Command::Answered { activity: "none".into(), accepted: true, result: None };
@@ -320,4 +320,91 @@ fn what_is_linked_stands_in_the_collection_in_order_of_time() {
     event.take(effect("m", make("Gig", Some("calendars/main")))).unwrap();
     let linked: Vec<String> = event.entries::<Linked>(Index::Linked).into_iter().map(|linked| linked.what).collect();
     assert_eq!(linked, ["https://there.example/b", "https://there.example/a", "https://here.example/gig"]);
+}
+
+fn asking(key: &str) -> (Command, Command) {
+    let (target, to) = (iri("https://there.example/calendars/main"), iri("https://there.example/actor"));
+    let ask = Command::Ask { flow: "f".into(), place: place(&format!("{key}/do")), target, to };
+    (ask, Command::Unask { flow: "f".into(), place: place(&format!("{key}/undo")) })
+}
+
+/// The verbs of the letters that a turn logs for the peer, by how many outbox messages it sends.
+fn verbs(stage: &Stage<Stream>) -> Vec<Verb> {
+    let made: Vec<crate::actors::log::Entry> = stage.entries(Index::Activities);
+    made.into_iter().map(|entry| entry.verb).filter(|verb| matches!(verb, Verb::Allocate | Verb::Undo)).collect()
+}
+
+fn answer_to(taken: &Taken<Stream>, accepted: bool) -> Command {
+    let Some(Event::Allocated { activity, .. }) = taken.events.first() else { panic!("it was allocated") };
+    Command::Answered { activity: activity.clone(), accepted, result: Some(iri("https://there.example/x")) }
+}
+
+fn words(taken: &Taken<Stream>) -> Vec<flow::Command> {
+    taken.told::<Flow>().into_iter().map(|(_, command)| command).collect()
+}
+
+#[test]
+fn a_step_that_asks_asks_once_and_hears_the_answer() {
+    let mut stage = stage("gig");
+    stage.take(Command::Create(article())).unwrap();
+    let (ask, _) = asking("f/1/q/-");
+    let asked = stage.take(ask.clone()).unwrap();
+    assert_eq!((verbs(&stage), stage.take(ask).unwrap().messages()), (vec![Verb::Allocate], 0));
+    let answered = stage.take(answer_to(&asked, true)).unwrap();
+    assert!(matches!(&words(&answered)[..], [flow::Command::Done(done)]
+        if done.key == "f/1/q/-/do" && done.result["result"] == "https://there.example/x"));
+    assert_eq!(stage.take(answer_to(&asked, false)).unwrap().messages(), 0, "the first answer counts");
+}
+
+#[test]
+fn an_offer_that_was_taken_back_answers_a_late_accept_by_another_undo() {
+    let mut stage = stage("gig");
+    stage.take(Command::Create(article())).unwrap();
+    let (ask, unask) = asking("f/1/q/-");
+    let asked = stage.take(ask).unwrap();
+    let taken = stage.take(unask.clone()).unwrap();
+    assert_eq!(verbs(&stage), [Verb::Allocate, Verb::Undo]);
+    assert!(matches!(&words(&taken)[..], [flow::Command::Done(done)] if done.key == "f/1/q/-/undo"));
+    stage.take(unask).unwrap();
+    assert_eq!(verbs(&stage).len(), 2, "taken back once");
+    let late = stage.take(answer_to(&asked, true)).unwrap();
+    assert_eq!((verbs(&stage).len(), words(&late).len()), (3, 0));
+}
+
+#[test]
+fn an_offer_that_was_taken_back_before_it_was_made_is_never_made() {
+    let mut stage = stage("gig");
+    stage.take(Command::Create(article())).unwrap();
+    let (ask, unask) = asking("f/1/q/-");
+    stage.take(unask).unwrap();
+    let refused = stage.take(ask).unwrap();
+    assert!(verbs(&stage).is_empty());
+    assert!(matches!(&words(&refused)[..], [flow::Command::Failed(failed)] if !failed.again));
+}
+
+#[test]
+fn an_undo_that_comes_first_leaves_a_mark_that_refuses_the_doing() {
+    let mut stage = stage("gig");
+    let undo = || {
+        let (op, place) = (make("gig", None), place("f/1/a/-/undo"));
+        Command::Undo(Box::new(Undo { flow: "f".into(), place, op, result: None }))
+    };
+    let first = stage.take(undo()).unwrap();
+    assert!(matches!(&words(&first)[..], [flow::Command::Done(_)]));
+    let late = stage.take(effect("f/1/a/-/do", make("gig", None))).unwrap();
+    assert!(matches!(&words(&late)[..], [flow::Command::Failed(_)]) && stage.state.kind.is_none());
+    assert!(matches!(&words(&stage.take(undo()).unwrap())[..], [flow::Command::Done(_)]));
+}
+
+#[test]
+fn an_update_that_is_taken_back_leaves_the_fields_as_they_were() {
+    let mut stage = stage("gig");
+    stage.take(Command::Create(article())).unwrap();
+    let op = StreamOp::UpdateObject { changes: json!({ "title": "Other" }).as_object().unwrap().clone() };
+    let place = |role: &str| place(&format!("f/1/a/-/{role}"));
+    let update = Command::Effect { flow: "f".into(), place: place("do"), op: op.clone(), tries: 0, undo: true };
+    stage.take(update).unwrap();
+    stage.take(Command::Undo(Box::new(Undo { flow: "f".into(), place: place("undo"), op, result: None }))).unwrap();
+    let objects: Vec<Object> = stage.entries(Index::Objects);
+    assert_eq!(objects[0].fields["title"], "Gig night");
 }

@@ -12,6 +12,7 @@ pub mod nearest;
 pub mod reader;
 pub mod secret;
 pub mod sections;
+pub mod services;
 pub mod template;
 pub mod tree;
 
@@ -35,6 +36,7 @@ pub struct Config {
     pub public: Public,
     pub admin: Admin,
     pub fetch: Fetch,
+    pub services: services::Services,
     pub follow: Follow,
     /// Other servers by the name that this file gives them.
     pub peers: BTreeMap<String, Peer>,
@@ -107,6 +109,8 @@ impl Config {
             report.add(&place, "admin.listen", what, "give one of them another port");
         }
         let fetch = Fetch::read(top.section("fetch", report), report);
+        let (http, named) = (top.section("http", report), top.section("secrets", report));
+        let services = services::Services::read(http, named, &secrets, report);
         let peers = Peer::read_all(top.section("peers", report), &secrets, report);
         let follow = Follow::read(top.section("follow", report), &peers, report);
         let tick = Tick::read(top.section("tick", report), report);
@@ -132,6 +136,7 @@ impl Config {
             public,
             admin,
             fetch,
+            services,
             follow,
             peers,
             tick,

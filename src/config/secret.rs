@@ -67,6 +67,33 @@ impl Secrets<'_> {
         }
     }
 
+    /// The secret that `file` or `env` names. One of them has to be there, and hold something.
+    pub(super) fn named(&self, section: &mut Section<'_>, report: &mut Report) -> Option<Secret> {
+        let file = section.text("file", report);
+        let variable = section.text("env", report);
+        let (key, found) = match (file, variable) {
+            (Some(file), None) => ("file", self.file(&file)),
+            (None, Some(variable)) => ("env", self.variable(&variable)),
+            (several, _) => {
+                let what = if several.is_some() { "has `file` and `env`" } else { "has neither `file` nor `env`" };
+                let path = section.path("");
+                report.add(section.place(), &path, format!("{} {what}", section.named()), "say one of them");
+                return None;
+            }
+        };
+        match found {
+            Ok(bytes) if !bytes.is_empty() => Some(Secret(bytes)),
+            Ok(_) => {
+                section.wrong(key, "the secret is empty", "", report);
+                None
+            }
+            Err(what) => {
+                section.wrong(key, what, "", report);
+                None
+            }
+        }
+    }
+
     fn file(&self, file: &str) -> Result<Vec<u8>, String> {
         let path = self.folder.join(file);
         let bytes = std::fs::read(&path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;

@@ -15,6 +15,7 @@ pub fn register(effects: Effects) -> Effects {
             optional("title", Kind::Text, "what it is called there; its own title without it"),
             optional("note", Kind::Text, "a line of the editor's"),
         ],
+        undo: true,
         plan: send,
     })
 }

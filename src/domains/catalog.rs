@@ -134,6 +134,7 @@ impl Catalog {
             let compiled = reader.read(name, entry);
             flows.insert(name.to_owned(), compiled);
         }
+        called_flows_exist(declarations, &flows, &mut report);
         flows_exist(&behaviours, &flows, &mut report);
         let seeds = declare::seeds(declarations.seeds.as_ref(), &types, &mut report);
         if !report.is_empty() {
@@ -229,6 +230,28 @@ fn flows_exist(
             let path = format!("type.{name}.{side}.{}", verb.word());
             let remedy = suggest(&behaviour.run, flows.keys().map(String::as_str));
             report.add(&behaviour.place, &path, format!("unknown flow `{}`", behaviour.run), remedy);
+        }
+    }
+}
+
+/// `call = "NAME"` of every step. Whether calls end is seen when they run: their depth is bounded.
+fn called_flows_exist(
+    declarations: &Declarations,
+    flows: &BTreeMap<String, Option<Arc<Compiled>>>,
+    report: &mut Report,
+) {
+    let tables: Vec<_> = declare::tables(declarations.flows.as_ref(), "flow", &mut Report::default()).collect();
+    for (name, entry) in tables {
+        let Some(Some(compiled)) = flows.get(name) else { continue };
+        let (_, places) = parse::read(name, entry, &mut Report::default());
+        for (step, it) in &compiled.definition.steps {
+            let super::flow::definition::Kind::Call { flow, .. } = &it.kind else { continue };
+            if !flows.contains_key(flow) {
+                let path = format!("steps.{step}.call");
+                let remedy = suggest(flow, flows.keys().map(String::as_str));
+                let what = format!("unknown flow `{flow}`");
+                report.add(parse::place_of(&places, &path), &format!("flow.{name}.{path}"), what, remedy);
+            }
         }
     }
 }

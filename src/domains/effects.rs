@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::flow;
 use super::flow::check::Fault;
-use super::flow::definition::{Argument, Call, Definition};
+use super::flow::definition::{Argument, Call, Definition, Notify, Step, Undo};
 use super::flow::expr::Input;
 use super::types::{Field, FieldMistake, Kind, check_fields};
 use crate::config::nearest::nearest;
@@ -24,6 +25,8 @@ pub struct EffectSpec {
     pub name: &'static str,
     pub summary: &'static str,
     pub parameters: Vec<Parameter>,
+    /// Its receiver knows how to take it back: `undo = true`.
+    pub undo: bool,
     pub plan: fn(&EffectInput<'_>) -> Plan,
 }
 
@@ -54,6 +57,51 @@ pub enum Plan {
     /// A check of the declared fields of an object ([`super::types::Type::validate`]), which needs nobody else. The
     /// result is the object with its defaults; a mistake fails the step.
     Validate { object_type: String, object: Value },
+    /// A request to any service.
+    Http(Request),
+    /// An instance of another flow, with this input.
+    Call { flow: String, input: Value },
+    /// A directed activity about an object of ours, and its answer.
+    Ask { verb: String, object: String, target: String, to: String },
+    /// Whatever that did is taken back; `result` is what it gave, when that is known.
+    Undo { of: Box<Plan>, result: Option<Value> },
+}
+
+/// A request that a step makes. Its secrets are names, looked up when it is sent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Request {
+    pub method: String,
+    pub url: String,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, HeaderValue>,
+    /// JSON, or a text as it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Value>,
+    /// Statuses that mean that it was done; every 2xx without any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ok: Vec<u16>,
+    /// Milliseconds for it to be answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+}
+
+/// The value of a header of a [`Request`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum HeaderValue {
+    Text(String),
+    Secret {
+        secret: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        prefix: String,
+    },
+}
+
+impl Request {
+    /// Whether a status means that it was done.
+    pub fn is_ok(&self, status: u16) -> bool {
+        if self.ok.is_empty() { (200..300).contains(&status) } else { self.ok.contains(&status) }
+    }
 }
 
 /// What a stream is asked to do.
@@ -93,6 +141,8 @@ pub enum EffectError {
     Unknown(String),
     #[error("the parameters of `{effect}` are wrong: {}", .mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Parameters { effect: String, mistakes: Vec<FieldMistake> },
+    #[error("`{part}` of `{effect}` has to be text")]
+    NotText { effect: String, part: String },
 }
 
 impl Effects {
@@ -108,6 +158,7 @@ impl Effects {
                     optional("slug", Kind::Text, "what its slug is made of; its title without it"),
                     optional("into", Kind::Text, "a collection of ours that it goes into"),
                 ],
+                undo: true,
                 plan: create,
             })
             .with(EffectSpec {
@@ -117,6 +168,7 @@ impl Effects {
                     required("object", Kind::Text, "its id, or TYPE/SLUG"),
                     required("fields", Kind::Table, "what changes; null takes a field away"),
                 ],
+                undo: true,
                 plan: update,
             })
             .with(EffectSpec {
@@ -126,6 +178,7 @@ impl Effects {
                     required("type", Kind::Text, "a declared type"),
                     optional("object", Kind::Json, "the fields; those of the flow's object without it"),
                 ],
+                undo: true,
                 plan: validate,
             })
             .with(EffectSpec {
@@ -136,6 +189,7 @@ impl Effects {
                     required("what", Kind::Iri, "what goes into it"),
                     optional("title", Kind::Text, "what it is called there"),
                 ],
+                undo: true,
                 plan: link,
             })
             .with(EffectSpec {
@@ -145,6 +199,7 @@ impl Effects {
                     required("text", Kind::Text, "what it says"),
                     optional("about", Kind::Iri, "what it is about; the flow's object without it"),
                 ],
+                undo: true,
                 plan: notify,
             })
             .with(EffectSpec {
@@ -154,6 +209,7 @@ impl Effects {
                     required("url", Kind::Iri, "where to; its host obeys [fetch] allow"),
                     optional("body", Kind::Json, "what; the flow's object without it"),
                 ],
+                undo: false,
                 plan: webhook,
             })
     }
@@ -178,22 +234,50 @@ impl Effects {
 
     /// What is wrong with the effects that a flow names.
     pub fn check(&self, definition: &Definition) -> Vec<Fault> {
-        let calls = definition.steps.iter().filter_map(|(name, step)| Some((name, step.kind.call()?)));
-        calls.flat_map(|(name, call)| self.check_call(name, call)).collect()
+        definition.steps.iter().flat_map(|(name, step)| self.check_step(&format!("steps.{name}"), step)).collect()
     }
 
-    fn check_call(&self, step: &str, call: &Call) -> Vec<Fault> {
+    fn check_step(&self, path: &str, step: &Step) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if let Some(call) = step.kind.call() {
+            faults.extend(self.check_call(path, call, true));
+        }
+        if let flow::definition::Kind::Suspend { notify: Some(Notify::Effect(call)), .. } = &step.kind {
+            faults.extend(self.check_call(&format!("{path}.notify"), call, true));
+        }
+        match &step.undo {
+            // One without parameters of its own is given those of the step.
+            Some(Undo::Effect(call)) => {
+                faults.extend(self.check_call(&format!("{path}.undo"), call, !call.with.is_empty()));
+            }
+            Some(Undo::Own) => faults.extend(self.check_own_undo(path, step)),
+            Some(Undo::Http(_)) | None => {}
+        }
+        faults
+    }
+
+    fn check_own_undo(&self, path: &str, step: &Step) -> Option<Fault> {
+        let called = step.kind.call().map(|call| call.effect.as_str());
+        let known = called.is_none_or(|effect| self.0.get(effect).is_none_or(|spec| spec.undo));
+        if known && called.is_some() {
+            return None;
+        }
+        let what = format!("`{}` has no undo of its own", called.unwrap_or(step.kind.word()));
+        Some(Fault::new(
+            format!("{path}.undo"),
+            what,
+            "name one: undo = { effect = \"…\" } or undo = { http = \"POST\" }",
+        ))
+    }
+
+    fn check_call(&self, at: &str, call: &Call, complete: bool) -> Vec<Fault> {
         let Some(spec) = self.0.get(call.effect.as_str()) else {
             let known: Vec<_> = self.0.keys().copied().collect();
             let remedy = nearest(&call.effect, known.iter().copied())
                 .map_or_else(|| format!("effects are {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
-            return vec![Fault::new(
-                format!("steps.{step}.effect"),
-                format!("unknown effect `{}`", call.effect),
-                remedy,
-            )];
+            return vec![Fault::new(format!("{at}.effect"), format!("unknown effect `{}`", call.effect), remedy)];
         };
-        let path = |name: &str| format!("steps.{step}.with.{name}");
+        let path = |name: &str| format!("{at}.with.{name}");
         let names = || spec.parameters.iter().map(|it| it.name);
         let unknown = call.with.keys().filter(|name| !names().any(|known| known == *name)).map(|name| {
             let known = || format!("`{}` takes {}", spec.name, names().collect::<Vec<_>>().join(", "));
@@ -206,10 +290,10 @@ impl Effects {
                 Some(Fault::new(path(parameter.name), format!("`{}` {what}", parameter.name), parameter.described()))
             }
             Some(_) => None,
-            None if parameter.field.required => {
+            None if complete && parameter.field.required => {
                 let what = format!("`{}` needs the parameter `{}`", spec.name, parameter.name);
                 let remedy = format!("add with.{}", parameter.described());
-                Some(Fault::new(format!("steps.{step}.with"), what, remedy))
+                Some(Fault::new(format!("{at}.with"), what, remedy))
             }
             None => None,
         });

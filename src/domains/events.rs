@@ -16,6 +16,7 @@ pub fn register(effects: Effects) -> Effects {
             optional("title", Kind::Text, "what the event is called, its slug too; the name of the object without it"),
             optional("start", Kind::Time, "when it begins; the object's startTime without it"),
         ],
+        undo: true,
         plan: link,
     })
 }

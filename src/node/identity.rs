@@ -19,6 +19,8 @@ pub(super) struct Identity {
     pub(super) peers: BTreeMap<String, Iri>,
     pub(super) secrets: BTreeMap<Iri, PairSecret>,
     pub(super) allow: BTreeSet<Authority>,
+    /// Services that may be called at any address.
+    pub(super) services: BTreeSet<Authority>,
 }
 
 impl Identity {
@@ -42,8 +44,10 @@ impl Identity {
         }
         let allow = config.fetch.allow.iter().map(|text| Authority::parse(text)).collect::<Result<_, _>>();
         let allow = allow.map_err(wrong("fetch.allow"))?;
+        let services = config.services.allow.iter().map(|text| Authority::parse(text)).collect::<Result<_, _>>();
+        let services = services.map_err(wrong("http.allow"))?;
         let key = read_key(&config.node.data.join(KEY_FILE))?;
-        Ok(Self { base, authority: root.authority(), root, actor, key, peers, secrets, allow })
+        Ok(Self { base, authority: root.authority(), root, actor, key, peers, secrets, allow, services })
     }
 }
 

@@ -20,6 +20,7 @@ use crate::clock::SharedClock;
 use crate::config::{self, Config};
 use crate::domains::all_effects;
 use crate::domains::catalog::Catalog;
+use crate::domains::identity::Authority;
 use crate::programs::Programs;
 use crate::store::blob::FileBlobs;
 use crate::store::redb::RedbEngine;
@@ -28,6 +29,7 @@ use crate::web::routes::RESERVED;
 use crate::web::site::{HttpLimits, Site};
 use crate::web::store::OwnedByRuntime;
 use crate::wire::address::AddressPolicy;
+use crate::wire::call::Caller;
 use crate::wire::deliver::{Deliverer, Signers};
 use crate::wire::document::OurActor;
 use crate::wire::fetch::HttpTransport;
@@ -93,8 +95,12 @@ pub(super) fn outside(
     clock: &SharedClock,
 ) -> Result<(Arc<KeyCache>, Deliverer), NodeError> {
     let own_listeners = vec![config.public.listen, config.admin.listen];
-    let policy = AddressPolicy { allow: identity.allow.clone(), own_listeners };
-    let transport: Arc<dyn transport::Transport> = Arc::new(HttpTransport::new(policy, clock.clone(), &identity.root)?);
+    let policy =
+        |allow: &BTreeSet<Authority>| AddressPolicy { allow: allow.clone(), own_listeners: own_listeners.clone() };
+    let reach = |policy| Ok::<_, NodeError>(Arc::new(HttpTransport::new(policy, clock.clone(), &identity.root)?));
+    let caller =
+        Caller { transport: reach(policy(&identity.services))?, secrets: Arc::new(config.services.secrets.clone()) };
+    let transport: Arc<dyn transport::Transport> = reach(policy(&identity.allow))?;
     let limits =
         transport::Limits { bytes_max: size(config.limits.key_fetch), deadline: config.limits.key_fetch_timeout };
     let pairs =
@@ -108,6 +114,7 @@ pub(super) fn outside(
         transport,
         keys: keys.clone(),
         clock: clock.clone(),
+        caller,
         signers: Signers::new(&identity.actor, identity.key.clone(), secrets),
         deadline: config.limits.delivery_timeout,
     };

@@ -229,7 +229,9 @@ fn instance(id: &str, flow: &Flow) -> Value {
     });
     match &progress.end {
         Some(End::Done { result }) => value["result"] = result.clone(),
-        Some(End::Failed { reason, .. } | End::Cancelled { reason, .. }) => value["reason"] = reason.as_str().into(),
+        Some(End::Failed { reason, .. } | End::Cancelled { reason, .. } | End::Killed { reason, .. }) => {
+            value["reason"] = reason.as_str().into()
+        }
         None => {}
     }
     value

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
+use super::call::Caller;
 use super::key::{NodeKey, PairSecret};
 use super::keys::{KeyCache, KeyError};
 use super::sign::{Signer, SignerKey};
@@ -34,6 +35,8 @@ pub struct Deliverer {
     pub keys: Arc<KeyCache>,
     pub clock: SharedClock,
     pub signers: Signers,
+    /// For the requests of steps, which reach what others may not, and the other way round.
+    pub caller: Caller,
     /// For one request, from the look-up to the last byte.
     pub deadline: Duration,
 }
@@ -68,6 +71,7 @@ impl Outside for Deliverer {
             match errand {
                 Errand::Deliver { activity, to, .. } => deliverer.deliver(&activity, to).await,
                 Errand::Webhook { url, body, place } => deliverer.webhook(&url, &body, &place).await,
+                Errand::Http { request, place } => deliverer.caller.call(request, &place).await,
             }
         })
     }

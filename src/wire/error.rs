@@ -240,9 +240,16 @@ impl Rejected for flow::Rejection {
             Self::WhichSignal { .. } => Problem::unprocessable(detail),
             Self::NotWaiting { .. }
             | Self::Step(
-                step::Rejection::Finished(_) | step::Rejection::NotWaiting { .. } | step::Rejection::NothingToRetry,
+                step::Rejection::Finished(_)
+                | step::Rejection::NotWaiting { .. }
+                | step::Rejection::NothingToRetry
+                | step::Rejection::NotNow { .. }
+                | step::Rejection::NotStopped { .. }
+                | step::Rejection::UnderWay(_),
             ) => Problem::new(409, "not now", detail),
             Self::Step(step::Rejection::WrongShape { mistakes, .. }) => Problem::unprocessable(detail).errors(mistakes),
+            Self::Step(step::Rejection::NoCallback) => Problem::not_found(detail),
+            Self::Step(step::Rejection::NoStep { .. }) => Problem::unprocessable(detail),
             Self::Step(step::Rejection::TooLarge { .. }) => Problem::new(413, "too large", detail),
             Self::NoDefinition(_) => Problem::new(500, "definition lost", detail),
         }

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod base;
+pub mod call;
 pub mod deliver;
 pub mod digest;
 pub mod document;

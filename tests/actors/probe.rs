@@ -187,8 +187,8 @@ impl Entity for Probe {
     fn reported(errand: Errand, report: Report) -> Option<Command> {
         let Errand::Deliver { activity, .. } = errand else { return None };
         let status = match report {
-            Report::Answered { status, .. } => status,
-            Report::Unreachable { .. } | Report::Impossible { .. } => 0,
+            Report::Answered { status, .. } | Report::Replied { status, .. } => status,
+            Report::Unreachable { .. } | Report::TimedOut { .. } | Report::Impossible { .. } => 0,
         };
         Some(match activity.strip_prefix("poison:") {
             Some(text) => Command::PanicInDecide(text.to_owned()),

@@ -192,7 +192,7 @@ fn wrong_settings_of_the_node_are_named() {
     for (text, expected) in [
         (
             "sevral = 1",
-            "1:1: unknown key `sevral` in the file; known are admin, fetch, flow, follow, limits, log, node, peers, public, retention, runtime, seed, store, tick, type",
+            "1:1: unknown key `sevral` in the file; known are admin, fetch, flow, follow, http, limits, log, node, peers, public, retention, runtime, secrets, seed, store, tick, type",
         ),
         (
             "[public]\nlisten = \"8001\"",
@@ -402,16 +402,13 @@ fn wrong_kinds_and_ways_of_steps_are_named() {
     assert_steps(&[
         (
             "steps.a = { after = \"b\" }\nsteps.b = { N }",
-            "2:7: [flow.f.steps.a] does nothing that is known; it does one of effect, branch, each, suspend",
+            "2:7: [flow.f.steps.a] does nothing that is known; it does one of effect, branch, each, suspend, wait, all, call, http, ask",
         ),
         (
-            "steps.a = { wait = \"1d\" }",
-            "2:7: [flow.f.steps.a] does nothing that is known; `wait` is none; known are effect, branch, each, suspend",
+            "steps.a = { wiat = \"1d\" }",
+            "2:7: [flow.f.steps.a] does nothing that is known; `wiat` is none; did you mean `wait`?",
         ),
-        (
-            "steps.a = { N, undo = \"b\" }",
-            "2:57: unknown key `undo` in [flow.f.steps.a]; known are after, effect, if, retry, with",
-        ),
+        ("steps.a = { N, undoo = \"b\" }", "2:57: unknown key `undoo` in [flow.f.steps.a]; did you mean `undo`?"),
         (
             "steps.a = { suspend = \"go\", branch = \"true\" }",
             "2:7: [flow.f.steps.a] is branch and suspend at once; make two steps of it",
@@ -468,7 +465,76 @@ fn wrong_settings_of_steps_are_named() {
         ("steps.a = { N, retry = { factor = 0.5 } }", "2:76: `factor` is 0.5, it has to be 1 to 100"),
         ("steps.a = { N, each = \"[1]\", parallel = 65 }", "2:82: `parallel` is 65, it has to be 1 to 64"),
         ("result = \"1\"", "1:7: the flow has no steps; add steps.NAME = { effect = \"…\" }"),
-        ("steps.a = { N }\nsearch = [\"x\"]", "3:1: unknown key `search` in [flow.f]; known are expose, result, steps"),
+        ("steps.a = { N }\nsearch = [\"x\"]", "3:10: `flow.f.search` has to be a table, not a list"),
+    ]);
+}
+
+#[test]
+fn wrong_settings_of_waits_calls_and_requests_are_named() {
+    assert_steps(&[
+        ("steps.a = { wait = \"36600d\" }", "2:20: `wait` is 36600d, at most 3660d are allowed"),
+        (
+            "steps.a = { wait = \"'2026-12-24T18:00:00'\", zone = \"Europe/Berlim\" }",
+            "2:52: `Europe/Berlim` is no time zone; write its name in the IANA data base, such as \"Europe/Berlin\"",
+        ),
+        ("steps.a = { wait = \"2h\", zone = \"UTC\" }", "2:33: a duration has no time zone; take it away"),
+        (
+            "steps.a = { wait = \"tomorrow\" }",
+            "2:21: unknown name `tomorrow`; known are input, activity, object, actor, results; text stands in 'single quotes'",
+        ),
+        ("steps.a = { all = [] }", "2:19: [flow.f.steps.a] waits for nothing; write all = [\"left\", \"right\"]"),
+        ("steps.a = { all = [\"b\"] }", "2:19: `a` names the step `b`, which does not exist; did you mean `a`?"),
+        ("steps.a = { call = \"g\" }", "2:20: unknown flow `g`; did you mean `f`?"),
+        (
+            "steps.a = { http = \"GTE\", url = \"'https://a.example/'\" }",
+            "2:20: `http` is `GTE`; known are GET, POST, PUT, PATCH, DELETE",
+        ),
+        (
+            "steps.a = { http = \"GET\" }",
+            "2:11: `url` is missing in [flow.f.steps.a]; add url = \"'https://api.example/orders'\"",
+        ),
+        (
+            "steps.a = { http = \"GET\", url = \"callback_url\" }",
+            "2:34: unknown name `callback_url`; `callback_url` exists in an `http` step with callback = true only",
+        ),
+        (
+            "steps.a = { http = \"GET\", url = \"input\", ok = [99] }",
+            "2:47: `ok` has to be \"2xx\" or a list of statuses; write ok = [200, 201]",
+        ),
+        (
+            "steps.a = { http = \"GET\", url = \"input\", headers = { host = \"'x'\" } }",
+            "2:54: the header `host` is set by the node itself; take it away",
+        ),
+        (
+            "steps.a = { N, undo = \"calender.unlink\" }",
+            "2:64: unknown effect `calender.unlink`; did you mean `calendar.link`?",
+        ),
+        (
+            "steps.a = { effect = \"webhook\", with = { url = \"'https://a.example/'\" }, undo = true }",
+            "2:81: `webhook` has no undo of its own; name one: undo = { effect = \"…\" } or undo = { http = \"POST\" }",
+        ),
+        (
+            "steps.a = { N, undo = { effect = \"notify\", with = { text = \"results.a.id\" } } }",
+            "2:109: `results` are not known here; known are input, activity, object, actor, with, result",
+        ),
+        (
+            "steps.a = { N, retry = { on = [\"6xx\"] } }",
+            "2:72: `6xx` is no failure; known are timeout, unreachable, 4xx, 5xx and statuses such as 429",
+        ),
+        ("steps.a = { N, retry = { jitter = 2 } }", "2:76: `jitter` is 2, it has to be 0 to 1"),
+        (
+            "steps.a = { branch = \"true\", then = \"end\", retry = { attempts = 2 } }",
+            "2:52: [flow.f.steps.a] is a `branch`, which is never tried again; take it away",
+        ),
+        (
+            "steps.a = { ask = \"allocat\", object = \"object.id\", target = \"input\", to = \"input\" }",
+            "2:19: `allocat` cannot be asked; known are allocate",
+        ),
+        ("steps.a = { N }\nrate = { max = 3 }", "3:8: `per` is missing in [flow.f.rate]; add per = \"1m\""),
+        (
+            "steps.a = { N }\nconcurrency = { key = \"results.a\", max = 1 }",
+            "3:31: `results` are not known here; known are input, activity, object, actor",
+        ),
     ]);
 }
 
@@ -613,6 +679,7 @@ mod story {
 
     use quickbeam::clock::Time;
     use quickbeam::domains::flow::progress::{End, Phase};
+    use quickbeam::domains::flow::spot::Spot;
     use quickbeam::domains::flow::step::Event;
     use quickbeam::domains::flow::turn::turn;
     use quickbeam::domains::flow::{Input, Progress};
@@ -647,7 +714,7 @@ mod story {
                 for call in turn.calls {
                     self.went.push((call.step.clone(), serde_json::to_value(&call.plan).unwrap()));
                     let result = json!({ "id": "https://events.example/gig-night", "slug": "gig-night" });
-                    open.push(Event::Done { step: call.step, item: call.item, result });
+                    open.push(Event::Done { spot: Spot::of(call.step, call.item), result });
                 }
             }
         }
@@ -726,6 +793,7 @@ fn the_manual_names_every_limit_with_its_default() {
         .filter(|row| !manual.contains(row.as_str()))
         .collect();
     assert!(missing.is_empty(), "docs/configuration.md lacks:\n{}", missing.join("\n"));
+    let (_, manual) = manual.split_once("\n## Limits").expect("the manual has a section of limits");
     assert_eq!(
         manual.matches("\n| `").count() - manual.matches("\n| `[").count(),
         limits.len(),

@@ -10,13 +10,14 @@ use quickbeam::domains::flow::definition::{
 };
 use quickbeam::domains::flow::fact::{AfterFailure, Fact, Skip};
 use quickbeam::domains::flow::progress::{End, Phase, Progress, StepState};
+use quickbeam::domains::flow::spot::Spot;
 use quickbeam::domains::flow::step::{Cure, Event, decide};
 use quickbeam::domains::flow::{Input, graph};
 use serde_json::{Value, json};
 
 /// What a step of a random flow does. Targets point at later steps only, so that there are no cycles.
 #[derive(Debug, Clone)]
-enum Plan {
+pub(super) enum Plan {
     Effect,
     Branch { choice: bool, then: Vec<usize>, otherwise: Vec<usize> },
     Each { items: u32, parallel: u32, collect: bool },
@@ -24,13 +25,13 @@ enum Plan {
 }
 
 #[derive(Debug, Clone)]
-struct Planned {
-    plan: Plan,
-    after: Vec<usize>,
-    passed_over: bool,
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) after: Vec<usize>,
+    pub(super) passed_over: bool,
 }
 
-fn plans() -> impl Strategy<Value = Vec<Planned>> {
+pub(super) fn plans() -> impl Strategy<Value = Vec<Planned>> {
     (1_usize..9).prop_flat_map(|count| (0..count).map(|at| planned(at, count)).collect::<Vec<_>>())
 }
 
@@ -58,7 +59,7 @@ fn planned(at: usize, count: usize) -> impl Strategy<Value = Planned> {
     })
 }
 
-fn name(at: usize) -> String {
+pub(super) fn name(at: usize) -> String {
     format!("s{at}")
 }
 
@@ -66,7 +67,7 @@ fn names(steps: &[usize]) -> Vec<String> {
     steps.iter().map(|at| name(*at)).collect()
 }
 
-fn definition(plans: &[Planned]) -> Definition {
+pub(super) fn definition(plans: &[Planned]) -> Definition {
     let call = || Call { effect: "e".into(), with: BTreeMap::new() };
     let steps = plans.iter().enumerate().map(|(at, planned)| {
         let kind = match &planned.plan {
@@ -88,16 +89,18 @@ fn definition(plans: &[Planned]) -> Definition {
                 timeout: Some(1_000),
                 otherwise: Otherwise::Steps(names(otherwise)),
                 shape: None,
+                assignee: None,
+                notify: None,
             },
         };
         let condition = planned.passed_over.then(|| "object == 2".to_owned());
-        (name(at), Step { kind, after: names(&planned.after), condition, retry: None })
+        (name(at), Step { after: names(&planned.after), condition, ..Step::of(kind) })
     });
-    Definition { name: "random".into(), steps: steps.collect(), result: None, expose: false }
+    Definition::of("random", steps.collect())
 }
 
 /// Which steps do something, by recursion over the definition's own words and nothing else.
-fn reference(plans: &[Planned]) -> BTreeSet<usize> {
+pub(super) fn reference(plans: &[Planned]) -> BTreeSet<usize> {
     let mut reached = BTreeSet::new();
     for (at, planned) in plans.iter().enumerate() {
         let mut ways: BTreeMap<usize, bool> = BTreeMap::new();
@@ -146,13 +149,14 @@ fn run(plans: &[Planned], compiled: &Compiled, order: &[usize]) -> (Progress, Ve
             match fact {
                 Fact::StepStarted { step, item, attempt: 1, .. } if order.next().unwrap().is_multiple_of(3) => {
                     let (step, item, reason) = (step.clone(), *item, "lost".to_owned());
-                    open.push(Event::Failed { step, item, attempt: 1, reason, cure: Cure::Time });
+                    let spot = Spot::of(step, item);
+                    open.push(Event::Failed { spot, attempt: 1, reason, cure: Cure::Time, trouble: None });
                 }
                 Fact::StepStarted { step, item, .. } => {
-                    open.push(Event::Done { step: step.clone(), item: *item, result: json!(step) });
+                    open.push(Event::Done { spot: Spot::of(step.clone(), *item), result: json!(step) });
                 }
                 Fact::StepFailed { step, item, attempt, next: AfterFailure::RetryAt(_), .. } => {
-                    open.push(Event::RetryDue { step: step.clone(), item: *item, attempt: *attempt });
+                    open.push(Event::RetryDue { spot: Spot::of(step.clone(), *item), attempt: *attempt });
                 }
                 Fact::Suspended { step, signal, .. } => {
                     let at: usize = step[1..].parse().unwrap();
@@ -247,8 +251,8 @@ proptest! {
 fn ten_thousand_elements_are_the_most_and_are_done() {
     let call = Call { effect: "e".into(), with: BTreeMap::from([("x".into(), Argument::Cel("item".into()))]) };
     let kind = Kind::Each { list: "input".into(), call, parallel: 64, failures: Failures::Stop };
-    let steps = BTreeMap::from([("l".into(), Step { kind, after: vec![], condition: None, retry: None })]);
-    let definition = Definition { name: "f".into(), steps, result: Some("size(results.l)".into()), expose: false };
+    let steps = BTreeMap::from([("l".into(), Step::of(kind))]);
+    let definition = Definition { result: Some("size(results.l)".into()), ..Definition::of("f", steps) };
     let compiled = compile(definition, Bounds::default()).unwrap();
     let input = Input { input: (0..10_000).collect(), ..Input::default() };
     let mut progress = Progress::new("flow-1");
@@ -257,7 +261,7 @@ fn ten_thousand_elements_are_the_most_and_are_done() {
         for fact in decide(&compiled, &progress, &input, event, Time(0)).unwrap() {
             progress.apply(&fact);
             if let Fact::StepStarted { step, item, .. } = fact {
-                open.push(Event::Done { step, item, result: json!(item) });
+                open.push(Event::Done { spot: Spot::of(step, item), result: json!(item) });
             }
         }
     }
@@ -281,6 +285,9 @@ fn stored_facts_keep_their_form() {
                 key: "flow/1/a/2/do".into(),
                 effect: "notify".into(),
                 input: json!({ "text": "x" }),
+                undo: false,
+                until: None,
+                callback: None,
             },
         ),
         ("step_done", Fact::StepDone { step: step(), item: None, result: json!({ "id": 1 }) }),
@@ -291,7 +298,7 @@ fn stored_facts_keep_their_form() {
         ("branch_taken", Fact::BranchTaken { step: step(), taken: true }),
         ("each_started", Fact::EachStarted { step: step(), items: vec![json!(1), json!("b")] }),
         ("each_done", Fact::EachDone { step: step() }),
-        ("suspended", Fact::Suspended { step: step(), signal: "approve".into(), until: Some(Time(9)) }),
+        ("suspended", Fact::Suspended { step: step(), signal: "approve".into(), until: Some(Time(9)), assignee: None }),
         (
             "resumed",
             Fact::Resumed { step: step(), signal: "approve".into(), payload: json!({}), by: Some("token:1".into()) },
@@ -317,7 +324,7 @@ fn a_stored_definition_keeps_its_form_and_its_hash() {
 }
 
 fn failed(next: AfterFailure) -> Fact {
-    Fact::StepFailed { step: "a".into(), item: None, attempt: 3, reason: "no answer".into(), next }
+    Fact::StepFailed { step: "a".into(), item: None, attempt: 3, reason: "no answer".into(), next, refused: false }
 }
 
 /// One of everything.
@@ -328,7 +335,7 @@ fn whole_definition() -> Definition {
         ("deep".to_owned(), Argument::Table(BTreeMap::from([("l".into(), Argument::List(vec![]))]))),
     ]);
     let call = Call { effect: "notify".into(), with };
-    let step = |kind| Step { kind, after: vec![], condition: None, retry: None };
+    let step = Step::of;
     let steps = [
         ("branch", step(Kind::Branch { on: "object.x".into(), then: vec!["each".into()], otherwise: vec![] })),
         (
@@ -352,12 +359,24 @@ fn whole_definition() -> Definition {
                 timeout: Some(1_000),
                 otherwise: Otherwise::Steps(vec!["effect".into()]),
                 shape: Some(BTreeMap::new()),
+                assignee: None,
+                notify: None,
             }),
         ),
-        ("waits", step(Kind::Suspend { signal: "go".into(), timeout: None, otherwise: Otherwise::Fail, shape: None })),
+        (
+            "waits",
+            step(Kind::Suspend {
+                signal: "go".into(),
+                timeout: None,
+                otherwise: Otherwise::Fail,
+                shape: None,
+                assignee: None,
+                notify: None,
+            }),
+        ),
     ];
     let steps = steps.into_iter().map(|(name, step)| (name.to_owned(), step)).collect();
-    Definition { name: "whole".into(), steps, result: Some("1".into()), expose: true }
+    Definition { result: Some("1".into()), expose: true, ..Definition::of("whole", steps) }
 }
 
 /// The golden file's JSON. One that is not there yet is written, and fails the test once.

@@ -7,22 +7,23 @@ use quickbeam::domains::flow::check::{Bounds, Compiled, compile};
 use quickbeam::domains::flow::definition::Retry;
 use quickbeam::domains::flow::fact::{Fact, Skip};
 use quickbeam::domains::flow::progress::{Phase, Progress};
+use quickbeam::domains::flow::spot::Spot;
 use quickbeam::domains::flow::step::{Cure, Event, Rejection, decide};
 use quickbeam::domains::flow::{Input, parse};
 use serde_json::{Value, json};
 
 const E: &str = "effect = \"e\"";
 
-struct Run {
+pub(super) struct Run {
     compiled: Compiled,
-    progress: Progress,
+    pub(super) progress: Progress,
     input: Input,
-    now: Time,
-    facts: Vec<Fact>,
+    pub(super) now: Time,
+    pub(super) facts: Vec<Fact>,
 }
 
 /// A flow from its lines of TOML, in which `E` stands for an effect.
-fn given(lines: &str) -> Run {
+pub(super) fn given(lines: &str) -> Run {
     given_bounded(lines, Bounds::default())
 }
 
@@ -41,7 +42,7 @@ fn given_bounded(lines: &str, bounds: Bounds) -> Run {
 }
 
 impl Run {
-    fn try_when(&mut self, event: Event) -> Result<&mut Self, Rejection> {
+    pub(super) fn try_when(&mut self, event: Event) -> Result<&mut Self, Rejection> {
         self.facts = decide(&self.compiled, &self.progress, &self.input, event, self.now)?;
         for fact in &self.facts {
             self.progress.apply(fact);
@@ -52,29 +53,30 @@ impl Run {
     }
 
     #[track_caller]
-    fn when(&mut self, event: Event) -> &mut Self {
+    pub(super) fn when(&mut self, event: Event) -> &mut Self {
         self.try_when(event).unwrap()
     }
 
-    fn started(lines: &str) -> Self {
+    pub(super) fn started(lines: &str) -> Self {
         let mut run = given(lines);
         run.when(Event::Start);
         run
     }
 
     #[track_caller]
-    fn then(&mut self, expected: &[&str]) -> &mut Self {
+    pub(super) fn then(&mut self, expected: &[&str]) -> &mut Self {
         let told: Vec<String> = self.facts.iter().map(tell).collect();
         assert_eq!(told, expected);
         self
     }
 }
 
-fn tell(fact: &Fact) -> String {
+pub(super) fn tell(fact: &Fact) -> String {
     let at = |step: &str, item: &Option<u32>| item.map_or(step.to_owned(), |item| format!("{step}[{item}]"));
     match fact {
         Fact::StepSkipped { step, why: Skip::Condition } => format!("pass over {step}"),
         Fact::StepSkipped { step, why: Skip::NotReached } => format!("skip {step}"),
+        Fact::StepSkipped { step, why: Skip::Failed } => format!("skip {step} after a failure"),
         Fact::StepStarted { step, item, attempt: 1, .. } => format!("start {}", at(step, item)),
         Fact::StepStarted { step, item, attempt, .. } => format!("start {} again ({attempt})", at(step, item)),
         Fact::StepDone { step, item, result } => format!("done {} {result}", at(step, item)),
@@ -82,8 +84,8 @@ fn tell(fact: &Fact) -> String {
         Fact::BranchTaken { step, taken } => format!("branch {step} {taken}"),
         Fact::EachStarted { step, items } => format!("each {step} {}", items.len()),
         Fact::EachDone { step } => format!("each {step} done"),
-        Fact::Suspended { step, signal, until: None } => format!("suspend {step} for {signal}"),
-        Fact::Suspended { step, signal, until: Some(until) } => {
+        Fact::Suspended { step, signal, until: None, .. } => format!("suspend {step} for {signal}"),
+        Fact::Suspended { step, signal, until: Some(until), .. } => {
             format!("suspend {step} for {signal} until {}", until.0)
         }
         Fact::Resumed { step, payload, .. } => format!("resumed {step} {payload}"),
@@ -92,26 +94,49 @@ fn tell(fact: &Fact) -> String {
         Fact::FlowDone { result } => format!("flow done {result}"),
         Fact::FlowFailed { reason, .. } => format!("flow failed: {reason}"),
         Fact::FlowCancelled { reason, .. } => format!("flow cancelled: {reason}"),
+        Fact::FlowKilled { reason, left, .. } => format!("flow killed: {reason}, {left} left"),
+        Fact::Sleeping { step, until } => format!("sleep {step} until {}", until.0),
+        Fact::Woken { step } => format!("woken {step}"),
+        Fact::Joined { step, result } => format!("joined {step} {result}"),
+        Fact::AwaitsCallback { step, until } => format!("await {step} until {:?}", until.map(|until| until.0)),
+        Fact::CalledBack { step, payload } => format!("called back {step} {payload}"),
+        Fact::NotifyStarted { step, attempt, .. } => format!("notify {step} ({attempt})"),
+        Fact::Notified { step } => format!("notified {step}"),
+        Fact::NotifyFailed { step, next, .. } => format!("notify {step} failed → {next:?}"),
+        Fact::Undoing { why } => format!("undoing {why:?}"),
+        Fact::UndoStarted { step, item, run, attempt, .. } => {
+            format!("undo {} of run {run} ({attempt})", at(step, item))
+        }
+        Fact::UndoDone { step, item, .. } => format!("undone {}", at(step, item)),
+        Fact::UndoFailed { step, item, reason, next, .. } => {
+            format!("undo {} failed: {reason} → {next:?}", at(step, item))
+        }
+        Fact::UndoSkipped { step, item, .. } => format!("undo {} skipped", at(step, item)),
+        Fact::Paused { .. } => "paused".into(),
+        Fact::Continued { .. } => "continued".into(),
+        Fact::Passed { step, item, result, .. } => format!("passed {} {result}", at(step, item)),
+        Fact::Edited { step, item, undo, .. } => format!("edited {} {undo:?}", at(step, item)),
+        Fact::Restarted { step, run, cleared, .. } => format!("restarted {step} as run {run}, cleared {cleared:?}"),
     }
 }
 
-fn done(step: &str) -> Event {
-    Event::Done { step: step.into(), item: None, result: json!(step) }
+pub(super) fn done(step: &str) -> Event {
+    Event::Done { spot: Spot::of(step, None), result: json!(step) }
 }
 
 fn item_done(step: &str, item: u32) -> Event {
-    Event::Done { step: step.into(), item: Some(item), result: json!(item) }
+    Event::Done { spot: Spot::of(step, Some(item)), result: json!(item) }
 }
 
-fn failed(step: &str, item: Option<u32>, attempt: u32, cure: Cure) -> Event {
-    Event::Failed { step: step.into(), item, attempt, reason: "no answer".into(), cure }
+pub(super) fn failed(step: &str, item: Option<u32>, attempt: u32, cure: Cure) -> Event {
+    Event::Failed { spot: Spot::of(step, item), attempt, reason: "no answer".into(), cure, trouble: None }
 }
 
-fn retry_due(step: &str, item: Option<u32>, attempt: u32) -> Event {
-    Event::RetryDue { step: step.into(), item, attempt }
+pub(super) fn retry_due(step: &str, item: Option<u32>, attempt: u32) -> Event {
+    Event::RetryDue { spot: Spot::of(step, item), attempt }
 }
 
-fn resume(signal: &str, payload: Value) -> Event {
+pub(super) fn resume(signal: &str, payload: Value) -> Event {
     Event::Resume { signal: signal.into(), payload, by: None }
 }
 
@@ -177,6 +202,9 @@ fn parameters_are_filled_in_and_the_key_is_the_same_for_each_try() {
         key: "flow-1/1/b/-/do".into(),
         effect: "e".into(),
         input: json!({ "text": "Gig night!", "n": 1, "deep": { "list": ["a", true] } }),
+        undo: false,
+        until: None,
+        callback: None,
     };
     assert_eq!(run.facts[1], started(1));
     run.when(failed("b", None, 1, Cure::Time));
@@ -199,8 +227,8 @@ fn a_failure_is_tried_again_later_and_later_and_then_pauses_until_somebody_retri
 
 #[test]
 fn delays_stop_growing_at_their_maximum() {
-    let retry = Retry { attempts: 100, delay: 1_000, factor: 2.0, max: 5_000 };
-    let delays: Vec<_> = [1, 2, 3, 4, 99, 100].into_iter().map(|attempt| retry.delay_after(attempt)).collect();
+    let retry = Retry { attempts: 100, delay: 1_000, factor: 2.0, max: 5_000, ..Retry::default() };
+    let delays: Vec<_> = [1, 2, 3, 4, 99, 100].into_iter().map(|attempt| retry.delay_after(attempt, "k")).collect();
     assert_eq!(delays, [Some(1_000), Some(2_000), Some(4_000), Some(5_000), Some(5_000), None]);
 }
 
@@ -262,7 +290,7 @@ fn a_signal_that_nobody_waits_for_is_rejected_by_name() {
     assert_eq!(rejection.to_string(), "nobody waits for the signal `stop`: the flow waits for go");
     run.when(resume("go", Value::Null)).then(&["resumed w null", "flow done null"]);
     let rejection = run.try_when(resume("go", Value::Null)).err().unwrap();
-    assert_eq!(rejection.to_string(), "the flow is done, nothing can be done to it any more");
+    assert_eq!(rejection.to_string(), "the flow is done: it can only be restarted");
 }
 
 #[test]
@@ -400,7 +428,7 @@ fn a_flow_keeps_no_more_than_its_bound() {
     let bounds = Bounds { steps: 100, results: 20 };
     let large = || json!("x".repeat(30));
     let mut run = given_bounded("steps.a = { E }", bounds);
-    run.when(Event::Start).when(Event::Done { step: "a".into(), item: None, result: large() });
+    run.when(Event::Start).when(Event::Done { spot: Spot::of("a", None), result: large() });
     assert_eq!(run.progress.phase(), Phase::Failed);
     assert!(tell(&run.facts[0]).contains("32 bytes more would be above the 20"), "{}", tell(&run.facts[0]));
     let mut run = given_bounded("steps.l = { each = \"object.list.map(it, it + '0123456789')\", E }", bounds);

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::definition::{Argument, Definition, DefinitionHash, Kind, Otherwise, Step};
-use super::expr::{Expression, Refused};
+use super::compile::{Beginnings, Compiler};
+use super::definition::{Definition, DefinitionHash, Kind};
+use super::expr::Expression;
 use super::graph::{self, By, Way, Ways};
-use super::names::{Names, variables};
 use super::with::Template;
 use crate::config::nearest::nearest;
 
@@ -19,6 +19,10 @@ pub struct Compiled {
     pub order: Vec<String>,
     pub steps: BTreeMap<String, CompiledStep>,
     pub result: Option<Expression>,
+    pub search: BTreeMap<String, Expression>,
+    /// The keys of the bounds on instances.
+    pub concurrency: Option<Expression>,
+    pub rate: Option<Expression>,
 }
 
 /// How much one instance may do and keep.
@@ -44,8 +48,27 @@ pub struct CompiledStep {
     /// What a branch asks, or the list of an `each`.
     pub subject: Option<Expression>,
     pub with: BTreeMap<String, Template>,
+    /// What goes out of an `http`, or is asked by an `ask`.
+    pub request: Option<Request>,
+    pub assignee: Option<Expression>,
+    /// The parameters of the effect that tells people.
+    pub notify: BTreeMap<String, Template>,
+    pub undo: Option<CompiledUndo>,
+    /// An `all` takes its failure in.
+    pub contained: bool,
     /// The one nearest `suspend` before it, whose payload is `payload` here.
     pub payload: Option<String>,
+}
+
+/// The parts of a request or an activity, by the names that its input has.
+pub type Request = BTreeMap<String, Template>;
+
+/// How a step is taken back, where that is no matter of the receiver alone.
+#[derive(Debug)]
+pub enum CompiledUndo {
+    /// With these parameters; with the step's own without any.
+    Effect(BTreeMap<String, Template>),
+    Http(Request),
 }
 
 /// Something wrong with a definition, at a path like `steps.send.after`.
@@ -81,15 +104,20 @@ pub fn compile(definition: Definition, bounds: Bounds) -> Result<Compiled, Vec<F
         steps.insert(name.clone(), compiler.step(name, step, ways[name].clone(), &above, &ancestors));
     }
     let mut compiler = Compiler { definition: &definition, faults: &mut faults };
-    let all = definition.steps.keys().map(String::as_str).collect();
-    let result = definition.result.as_ref().and_then(|source| compiler.expression("result", source, &[], &all));
+    let result = definition.result.as_ref().and_then(|source| compiler.result(source));
+    let begin = compiler.beginnings();
     if faults.is_empty() {
         unreachable_steps(&definition, &steps, &order, &ways, &mut faults);
     }
     if !faults.is_empty() {
         return Err(faults);
     }
-    Ok(Compiled { hash: definition.hash(), definition, bounds, order, steps, result })
+    for name in graph::contained(&definition, &ways, &order) {
+        steps.entry(name).and_modify(|step: &mut CompiledStep| step.contained = true);
+    }
+    let Beginnings { search, concurrency, rate } = begin;
+    let hash = definition.hash();
+    Ok(Compiled { hash, definition, bounds, order, steps, result, search, concurrency, rate })
 }
 
 /// What an expression has to give.
@@ -110,11 +138,16 @@ impl Compiled {
             let kind = self.definition.steps.get(name).map(|step| &step.kind);
             let (key, gives) = match kind {
                 Some(Kind::Each { .. }) => ("each", Gives::List),
+                Some(Kind::Wait(_)) => ("wait", Gives::Any),
                 _ => ("branch", Gives::Bool),
             };
             found.extend(step.subject.iter().map(|it| (path(key), it, gives)));
             let with = step.with.iter().flat_map(|(name, it)| it.expressions(&path(&format!("with.{name}"))));
             found.extend(with.map(|(path, it)| (path, it, Gives::Any)));
+            let request = step.request.iter().flatten();
+            let request = request.flat_map(|(name, it)| it.expressions(&path(name)));
+            found.extend(request.map(|(path, it)| (path, it, Gives::Any)));
+            found.extend(step.assignee.iter().map(|it| (path("assignee"), it, Gives::Any)));
         }
         found
     }
@@ -123,112 +156,6 @@ impl Compiled {
 impl Fault {
     pub fn new(path: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { path: path.into(), what: what.into(), remedy: remedy.into(), offset: None }
-    }
-}
-
-struct Compiler<'a> {
-    definition: &'a Definition,
-    faults: &'a mut Vec<Fault>,
-}
-
-impl Compiler<'_> {
-    fn step(
-        &mut self,
-        name: &str,
-        step: &Step,
-        ways: Vec<Way>,
-        above: &BTreeSet<&str>,
-        ancestors: &BTreeMap<&str, BTreeSet<&str>>,
-    ) -> CompiledStep {
-        let payload = nearest_suspend(self.definition, above, ancestors);
-        let plain: &[&str] = if payload.is_some() { &["payload"] } else { &[] };
-        let path = |key: &str| format!("steps.{name}.{key}");
-        let condition = step.condition.as_ref().and_then(|it| self.expression(&path("if"), it, plain, above));
-        let mut subject = None;
-        let mut with = BTreeMap::new();
-        match &step.kind {
-            Kind::Effect(call) => with = self.with(&path("with"), &call.with, plain, above),
-            Kind::Branch { on, .. } => subject = self.expression(&path("branch"), on, plain, above),
-            Kind::Each { list, call, .. } => {
-                subject = self.expression(&path("each"), list, plain, above);
-                let inside: Vec<&str> = plain.iter().copied().chain(["item", "index"]).collect();
-                with = self.with(&path("with"), &call.with, &inside, above);
-            }
-            Kind::Suspend { timeout, otherwise, .. } => {
-                if timeout.is_none() && *otherwise != Otherwise::Fail {
-                    let what = format!("`{name}` has an `otherwise` and no `timeout`, so it would never come to it");
-                    self.faults.push(Fault::new(path("otherwise"), what, "add timeout = \"7d\""));
-                }
-            }
-        }
-        CompiledStep { ways, condition, subject, with, payload }
-    }
-
-    fn with(
-        &mut self,
-        path: &str,
-        with: &BTreeMap<String, Argument>,
-        extra: &[&str],
-        above: &BTreeSet<&str>,
-    ) -> BTreeMap<String, Template> {
-        let template = |(name, argument): (&String, &Argument)| {
-            Some((name.clone(), self.template(&format!("{path}.{name}"), argument, extra, above)?))
-        };
-        with.iter().filter_map(template).collect()
-    }
-
-    fn template(
-        &mut self,
-        path: &str,
-        argument: &Argument,
-        extra: &[&str],
-        above: &BTreeSet<&str>,
-    ) -> Option<Template> {
-        Some(match argument {
-            Argument::Cel(source) => Template::Cel(self.expression(path, source, extra, above)?),
-            Argument::Value(value) => Template::Value(value.clone()),
-            Argument::Table(table) => Template::Table(self.with(path, table, extra, above)),
-            Argument::List(list) => {
-                let each = |(index, it)| self.template(&format!("{path}.{index}"), it, extra, above);
-                Template::List(list.iter().enumerate().filter_map(each).collect())
-            }
-        })
-    }
-
-    fn expression(&mut self, path: &str, source: &str, extra: &[&str], above: &BTreeSet<&str>) -> Option<Expression> {
-        let later = self.definition.steps.keys().map(String::as_str).filter(|step| !above.contains(step)).collect();
-        let names = Names { variables: variables(extra), results: above.clone(), later };
-        let fault = |refused: Refused| Fault {
-            path: path.to_owned(),
-            what: refused.what,
-            remedy: refused.remedy,
-            offset: Some(refused.offset),
-        };
-        match Expression::compile(source, &names) {
-            Ok(expression) => Some(expression),
-            Err(refused) => {
-                self.faults.extend(refused.into_iter().map(fault));
-                None
-            }
-        }
-    }
-}
-
-/// The suspends before a step that are before no other suspend before it, if there is exactly one.
-fn nearest_suspend(
-    definition: &Definition,
-    above: &BTreeSet<&str>,
-    ancestors: &BTreeMap<&str, BTreeSet<&str>>,
-) -> Option<String> {
-    let is_suspend = |step: &&&str| matches!(definition.steps[**step].kind, Kind::Suspend { .. });
-    let suspends: Vec<&&str> = above.iter().filter(is_suspend).collect();
-    let is_nearest = |step: &&&&str| {
-        !suspends.iter().any(|other| ancestors.get(**other).is_some_and(|before| before.contains(**step)))
-    };
-    let nearest: Vec<_> = suspends.iter().filter(is_nearest).collect();
-    match nearest.as_slice() {
-        [one] => Some((**one).to_string()),
-        _ => None,
     }
 }
 
@@ -242,6 +169,7 @@ fn mentioned_steps_exist(definition: &Definition, faults: &mut Vec<Fault>) {
             By::Then => "then",
             By::Else => "else",
             By::TimeOut => "otherwise",
+            By::Join => "all",
         };
         let known = definition.steps.keys().map(String::as_str);
         let remedy = nearest(named, known.clone()).map_or_else(
@@ -278,7 +206,7 @@ fn unreachable_steps(
             let passed_over = constant(&from.condition) == Some(false);
             reached.contains(way.from.as_str())
                 && match way.by {
-                    By::After => true,
+                    By::After | By::Join => true,
                     By::Then => !passed_over && constant(&from.subject) != Some(false),
                     By::Else => !passed_over && constant(&from.subject) != Some(true),
                     By::TimeOut => !passed_over,

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub use super::request::{Header, Http};
+pub use super::retry::Retry;
 use crate::domains::types::Field;
 
 /// A flow: its steps by name, and what it answers when it is done.
@@ -23,6 +25,32 @@ pub struct Definition {
     /// Other nodes that are allowed to may start it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub expose: bool,
+    /// CEL by name: what instances are found by.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub search: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+/// How many instances with the same key run at the same time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Concurrency {
+    /// CEL that gives the key; all instances share one without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    pub max: u32,
+}
+
+/// How many instances with the same key begin in a span of time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    pub max: u32,
+    /// Milliseconds.
+    pub per: u64,
 }
 
 /// One node of the DAG.
@@ -37,6 +65,23 @@ pub struct Step {
     pub condition: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// Milliseconds for one try to be answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+    /// What takes back what it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Undo>,
+}
+
+/// What takes back what a step did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Undo {
+    /// What the receiver knows to do about it by itself.
+    Own,
+    /// Another effect. Its parameters see `with` and `result` of the step; without any it gets the step's own.
+    Effect(Call),
+    Http(Box<Http>),
 }
 
 /// What a step does.
@@ -71,7 +116,77 @@ pub enum Kind {
         /// What the payload must look like; anything without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         shape: Option<BTreeMap<String, Field>>,
+        /// CEL: who is to send it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        assignee: Option<String>,
+        /// What lets them know.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        notify: Option<Notify>,
     },
+    /// Goes on when a time has come.
+    Wait(Until),
+    /// Waits for steps of several paths; its result is theirs by name.
+    All {
+        of: Vec<String>,
+        #[serde(default, skip_serializing_if = "Failures::is_stop")]
+        failures: Failures,
+    },
+    /// Another flow, whose result is the step's.
+    Call {
+        flow: String,
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        with: BTreeMap<String, Argument>,
+        #[serde(default, skip_serializing_if = "Deadline::is_none")]
+        deadline: Deadline,
+    },
+    /// A request to any service.
+    Http(Box<Http>),
+    /// A directed activity, and the wait for its Accept or Reject.
+    Ask {
+        verb: String,
+        /// CEL: the object of ours that it is about.
+        object: String,
+        /// CEL: what of theirs it is for.
+        target: String,
+        /// CEL: whom it goes to.
+        to: String,
+        #[serde(default, skip_serializing_if = "Deadline::is_none")]
+        deadline: Deadline,
+    },
+}
+
+/// Until when a `wait` waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Until {
+    /// Milliseconds.
+    Span(u64),
+    /// CEL that gives a time, with or without an offset, or a duration.
+    At {
+        cel: String,
+        /// Where a time without an offset is meant; UTC without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        zone: Option<String>,
+    },
+}
+
+/// How long an answer may take, and what follows when there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Deadline {
+    /// Milliseconds; without it the step waits for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<u64>,
+    #[serde(default)]
+    pub otherwise: Otherwise,
+}
+
+/// How a person learns that a flow waits for them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notify {
+    /// A URL that is posted what waits.
+    Webhook(String),
+    Effect(Call),
 }
 
 /// An effect and what is given to it.
@@ -113,37 +228,6 @@ pub enum Otherwise {
     Steps(Vec<String>),
 }
 
-/// How often, and how late, a failed effect is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Retry {
-    /// All tries, the first one included.
-    pub attempts: u32,
-    /// Milliseconds before the second try.
-    pub delay: u64,
-    /// Each delay is the one before times this.
-    pub factor: f64,
-    /// Milliseconds that no delay exceeds.
-    pub max: u64,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { attempts: 3, delay: 1_000, factor: 2.0, max: 3_600_000 }
-    }
-}
-
-impl Retry {
-    /// How many milliseconds to wait after this many tries; `None` when they are used up.
-    pub fn delay_after(&self, attempt: u32) -> Option<u64> {
-        if attempt >= self.attempts {
-            return None;
-        }
-        let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
-        let delay = self.delay as f64 * self.factor.powi(exponent);
-        Some(if delay < self.max as f64 { delay as u64 } else { self.max })
-    }
-}
-
 /// SHA-256 of a definition's canonical JSON, in lower-case hex.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -162,7 +246,47 @@ impl DefinitionHash {
     }
 }
 
+impl Step {
+    /// A step that says nothing but what it does.
+    pub fn of(kind: Kind) -> Self {
+        Self { kind, after: Vec::new(), condition: None, retry: None, timeout: None, undo: None }
+    }
+
+    /// How what it did is taken back: others do so by themselves, effects and requests only when it is said how.
+    pub fn undo(&self) -> Option<&Undo> {
+        match self.kind {
+            Kind::Call { .. } | Kind::Ask { .. } => Some(&Undo::Own),
+            _ => self.undo.as_ref(),
+        }
+    }
+}
+
+impl Failures {
+    fn is_stop(&self) -> bool {
+        *self == Self::Stop
+    }
+}
+
+impl Deadline {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Definition {
+    /// A flow that says nothing but its steps.
+    pub fn of(name: impl Into<String>, steps: BTreeMap<String, Step>) -> Self {
+        Self {
+            name: name.into(),
+            steps,
+            result: None,
+            expose: false,
+            search: BTreeMap::new(),
+            concurrency: None,
+            rate: None,
+        }
+    }
+
     /// What is stored: JSON with sorted keys and no spaces.
     pub fn to_bytes(&self) -> Vec<u8> {
         let value = serde_json::to_value(self).expect("a definition is text, numbers, lists and tables with text keys");
@@ -189,6 +313,11 @@ impl Kind {
             Kind::Branch { .. } => "branch",
             Kind::Each { .. } => "each",
             Kind::Suspend { .. } => "suspend",
+            Kind::Wait(_) => "wait",
+            Kind::All { .. } => "all",
+            Kind::Call { .. } => "call",
+            Kind::Http(_) => "http",
+            Kind::Ask { .. } => "ask",
         }
     }
 
@@ -196,7 +325,17 @@ impl Kind {
     pub fn call(&self) -> Option<&Call> {
         match self {
             Kind::Effect(call) | Kind::Each { call, .. } => Some(call),
-            Kind::Branch { .. } | Kind::Suspend { .. } => None,
+            _ => None,
+        }
+    }
+
+    /// What follows when the time is over that it waits.
+    pub fn otherwise(&self) -> Option<&Otherwise> {
+        match self {
+            Kind::Suspend { otherwise, .. } => Some(otherwise),
+            Kind::Call { deadline, .. } | Kind::Ask { deadline, .. } => Some(&deadline.otherwise),
+            Kind::Http(http) => http.callback.as_ref().map(|deadline| &deadline.otherwise),
+            _ => None,
         }
     }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::json;
 use super::names::{self, Names};
-use super::progress::Progress;
+pub use super::scope::Scope;
 
 /// Longest source, in bytes.
 pub const SOURCE_MAX: usize = 4096;
@@ -52,16 +52,6 @@ pub struct Input {
     /// The IRI of who caused it.
     #[serde(default)]
     pub actor: Value,
-}
-
-/// The values that names have in one evaluation.
-#[derive(Clone, Copy)]
-pub struct Scope<'a> {
-    pub input: &'a Input,
-    /// Holds the `results`.
-    pub progress: &'a Progress,
-    pub item: Option<(&'a Value, u32)>,
-    pub payload: Option<&'a Value>,
 }
 
 /// A checked expression.
@@ -135,7 +125,7 @@ impl Expression {
         context
             .add_function(GOING, move |more: bool| more && counter.over().is_none())
             .expect("no standard function has a name that begins with @");
-        self.bind(&mut context, scope);
+        scope.bind(&self.uses, &mut context);
         let value = Cel::resolve(&self.root, &context).map_err(|error| self.failed(plain(&error)))?;
         if let Some(over) = spent.over() {
             return Err(self.failed(over));
@@ -159,33 +149,6 @@ impl Expression {
                 Err(self.failed(format!("it gave a list of {}, at most {LIST_MAX} are allowed", list.len())))
             }
             other => Err(self.failed(format!("it gave {}, it must give a list", kind(&other)))),
-        }
-    }
-
-    /// Only what the expression names is converted: an instance may hold a megabyte.
-    fn bind(&self, context: &mut Context<'_, '_>, scope: &Scope<'_>) {
-        let input = scope.input;
-        let plain = [
-            ("input", Some(&input.input)),
-            ("activity", Some(&input.activity)),
-            ("object", Some(&input.object)),
-            ("actor", Some(&input.actor)),
-            ("item", scope.item.map(|(item, _)| item)),
-            ("payload", scope.payload),
-        ];
-        for (name, value) in plain {
-            if self.uses.variables.contains(name) {
-                context.add_variable_from_value(name, value.map_or(Cel::Null, json::to_cel));
-            }
-        }
-        if self.uses.variables.contains("index") {
-            let index = scope.item.map_or(Cel::Null, |(_, index)| Cel::Int(i64::from(index)));
-            context.add_variable_from_value("index", index);
-        }
-        if self.uses.variables.contains("results") {
-            let results = self.uses.results.iter();
-            let known = results.filter_map(|step| Some((step.clone(), json::to_cel(scope.progress.result(step)?))));
-            context.add_variable_from_value("results", json::table(known));
         }
     }
 
@@ -349,6 +312,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::domains::flow::Progress;
 
     fn compile(source: &str) -> Result<Expression, Vec<Refused>> {
         let variables = names::variables(&["item", "index", "payload"]);
@@ -361,7 +325,7 @@ mod tests {
         progress.apply(&super::super::Fact::StepDone { step: "a".into(), item: None, result: json!({ "x": 1 }) });
         let input = Input { object, actor: json!("https://a.example/actor"), ..Input::default() };
         let element = json!("it");
-        let scope = Scope { input: &input, progress: &progress, item: Some((&element, 3)), payload: None };
+        let scope = Scope { item: Some((&element, 3)), ..Scope::of(&input, &progress) };
         compile(source).map_err(|it| it[0].to_string())?.evaluate(&scope).map_err(|it| it.what)
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::definition::{Definition, Kind, Otherwise};
+use super::definition::{Definition, Failures, Kind, Otherwise};
 
 /// One way into a step.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +18,8 @@ pub enum By {
     Then,
     Else,
     TimeOut,
+    /// An `all` waits for it, whatever becomes of it.
+    Join,
 }
 
 /// The ways into each step, only between steps that exist.
@@ -33,10 +35,12 @@ pub fn mentions(definition: &Definition) -> Vec<(&str, By, &str)> {
                 found.extend(then.iter().map(|to| (name.as_str(), By::Then, to.as_str())));
                 found.extend(otherwise.iter().map(|to| (name.as_str(), By::Else, to.as_str())));
             }
-            Kind::Suspend { otherwise: Otherwise::Steps(steps), .. } => {
-                found.extend(steps.iter().map(|to| (name.as_str(), By::TimeOut, to.as_str())));
+            Kind::All { of, .. } => found.extend(of.iter().map(|from| (name.as_str(), By::Join, from.as_str()))),
+            kind => {
+                if let Some(Otherwise::Steps(steps)) = kind.otherwise() {
+                    found.extend(steps.iter().map(|to| (name.as_str(), By::TimeOut, to.as_str())));
+                }
             }
-            Kind::Effect(_) | Kind::Each { .. } | Kind::Suspend { .. } => {}
         }
     }
     found
@@ -47,7 +51,7 @@ pub fn ways(definition: &Definition) -> Ways {
     let mut sets: BTreeMap<&str, BTreeSet<Way>> =
         definition.steps.keys().map(|name| (name.as_str(), BTreeSet::new())).collect();
     for (at, by, named) in mentions(definition) {
-        let (from, to) = if by == By::After { (named, at) } else { (at, named) };
+        let (from, to) = if matches!(by, By::After | By::Join) { (named, at) } else { (at, named) };
         if definition.steps.contains_key(from)
             && let Some(set) = sets.get_mut(to)
         {
@@ -94,9 +98,36 @@ pub fn ancestors<'a>(ways: &'a Ways, order: &'a [String]) -> BTreeMap<&'a str, B
     found
 }
 
+/// Of several ways from one step the target decides, and a join before an `after`.
 fn decided_by_targets(set: BTreeSet<Way>) -> Vec<Way> {
-    let targets: BTreeSet<String> = set.iter().filter(|way| way.by != By::After).map(|way| way.from.clone()).collect();
-    set.into_iter().filter(|way| way.by != By::After || !targets.contains(&way.from)).collect()
+    let from = |wanted: fn(By) -> bool| -> BTreeSet<String> {
+        set.iter().filter(|way| wanted(way.by)).map(|way| way.from.clone()).collect()
+    };
+    let targets = from(|by| matches!(by, By::Then | By::Else | By::TimeOut));
+    let joined = from(|by| by == By::Join);
+    let counts = |way: &Way| match way.by {
+        By::After => !targets.contains(&way.from) && !joined.contains(&way.from),
+        By::Join => !targets.contains(&way.from),
+        By::Then | By::Else | By::TimeOut => true,
+    };
+    set.into_iter().filter(counts).collect()
+}
+
+/// The steps whose failure an `all` takes in that collects failures: all paths from them go into such a join.
+pub fn contained(definition: &Definition, ways: &Ways, order: &[String]) -> BTreeSet<String> {
+    let collects = |name: &str| matches!(&definition.steps[name].kind, Kind::All { failures: Failures::Collect, .. });
+    let mut behind: BTreeMap<&str, Vec<(&str, By)>> = BTreeMap::new();
+    for (to, ways) in ways {
+        ways.iter().for_each(|way| behind.entry(&way.from).or_default().push((to, way.by)));
+    }
+    let mut found: BTreeSet<String> = BTreeSet::new();
+    for step in order.iter().rev() {
+        let Some(ways) = behind.get(step.as_str()) else { continue };
+        if ways.iter().all(|(to, by)| (*by == By::Join && collects(to)) || found.contains(*to)) {
+            found.insert(step.clone());
+        }
+    }
+    found
 }
 
 /// Goes back from a step that never got ready until one comes up again.

@@ -15,19 +15,35 @@
 //! The flow is done when every step is settled. A step that fails for good fails it; one whose tries are used up holds
 //! it, paused, while its other paths go on.
 
+mod beside;
 pub mod check;
+mod compile;
 pub mod definition;
 pub mod expr;
 pub mod fact;
 pub mod graph;
 pub mod json;
+pub mod ledger;
 pub mod names;
+mod outcome;
 pub mod parse;
+mod parse_kinds;
+pub mod phase;
+mod plan;
 pub mod progress;
+pub mod request;
+pub mod retry;
+mod saga;
 pub mod samples;
+mod scope;
+pub mod spot;
+mod start;
+pub mod state;
 pub mod step;
 mod stepper;
 pub mod turn;
+mod until;
+pub mod verbs;
 pub mod with;
 
 pub use check::{Compiled, compile};

@@ -240,6 +240,10 @@ impl<'a> Check<'a> {
         }
         let remedy = match name {
             "item" | "index" => "`item` and `index` exist in the `with` of an `each` only".to_owned(),
+            "with" | "result" => {
+                "`with` and `result` exist in an `undo` only; name a step's as results.STEP".to_owned()
+            }
+            "callback_url" => "`callback_url` exists in an `http` step with callback = true only".to_owned(),
             "payload" => {
                 "`payload` exists after exactly one nearest `suspend`; name another one's as results.STEP".to_owned()
             }
@@ -258,7 +262,8 @@ impl<'a> Check<'a> {
             self.uses.variables.insert("results".into());
             self.uses.results.insert(step.to_owned());
         } else if !self.names.variables.contains(&"results") {
-            self.refuse(at, "`results` are not known here", "name it in a step instead");
+            let known = format!("known are {}", self.names.variables.join(", "));
+            self.refuse(at, "`results` are not known here", known);
         } else if self.names.later.contains(step) {
             let what = format!("`results.{step}` is not known yet: no path leads from `{step}` to here");
             self.refuse(at, what, format!("add after = \"{step}\""));
@@ -317,6 +322,16 @@ impl<'a> Check<'a> {
 
 fn is_results(expression: &IdedExpr) -> bool {
     matches!(&expression.expr, Expr::Ident(name) if name == "results")
+}
+
+/// What an undo may name: what its step was given and gave, since other steps may have begun again meanwhile.
+pub fn undo_variables() -> Vec<&'static str> {
+    vec!["input", "activity", "object", "actor", "with", "result"]
+}
+
+/// What an instance may be found and counted by: what is known when it begins.
+pub fn start_variables() -> Vec<&'static str> {
+    vec!["input", "activity", "object", "actor"]
 }
 
 /// How the steps before may be named from here, by the variables that a place has.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::definition::{Argument, Call, Definition, Failures, Kind, Otherwise, Retry, Step};
+use super::definition::{Concurrency, Definition, Kind, Rate, Step};
+use super::parse_kinds::{self, YEAR};
 use crate::config::mistake::{Place, Report};
 use crate::config::reader::{Section, suggest};
 use crate::config::tree::{Entry, Node, Shape};
@@ -13,14 +14,13 @@ use crate::domains::declare;
 pub type Places = BTreeMap<String, Place>;
 
 /// The words that say what a step does.
-const KINDS: [&str; 4] = ["effect", "branch", "each", "suspend"];
+const KINDS: [&str; 9] = ["effect", "branch", "each", "suspend", "wait", "all", "call", "http", "ask"];
+/// Words that every step may have.
+const WORDS: [&str; 7] = ["after", "if", "retry", "timeout", "undo", "with", "otherwise"];
 /// Words that targets use, so that no step may be called so.
 const RESERVED: [&str; 2] = ["end", "fail"];
-/// Elements of an `each` under way at the same time, when nothing is said and at most.
-const PARALLEL: u64 = 4;
-const PARALLEL_MAX: u64 = 64;
-const ATTEMPTS_MAX: u64 = 1_000;
-const YEAR: Duration = Duration::from_secs(366 * 86_400);
+/// The most that a bound on instances can say.
+const AT_ONCE_MAX: u64 = 1_000_000;
 
 /// The definition as far as it can be read; with a mistake in the report it is not for use.
 pub fn read(name: &str, entry: &Entry, report: &mut Report) -> (Definition, Places) {
@@ -36,10 +36,47 @@ pub fn read(name: &str, entry: &Entry, report: &mut Report) -> (Definition, Plac
     }
     let result = section.text("result", report);
     let expose = section.flag("expose", report).unwrap_or(false);
+    let search = section.section("search", report).entries();
+    let search = search.filter_map(|(field, entry)| Some((field.to_owned(), text_of(field, entry, report)?))).collect();
+    let concurrency = section.has("concurrency").then(|| concurrency(section.section("concurrency", report), report));
+    let rate = section.has("rate").then(|| rate(section.section("rate", report), report));
     section.finish(report);
     let mut places = Places::from([(String::new(), entry.key.clone())]);
     note_places("", &entry.value, &mut places);
-    (Definition { name: name.to_owned(), steps, result, expose }, places)
+    (Definition { name: name.to_owned(), steps, result, expose, search, concurrency, rate }, places)
+}
+
+fn text_of(field: &str, entry: &Entry, report: &mut Report) -> Option<String> {
+    let text = entry.value.as_text().map(str::to_owned);
+    if text.is_none() {
+        let what = format!("`search.{field}` has to be an expression, not {}", entry.value.described());
+        report.add(&entry.value.place, field, what, "write it like \"object.id\"");
+    }
+    text
+}
+
+fn concurrency(mut section: Section<'_>, report: &mut Report) -> Concurrency {
+    let (key, max) = (section.text("key", report), at_most(&mut section, report));
+    section.finish(report);
+    Concurrency { key, max }
+}
+
+fn rate(mut section: Section<'_>, report: &mut Report) -> Rate {
+    let (key, max) = (section.text("key", report), at_most(&mut section, report));
+    if !section.has("per") {
+        section.required("per", "\"1m\"", report);
+    }
+    let per = section.span("per", Duration::from_millis(1)..=YEAR, report).map_or(1, millis);
+    section.finish(report);
+    Rate { key, max, per }
+}
+
+fn at_most(section: &mut Section<'_>, report: &mut Report) -> u32 {
+    if !section.has("max") {
+        section.required("max", "1", report);
+    }
+    let max = section.integer("max", 1..=AT_ONCE_MAX, report);
+    max.and_then(|max| u32::try_from(max).ok()).unwrap_or(1)
 }
 
 /// The place of a path, or of the nearest part around it.
@@ -81,34 +118,47 @@ fn one_step(name: &str, entry: &Entry, path: &str, report: &mut Report) -> Step 
     let after = names(&mut section, "after", report).unwrap_or_default();
     let condition = section.text("if", report);
     let kind = kind(&mut section, entry, report);
-    let retry = if matches!(kind, Some(Kind::Effect(_) | Kind::Each { .. })) {
-        section.node("retry").map(|_| retry(section.section("retry", report), report))
-    } else {
-        None
+    let retries = kind.as_ref().is_some_and(|kind| parse_kinds::goes_out(kind) || parse_kinds::notifies(kind));
+    let retry = section.has("retry").then(|| parse_kinds::retry(section.section("retry", report), report));
+    let goes_out = kind.as_ref().is_some_and(parse_kinds::goes_out);
+    let timeout = match goes_out {
+        true => section.span("timeout", Duration::from_millis(1)..=YEAR, report).map(millis),
+        false => None,
     };
+    let undo = if goes_out { parse_kinds::undo(&mut section, report) } else { None };
+    if let (Some(kind), false, true) = (&kind, retries, retry.is_some()) {
+        let what = format!("{} is a `{}`, which is never tried again", section.named(), kind.word());
+        section.wrong("retry", what, "take it away", report);
+    }
     if kind.is_some() {
         section.finish(report);
     }
     // A step that does nothing stands in for one that could not be read, so that others may name it.
     let nothing = || Kind::Branch { on: "true".into(), then: Vec::new(), otherwise: Vec::new() };
-    Step { kind: kind.unwrap_or_else(nothing), after, condition, retry }
+    Step { kind: kind.unwrap_or_else(nothing), after, condition, retry, timeout, undo }
 }
 
 /// An `each` has an `effect` too, so the order of the words matters.
 fn kind(section: &mut Section<'_>, entry: &Entry, report: &mut Report) -> Option<Kind> {
-    let said: Vec<&str> = ["each", "branch", "suspend", "effect"].into_iter().filter(|it| section.has(it)).collect();
+    let said: Vec<&str> = KINDS.into_iter().filter(|it| section.has(it)).collect();
     match said.as_slice() {
         ["each"] => {
             section.required("effect", "\"notify\"", report);
             None
         }
-        ["each", "effect"] => Some(each(section, report)),
-        ["branch"] => Some(branch(section, report)),
-        ["suspend"] => Some(suspend(section, report)),
-        ["effect"] => Some(Kind::Effect(call(section, report))),
+        ["effect", "each"] => Some(parse_kinds::each(section, report)),
+        [one] => Some(match *one {
+            "branch" => parse_kinds::branch(section, report),
+            "suspend" => parse_kinds::suspend(section, report),
+            "wait" => parse_kinds::wait(section, report),
+            "all" => parse_kinds::all(section, report),
+            "call" => parse_kinds::call_flow(section, report),
+            "http" => parse_kinds::http(section, report),
+            "ask" => parse_kinds::ask(section, report),
+            _ => Kind::Effect(parse_kinds::call(section, report)),
+        }),
         [] => {
-            let strange =
-                section.entries().map(|(key, _)| key).find(|key| !["after", "if", "retry", "with"].contains(key));
+            let strange = section.entries().map(|(key, _)| key).find(|key| !WORDS.contains(key));
             let remedy = match strange {
                 Some(word) => format!("`{word}` is none; {}", suggest(word, KINDS.into_iter())),
                 None => format!("it does one of {}", KINDS.join(", ")),
@@ -129,83 +179,12 @@ fn kind(section: &mut Section<'_>, entry: &Entry, report: &mut Report) -> Option
     }
 }
 
-fn call(section: &mut Section<'_>, report: &mut Report) -> Call {
-    let effect = section.text("effect", report).unwrap_or_default();
-    let mut with = section.section("with", report);
-    let with = with.entries().map(|(name, entry)| (name.to_owned(), argument(&entry.value))).collect();
-    Call { effect, with }
-}
-
-/// Texts are CEL; everything else stands for itself.
-fn argument(node: &Node) -> Argument {
-    match &node.shape {
-        Shape::Text(source) => Argument::Cel(source.clone()),
-        Shape::List(list) => Argument::List(list.iter().map(argument).collect()),
-        Shape::Table(table) => {
-            Argument::Table(table.iter().map(|(key, entry)| (key.clone(), argument(&entry.value))).collect())
-        }
-        Shape::Integer(_) | Shape::Float(_) | Shape::Bool(_) => Argument::Value(node.to_json()),
-    }
-}
-
-fn branch(section: &mut Section<'_>, report: &mut Report) -> Kind {
-    let on = section.text("branch", report).unwrap_or_default();
-    if !section.has("then") && !section.has("else") {
-        let what = format!("{} goes nowhere", section.named());
-        section.wrong("branch", what, "add then = \"STEP\" and else = \"STEP\" or \"end\"", report);
-    }
-    let then = targets(section, "then", report);
-    let otherwise = targets(section, "else", report);
-    Kind::Branch { on, then, otherwise }
-}
-
-fn each(section: &mut Section<'_>, report: &mut Report) -> Kind {
-    let list = section.text("each", report).unwrap_or_default();
-    let call = call(section, report);
-    let parallel = section.integer("parallel", 1..=PARALLEL_MAX, report).unwrap_or(PARALLEL);
-    let words = [("stop", Failures::Stop), ("collect", Failures::Collect)];
-    let failures = section.word("failures", &words, report).unwrap_or_default();
-    Kind::Each { list, call, parallel: u32::try_from(parallel).unwrap_or(1), failures }
-}
-
-fn suspend(section: &mut Section<'_>, report: &mut Report) -> Kind {
-    let signal = section.text("suspend", report).unwrap_or_default();
-    if section.has("suspend") && !is_signal(&signal) {
-        let what = format!("`{signal}` is no name of a signal");
-        section.wrong("suspend", what, "use a-z, 0-9, - and _, a letter first", report);
-    }
-    let timeout = section.span("timeout", Duration::from_millis(1)..=YEAR * 10, report).map(millis);
-    let fails = section.node("otherwise").is_none_or(|node| node.as_text() == Some("fail"));
-    let otherwise = if fails { Otherwise::Fail } else { Otherwise::Steps(targets(section, "otherwise", report)) };
-    let shape = section.has("shape").then(|| declare::fields(section.section("shape", report), report));
-    Kind::Suspend { signal, timeout, otherwise, shape }
-}
-
-fn retry(mut section: Section<'_>, report: &mut Report) -> Retry {
-    let usual = Retry::default();
-    let range = Duration::ZERO..=YEAR;
-    let attempts = section.integer("attempts", 1..=ATTEMPTS_MAX, report).and_then(|it| u32::try_from(it).ok());
-    let delay = section.span("delay", range.clone(), report).map(millis);
-    let max = section.span("max", range, report).map(millis);
-    let factor = section.number("factor", report).unwrap_or(usual.factor);
-    if !(1.0..=100.0).contains(&factor) {
-        section.wrong("factor", format!("`factor` is {factor}, it has to be 1 to 100"), "", report);
-    }
-    section.finish(report);
-    Retry {
-        attempts: attempts.unwrap_or(usual.attempts),
-        delay: delay.unwrap_or(usual.delay),
-        factor,
-        max: max.unwrap_or(usual.max),
-    }
-}
-
 /// A step, several, or `end`, which is none.
-fn targets(section: &mut Section<'_>, key: &str, report: &mut Report) -> Vec<String> {
+pub(super) fn targets(section: &mut Section<'_>, key: &str, report: &mut Report) -> Vec<String> {
     names(section, key, report).unwrap_or_default().into_iter().filter(|target| target != "end").collect()
 }
 
-fn names(section: &mut Section<'_>, key: &str, report: &mut Report) -> Option<Vec<String>> {
+pub(super) fn names(section: &mut Section<'_>, key: &str, report: &mut Report) -> Option<Vec<String>> {
     let node = section.node(key)?;
     let mut names = match node.as_text() {
         Some(name) => vec![name.to_owned()],
@@ -216,11 +195,11 @@ fn names(section: &mut Section<'_>, key: &str, report: &mut Report) -> Option<Ve
     Some(names)
 }
 
-fn is_signal(name: &str) -> bool {
+pub(super) fn is_signal(name: &str) -> bool {
     let fits = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || "-_".contains(letter);
     name.starts_with(|first: char| first.is_ascii_lowercase()) && name.chars().all(fits) && name.len() <= 64
 }
 
-fn millis(span: Duration) -> u64 {
+pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,7 +6,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::fact::{AfterFailure, Fact, Skip};
+use super::fact::{AfterFailure, Fact, Why};
+use super::ledger::{Entry, Side};
+pub use super::phase::Phase;
+use super::spot::{Role, Spot, part};
+pub(crate) use super::state::size;
+pub use super::state::{End, Held, ItemState, StepState};
 use crate::clock::Time;
 
 /// The state of one instance. A step without an entry has not had its turn.
@@ -23,132 +28,65 @@ pub struct Progress {
     pub kept: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<End>,
+    /// How often it has ended: a restart lets it end again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ends: u32,
+    /// Somebody holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Held>,
+    /// It ends for this reason once everything is taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoing: Option<Why>,
+    /// What may have to be taken back, in the order in which it began.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ledger: Vec<Entry>,
+    /// Whether people were told that a step waits.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub notices: BTreeMap<String, Side>,
+    /// What callbacks have to name, by step.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub callbacks: BTreeMap<String, String>,
+    /// What the next tries are given where somebody changed that, by [`part`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub edited: BTreeMap<String, Arc<Value>>,
+    /// The runs that steps began in, but for the first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub runs: BTreeMap<String, u32>,
+    /// The instance's input where a restart changed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Arc<Value>>,
 }
 
-/// Where a step stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum StepState {
-    Skipped {
-        why: Skip,
-    },
-    /// An effect is under way.
-    Running {
-        attempt: u32,
-    },
-    Retrying {
-        attempt: u32,
-        at: Time,
-        reason: String,
-    },
-    /// The tries are used up.
-    Paused {
-        attempt: u32,
-        reason: String,
-    },
-    Failed {
-        reason: String,
-    },
-    Waiting {
-        signal: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        until: Option<Time>,
-    },
-    TimedOut,
-    Branched {
-        /// The choice, as JSON, since it is also the step's result.
-        taken: Arc<Value>,
-    },
-    /// Elements start in order: those beyond `states` have not begun.
-    Each {
-        items: Arc<Vec<Value>>,
-        states: Vec<ItemState>,
-    },
-    Done {
-        result: Arc<Value>,
-    },
-}
-
-/// Where one element of an `each` stands.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum ItemState {
-    Running { attempt: u32 },
-    Retrying { attempt: u32, at: Time, reason: String },
-    Paused { attempt: u32, reason: String },
-    Failed { reason: String },
-    Done { result: Arc<Value> },
-}
-
-/// How the instance ended.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "end", rename_all = "snake_case")]
-pub enum End {
-    Done {
-        result: Value,
-    },
-    Failed {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        step: Option<String>,
-        reason: String,
-    },
-    Cancelled {
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        by: Option<String>,
-        reason: String,
-    },
-}
-
-/// The instance in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Something is under way, or due by itself.
-    Running,
-    /// Only signals are waited for.
-    Suspended,
-    /// A step used up its tries.
-    Paused,
-    Done,
-    Failed,
-    Cancelled,
-}
-
-impl Phase {
-    pub const ALL: [Self; 6] =
-        [Self::Running, Self::Suspended, Self::Paused, Self::Done, Self::Failed, Self::Cancelled];
-
-    /// The phase as it is written in lists and stored in keys.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Suspended => "suspended",
-            Self::Paused => "paused",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|phase| phase.word() == word)
-    }
-
-    pub fn is_end(self) -> bool {
-        matches!(self, Self::Done | Self::Failed | Self::Cancelled)
-    }
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Progress {
     /// An instance that nothing has happened to.
     pub fn new(flow: impl Into<String>) -> Self {
-        Self { flow: flow.into(), run: 1, steps: BTreeMap::new(), started: 0, kept: 0, end: None }
+        Self {
+            flow: flow.into(),
+            run: 1,
+            steps: BTreeMap::new(),
+            started: 0,
+            kept: 0,
+            end: None,
+            ends: 0,
+            held: None,
+            undoing: None,
+            ledger: Vec::new(),
+            notices: BTreeMap::new(),
+            callbacks: BTreeMap::new(),
+            edited: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            input: None,
+        }
     }
 
     /// The key of what a step, or one element of it, does: the same for every try.
     pub fn key(&self, step: &str, item: Option<u32>) -> String {
-        let item = item.map_or_else(|| "-".to_owned(), |item| item.to_string());
-        format!("{}/{}/{step}/{item}/do", self.flow, self.run)
+        Spot::new(step, item, self.run_of(step), Role::Do).key(&self.flow)
     }
 
     /// The result of a step that has one.
@@ -162,18 +100,26 @@ impl Progress {
     /// Who waits for which signal, and until when.
     pub fn waiting(&self) -> impl Iterator<Item = (&str, &str, Option<Time>)> {
         self.steps.iter().filter_map(|(step, state)| match state {
-            StepState::Waiting { signal, until } => Some((step.as_str(), signal.as_str(), *until)),
+            StepState::Waiting { signal, until, .. } => Some((step.as_str(), signal.as_str(), *until)),
             _ => None,
         })
     }
 
-    /// The instance in one word. A pause shows even while other paths go on: somebody has to come.
+    /// The instance in one word. What needs somebody shows even while other paths go on.
     pub fn phase(&self) -> Phase {
         match &self.end {
             Some(End::Done { .. }) => return Phase::Done,
             Some(End::Failed { .. }) => return Phase::Failed,
             Some(End::Cancelled { .. }) => return Phase::Cancelled,
+            Some(End::Killed { .. }) => return Phase::Killed,
+            None if self.held.is_some() => return Phase::Paused,
             None => {}
+        }
+        if self.ledger.iter().any(|entry| matches!(entry.undo, Side::Stuck { .. })) {
+            return Phase::Stuck;
+        }
+        if self.undoing.is_some() {
+            return Phase::Undoing;
         }
         let mut phase = None;
         for state in self.steps.values() {
@@ -191,50 +137,105 @@ impl Progress {
     pub fn apply(&mut self, fact: &Fact) {
         match fact {
             Fact::StepSkipped { step, why } => self.set(step, StepState::Skipped { why: *why }),
-            Fact::StepStarted { step, item, attempt, .. } => {
-                self.started += 1;
-                match item {
-                    None => self.set(step, StepState::Running { attempt: *attempt }),
-                    Some(item) => self.set_item(step, *item, ItemState::Running { attempt: *attempt }),
+            Fact::StepStarted { step, item, attempt, input, undo, callback, .. } => {
+                self.begun(step, *item, *attempt);
+                if *undo {
+                    self.enter(step, *item, input);
+                }
+                if let Some(callback) = callback {
+                    self.callbacks.insert(step.clone(), callback.clone());
                 }
             }
-            Fact::StepDone { step, item, result } => {
-                self.kept += size(result);
-                let result = Arc::new(result.clone());
-                match item {
-                    None => self.set(step, StepState::Done { result }),
-                    Some(item) => self.set_item(step, *item, ItemState::Done { result }),
-                }
+            Fact::StepDone { step, item, result } | Fact::Passed { step, item, result, .. } => {
+                self.done(step, *item, result);
             }
-            Fact::StepFailed { step, item, attempt, reason, next } => self.failed(step, *item, *attempt, reason, *next),
+            Fact::StepFailed { step, item, attempt, reason, next, refused } => {
+                self.doubted(step, *item, *refused);
+                self.failed(step, *item, *attempt, reason, *next);
+            }
             Fact::BranchTaken { step, taken } => {
                 self.started += 1;
                 self.set(step, StepState::Branched { taken: Arc::new(Value::Bool(*taken)) });
             }
             Fact::EachStarted { step, items } => {
                 self.kept += items.iter().map(size).sum::<u64>();
+                self.first(step);
                 self.set(step, StepState::Each { items: Arc::new(items.clone()), states: Vec::new() });
             }
             Fact::EachDone { step } => self.gather(step),
-            Fact::Suspended { step, signal, until } => {
+            Fact::Suspended { step, signal, until, assignee } => {
                 self.started += 1;
-                self.set(step, StepState::Waiting { signal: signal.clone(), until: *until });
+                let (signal, assignee) = (signal.clone(), assignee.clone());
+                self.set(step, StepState::Waiting { signal, until: *until, assignee });
             }
-            Fact::Resumed { step, payload, .. } => {
-                self.kept += size(payload);
-                self.set(step, StepState::Done { result: Arc::new(payload.clone()) });
+            Fact::Sleeping { step, until } => {
+                self.started += 1;
+                self.set(step, StepState::Sleeping { until: *until });
             }
+            Fact::Woken { step } => self.set(step, StepState::Done { result: Arc::default() }),
+            Fact::AwaitsCallback { step, until } => self.set(step, StepState::Awaiting { until: *until }),
+            Fact::Resumed { step, payload: result, .. }
+            | Fact::CalledBack { step, payload: result }
+            | Fact::Joined { step, result } => self.done(step, None, result),
             Fact::TimedOut { step } => self.set(step, StepState::TimedOut),
             // The starts that follow say what is tried again.
             Fact::Retried { .. } => {}
-            Fact::FlowDone { result } => self.end = Some(End::Done { result: result.clone() }),
+            Fact::FlowDone { result } => self.end(End::Done { result: result.clone() }),
             Fact::FlowFailed { step, reason } => {
-                self.end = Some(End::Failed { step: step.clone(), reason: reason.clone() });
+                self.end(End::Failed { step: step.clone(), reason: reason.clone() });
             }
             Fact::FlowCancelled { by, reason } => {
-                self.end = Some(End::Cancelled { by: by.clone(), reason: reason.clone() });
+                self.end(End::Cancelled { by: by.clone(), reason: reason.clone() });
             }
+            Fact::FlowKilled { by, reason, left } => {
+                self.end(End::Killed { by: by.clone(), reason: reason.clone(), left: *left });
+            }
+            beside => self.apply_beside(beside),
         }
+    }
+
+    /// The run in which a step began, or would begin now.
+    pub fn run_of(&self, step: &str) -> u32 {
+        match self.steps.contains_key(step) {
+            true => self.runs.get(step).copied().unwrap_or(1),
+            false => self.run,
+        }
+    }
+
+    /// Its retries keep the run that it begins in, whatever restarts come meanwhile.
+    fn first(&mut self, step: &str) {
+        if self.run > 1 && !self.steps.contains_key(step) {
+            self.runs.insert(step.to_owned(), self.run);
+        }
+    }
+
+    fn begun(&mut self, step: &str, item: Option<u32>, attempt: u32) {
+        self.started += 1;
+        self.first(step);
+        match item {
+            None => self.set(step, StepState::Running { attempt }),
+            Some(item) => self.set_item(step, item, ItemState::Running { attempt }),
+        }
+    }
+
+    fn done(&mut self, step: &str, item: Option<u32>, result: &Value) {
+        self.kept += size(result);
+        let result = Arc::new(result.clone());
+        if let Some(entry) = self.entry_mut(step, item, self.run_of(step)) {
+            // What was stored as nothing comes back as not known, which is the same to an undo.
+            entry.result = Some(result.clone()).filter(|result| !result.is_null());
+        }
+        self.edited.remove(&part(step, item));
+        match item {
+            None => self.set(step, StepState::Done { result }),
+            Some(item) => self.set_item(step, item, ItemState::Done { result }),
+        }
+    }
+
+    fn end(&mut self, end: End) {
+        self.end = Some(end);
+        self.ends += 1;
+        (self.undoing, self.held) = (None, None);
     }
 
     fn failed(&mut self, step: &str, item: Option<u32>, attempt: u32, reason: &str, next: AfterFailure) {
@@ -287,46 +288,4 @@ impl Progress {
         self.kept = self.kept.saturating_sub(freed);
         self.set(step, StepState::Done { result });
     }
-}
-
-impl StepState {
-    /// Nothing more comes of it by itself or by an answer.
-    pub fn settled(&self) -> bool {
-        matches!(
-            self,
-            StepState::Skipped { .. } | StepState::Branched { .. } | StepState::Done { .. } | StepState::TimedOut
-        )
-    }
-
-    /// What it makes of the whole instance, if it is not settled.
-    fn phase(&self) -> Option<Phase> {
-        match self {
-            StepState::Paused { .. } => Some(Phase::Paused),
-            StepState::Running { .. } | StepState::Retrying { .. } => Some(Phase::Running),
-            StepState::Waiting { .. } => Some(Phase::Suspended),
-            StepState::Each { states, .. } => {
-                let paused = states.iter().any(|state| matches!(state, ItemState::Paused { .. }));
-                Some(if paused { Phase::Paused } else { Phase::Running })
-            }
-            _ => None,
-        }
-    }
-}
-
-/// What a value counts for the limit: the bytes of its JSON.
-pub(crate) fn size(value: &Value) -> u64 {
-    /// Counts instead of keeping.
-    struct Counter(u64);
-    impl std::io::Write for Counter {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 += bytes.len() as u64;
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut counter = Counter(0);
-    serde_json::to_writer(&mut counter, value).expect("JSON is written to a counter that takes everything");
-    counter.0
 }

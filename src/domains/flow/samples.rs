@@ -45,7 +45,7 @@ fn opaque<'a>(types: &'a [&Type]) -> impl Iterator<Item = &'a str> {
 
 fn attempt(expression: &Expression, gives: Gives, input: &Input) -> Result<(), EvaluationError> {
     let progress = Progress::new("sample");
-    let scope = Scope { input, progress: &progress, item: None, payload: None };
+    let scope = Scope::of(input, &progress);
     match gives {
         Gives::Bool => expression.evaluate_bool(&scope).map(drop),
         Gives::List => expression.evaluate_list(&scope).map(drop),

@@ -3,10 +3,13 @@
 use super::check::Compiled;
 use super::expr::Input;
 use super::fact::Fact;
+pub use super::plan::PlannedCall;
+use super::plan::{Started, started};
 use super::progress::Progress;
-use super::step::{Cure, Event, Rejection, decide};
-use crate::clock::Time;
-use crate::domains::effects::{EffectError, Effects, Plan};
+use super::spot::Role;
+use super::step::{Cure, Event, Moment, Rejection};
+use super::stepper::Stepper;
+use crate::domains::effects::{EffectError, Effects};
 
 /// What a turn commits.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -15,56 +18,56 @@ pub struct Turn {
     pub calls: Vec<PlannedCall>,
 }
 
-/// One effect to carry out, for [`Event::Done`] or [`Event::Failed`] to answer.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlannedCall {
-    pub step: String,
-    pub item: Option<u32>,
-    pub attempt: u32,
-    pub key: String,
-    pub plan: Plan,
-}
-
 /// Decides, and plans each effect that is started. One that cannot be planned has failed in the same turn; when that
-/// ends the flow nothing is carried out.
-pub fn turn(
-    compiled: &Compiled,
+/// ends the flow nothing that it does is carried out, only what takes it back.
+pub fn turn<'a>(
+    compiled: &'a Compiled,
     effects: &Effects,
     progress: &Progress,
-    input: &Input,
+    input: &'a Input,
     event: Event,
-    now: Time,
+    at: impl Into<Moment<'a>>,
 ) -> Result<Turn, Rejection> {
-    let mut progress = progress.clone();
-    let mut turn = Turn { facts: decide(compiled, &progress, input, event, now)?, calls: Vec::new() };
-    turn.facts.iter().for_each(|fact| progress.apply(fact));
+    advance(compiled, effects, progress.clone(), input, event, at.into()).map(|(turn, _)| turn)
+}
+
+/// The same for a caller that goes on with the progress: nothing is copied.
+pub fn advance<'a>(
+    compiled: &'a Compiled,
+    effects: &Effects,
+    progress: Progress,
+    input: &'a Input,
+    event: Event,
+    at: Moment<'a>,
+) -> Result<(Turn, Progress), Rejection> {
+    let mut stepper = Stepper { compiled, input, at, progress, facts: Vec::new() };
+    stepper.decide(event)?;
+    let mut calls = Vec::new();
     let mut next = 0;
-    while let Some(fact) = turn.facts.get(next) {
+    while let Some(fact) = stepper.facts.get(next) {
         next += 1;
-        let Fact::StepStarted { step, item, attempt, key, effect, input: with } = fact else { continue };
-        let (step, item, attempt) = (step.clone(), *item, *attempt);
-        match effects.plan(effect, with, input) {
-            Ok(plan) => turn.calls.push(PlannedCall { step, item, attempt, key: key.clone(), plan }),
+        let steps = &compiled.definition.steps;
+        let Some(planned) = started(steps, effects, &stepper.progress, input, fact) else { continue };
+        let Started { spot, attempt, key, plan } = planned;
+        match plan {
+            Ok(plan) => calls.push((spot.role, PlannedCall { step: spot.step, item: spot.item, attempt, key, plan })),
             Err(error) => {
-                let reason = error.to_string();
-                let event = Event::Failed { step, item, attempt, reason, cure: cure(&error) };
+                let (reason, cure) = (error.to_string(), cure(&error));
                 // A failure is no verb, so nothing rejects it.
-                let more = decide(compiled, &progress, input, event, now).unwrap_or_default();
-                more.iter().for_each(|fact| progress.apply(fact));
-                turn.facts.extend(more);
+                let _ = stepper.decide(Event::Failed { spot, attempt, reason, cure, trouble: None });
             }
         }
     }
-    if progress.end.is_some() {
-        turn.calls.clear();
-    }
-    Ok(turn)
+    let Stepper { progress, facts, .. } = stepper;
+    let ending = progress.end.is_some() || progress.undoing.is_some();
+    let calls = calls.into_iter().filter(|(role, _)| *role == Role::Undo || !ending).map(|(_, call)| call).collect();
+    Ok((Turn { facts, calls }, progress))
 }
 
 fn cure(error: &EffectError) -> Cure {
     match error {
-        EffectError::Unknown(_) => Cure::Person,
-        EffectError::Parameters { .. } => Cure::Nothing,
+        EffectError::Unknown(_) => Cure::Missing,
+        EffectError::Parameters { .. } | EffectError::NotText { .. } => Cure::Nothing,
     }
 }
 
@@ -75,14 +78,14 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::clock::Time;
     use crate::domains::flow::check::{Bounds, compile};
     use crate::domains::flow::definition::{Argument, Call, Definition, Failures, Kind, Step};
     use crate::domains::flow::progress::Phase;
 
     fn flow(steps: &[(&str, Kind)]) -> Compiled {
-        let step = |kind: &Kind| Step { kind: kind.clone(), after: vec![], condition: None, retry: None };
-        let steps = steps.iter().map(|(name, kind)| ((*name).to_owned(), step(kind))).collect();
-        compile(Definition { name: "f".into(), steps, result: None, expose: false }, Bounds::default()).unwrap()
+        let steps = steps.iter().map(|(name, kind)| ((*name).to_owned(), Step::of(kind.clone()))).collect();
+        compile(Definition::of("f", steps), Bounds::default()).unwrap()
     }
 
     fn call(effect: &str, text: &str) -> Call {

@@ -1,0 +1,200 @@
+//! Carrying out what the steps of an instance ask for: messages to streams and flows, errands, and timers.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::entity::Turn;
+use super::errands::Errand;
+use super::family;
+use super::flow::{Command, Place};
+use super::moves::Moves;
+use super::offers;
+use super::stream::{self, Stream};
+use super::takeback;
+use crate::clock::ulid;
+use crate::domains::effects::Plan;
+use crate::domains::flow::definition::Kind;
+use crate::domains::flow::fact::{AfterFailure, Fact};
+use crate::domains::flow::spot::{Role, Spot, done_of, part};
+use crate::domains::flow::step::{self, Cure};
+use crate::domains::flow::turn::PlannedCall;
+
+impl Moves<'_> {
+    /// What goes on by itself is a timer; what has been answered has none any more.
+    pub(super) fn set_timers(&mut self, fact: &Fact) {
+        match fact {
+            Fact::StepStarted { step, item, attempt, until: Some(until), .. } => {
+                let (step, item, attempt) = (step.clone(), *item, *attempt);
+                let waits = self.compiled.definition.steps.get(&step).map(|step| &step.kind);
+                let (name, command) = match waits {
+                    Some(Kind::Call { .. } | Kind::Ask { .. }) => (timeout_timer(&step), Command::TimedOut { step }),
+                    _ => (try_timer(&step, item), Command::TryTimedOut { step, item, attempt }),
+                };
+                self.change(|decision| decision.timer(&name, *until, &command));
+            }
+            Fact::StepFailed { step, item, attempt, next: AfterFailure::RetryAt(due), .. } => {
+                let key = self.progress.key(step, *item);
+                self.retry_at(*due, Role::Do, step, *item, *attempt, key);
+            }
+            Fact::UndoFailed { step, item, run, attempt, next: AfterFailure::RetryAt(due), .. } => {
+                let key = Spot::new(step, *item, *run, Role::Undo).key(&self.progress.flow);
+                self.retry_at(*due, Role::Undo, step, *item, *attempt, key);
+            }
+            Fact::NotifyFailed { step, attempt, next: AfterFailure::RetryAt(due), .. } => {
+                let key = Spot::new(step, None, self.progress.run_of(step), Role::Notify).key(&self.progress.flow);
+                self.retry_at(*due, Role::Notify, step, None, *attempt, key);
+            }
+            Fact::Suspended { step, until: Some(until), .. } | Fact::AwaitsCallback { step, until: Some(until) } => {
+                let command = Command::TimedOut { step: step.clone() };
+                self.change(|decision| decision.timer(&timeout_timer(step), *until, &command));
+            }
+            Fact::Sleeping { step, until } => {
+                let command = Command::WaitOver { step: step.clone() };
+                self.change(|decision| decision.timer(&wait_timer(step), *until, &command));
+            }
+            Fact::StepDone { step, item, .. } | Fact::Passed { step, item, .. } => self.settle_timers(step, *item),
+            Fact::Resumed { step, .. } | Fact::CalledBack { step, .. } => self.settle_timers(step, None),
+            Fact::Restarted { cleared, .. } => cleared.iter().for_each(|step| self.settle_timers(step, None)),
+            _ => {}
+        }
+    }
+
+    /// A timer that never was costs nothing to cancel.
+    fn settle_timers(&mut self, step: &str, item: Option<u32>) {
+        let names = [timeout_timer(step), wait_timer(step), try_timer(step, item), retry_timer(Role::Do, step, item)];
+        for name in names {
+            self.change(|decision| decision.cancel(&name));
+        }
+    }
+
+    fn retry_at(
+        &mut self,
+        due: crate::clock::Time,
+        role: Role,
+        step: &str,
+        item: Option<u32>,
+        attempt: u32,
+        key: String,
+    ) {
+        let command = Command::RetryDue { step: step.to_owned(), item, attempt, key };
+        let name = retry_timer(role, step, item);
+        self.change(|decision| decision.timer(&name, due, &command));
+    }
+
+    /// Sets an effect going; one that needs nobody else is done at once, and gives what came of it.
+    pub(super) fn set_out(&mut self, call: PlannedCall) -> Option<step::Event> {
+        let PlannedCall { step, item, attempt, key, plan } = call;
+        let undo = self.compiled.definition.steps.get(&step).is_some_and(|step| step.undo.is_some());
+        let place = Place { step, item, attempt, key };
+        let flow = self.turn.me.key.to_string();
+        match plan {
+            Plan::Stream { stream, op } => {
+                let to = self.turn.world.stream(&stream, &op, self.fresh(&place.key));
+                let command = stream::Command::Effect { flow, place, op, tries: 0, undo };
+                self.change(|decision| decision.tell::<Stream>(to, &command));
+                None
+            }
+            Plan::Webhook { url, body } => {
+                self.change(|decision| decision.errand(Errand::Webhook { url, body, place }));
+                None
+            }
+            Plan::Http(request) => {
+                self.change(|decision| decision.errand(Errand::Http { request, place }));
+                None
+            }
+            Plan::Validate { object_type, object } => Some(validated(self.turn, place, &object_type, &object)),
+            Plan::Call { flow: name, input } => family::call(self, place, &name, input),
+            Plan::Ask { object, target, to, .. } => self.ask(flow, place, &object, &target, &to),
+            Plan::Undo { of, result } => self.take_back(flow, place, *of, result),
+        }
+    }
+
+    /// What its receiver knows to take back, is told by the same way that the doing went.
+    fn take_back(&mut self, flow: String, place: Place, plan: Plan, result: Option<Value>) -> Option<step::Event> {
+        let of = done_of(&place.key);
+        match plan {
+            Plan::Stream { stream, op } => {
+                let first = || self.turn.world.stream(&stream, &op, self.fresh(&of));
+                let to = takeback::stream_of(self.turn.world, &op, result.as_ref()).unwrap_or_else(first);
+                let undo = stream::Undo { flow, place, op, result };
+                self.change(|decision| decision.tell::<Stream>(to, &stream::Command::Undo(Box::new(undo))));
+                None
+            }
+            Plan::Call { .. } => {
+                let reason = match &self.progress.undoing {
+                    Some(_) => format!("the flow {flow} that called it takes back what it did"),
+                    None => format!("the flow {flow} that called it waited long enough"),
+                };
+                let undo = Box::new(super::flow::UndoFor { flow, place, reason });
+                let child = family::child_id(&of);
+                self.change(|decision| decision.tell::<super::flow::Flow>(child, &Command::Undo(undo)));
+                None
+            }
+            Plan::Ask { object, .. } => {
+                let to = stream::object_stream(&self.turn.world.object_path(&object));
+                self.change(|decision| decision.tell::<Stream>(to, &stream::Command::Unask { flow, place }));
+                None
+            }
+            // Nothing that these do stays anywhere, or nobody knows how to take it back: the check says so at the start.
+            Plan::Validate { .. } | Plan::Webhook { .. } | Plan::Http(_) | Plan::Undo { .. } => {
+                Some(step::Event::Done { spot: place.spot(), result: Value::Null })
+            }
+        }
+    }
+
+    fn ask(&mut self, flow: String, place: Place, object: &str, target: &str, to: &str) -> Option<step::Event> {
+        let (target, to) = match (offers::iri_of(target), offers::iri_of(to)) {
+            (Ok(target), Ok(to)) => (target, to),
+            (Err(reason), _) | (_, Err(reason)) => return Some(refused(place, reason)),
+        };
+        let stream = stream::object_stream(&self.turn.world.object_path(object));
+        let command = stream::Command::Ask { flow, place, target, to };
+        self.change(|decision| decision.tell::<Stream>(stream, &command));
+        None
+    }
+
+    /// A name for what has none, the same for every try of an effect.
+    fn fresh(&self, key: &str) -> String {
+        let digest = Sha256::digest(key.as_bytes());
+        let mut random = [0; 16];
+        random.copy_from_slice(&digest[..16]);
+        ulid(self.began.unwrap_or(self.turn.now), random)
+    }
+}
+
+pub(super) fn refused(place: Place, reason: String) -> step::Event {
+    let (spot, attempt) = (place.spot(), place.attempt);
+    step::Event::Failed { spot, attempt, reason, cure: Cure::Nothing, trouble: None }
+}
+
+fn validated(turn: &Turn<'_>, place: Place, object_type: &str, object: &Value) -> step::Event {
+    let checked = match turn.world.catalog.object_type(object_type) {
+        Some(declared) => {
+            declared.validate(object).map_err(|mistakes| stream::Rejection::Invalid(mistakes).to_string())
+        }
+        None => Err(stream::Rejection::UnknownType(object_type.to_owned()).to_string()),
+    };
+    match checked {
+        Ok(object) => step::Event::Done { spot: place.spot(), result: Value::Object(object) },
+        Err(reason) => refused(place, reason),
+    }
+}
+
+fn retry_timer(role: Role, step: &str, item: Option<u32>) -> String {
+    match role {
+        Role::Do => format!("retry/{}", part(step, item)),
+        role => format!("retry {role}/{}", part(step, item)),
+    }
+}
+
+fn try_timer(step: &str, item: Option<u32>) -> String {
+    format!("try/{}", part(step, item))
+}
+
+fn timeout_timer(step: &str) -> String {
+    format!("timeout/{step}")
+}
+
+fn wait_timer(step: &str) -> String {
+    format!("wait/{step}")
+}

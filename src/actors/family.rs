@@ -1,0 +1,100 @@
+//! Flows that call flows: a child begins with its parent's step, tells it how it ended, and is taken back with it.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::carry::refused;
+use super::entity::{Decision, Turn};
+use super::flow::{Command, Event, Flow, Origin, Place, Standing, Start, UndoFor};
+use super::moves::Moves;
+use crate::domains::flow::expr::Input;
+use crate::domains::flow::progress::{End, Progress};
+use crate::domains::flow::step::{self, Cure};
+
+/// How many flows may stand above one another: two that call each other in turn would never end.
+const DEPTH_MAX: u32 = 16;
+
+/// The id of the instance that a step calls: the same for every try of it.
+pub(super) fn child_id(key: &str) -> String {
+    let digest = Sha256::digest(format!("call\n{key}").as_bytes());
+    digest[..16].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+/// Starts a child, which answers by itself. A flow that is not declared holds the step until it is.
+pub(super) fn call(moves: &mut Moves<'_>, place: Place, name: &str, input: Value) -> Option<step::Event> {
+    let depth = match &moves.start.origin {
+        Origin::Parent { depth, .. } => depth + 1,
+        _ => 1,
+    };
+    if depth > DEPTH_MAX {
+        let reason = format!("calling `{name}` would have flows call each other more than {DEPTH_MAX} deep");
+        return Some(refused(place, reason));
+    }
+    let Some(definition) = moves.turn.world.catalog.current(name) else {
+        let reason = format!("there is no flow `{name}` any more: declare it, then retry the step");
+        let (spot, attempt) = (place.spot(), place.attempt);
+        return Some(step::Event::Failed { spot, attempt, reason, cure: Cure::Missing, trouble: None });
+    };
+    let child = child_id(&place.key);
+    let start = Start {
+        name: name.to_owned(),
+        definition: definition.hash.0.clone(),
+        input: Input { object: input.get("object").cloned().unwrap_or_default(), input, ..Input::default() },
+        origin: Origin::Parent { flow: moves.turn.me.key.to_string(), place, depth },
+    };
+    moves.change(|decision| decision.tell::<Flow>(child, &Command::Start(Box::new(start))));
+    None
+}
+
+/// Tells the step that called it how it ended.
+pub(super) fn tell_parent(
+    decision: Decision<Flow>,
+    turn: &Turn<'_>,
+    origin: &Origin,
+    progress: &Progress,
+) -> Decision<Flow> {
+    let Origin::Parent { flow, place, .. } = origin else { return decision };
+    let place = place.clone();
+    let word = match &progress.end {
+        None => return decision,
+        Some(End::Done { result }) => place.done(result.clone()),
+        Some(End::Failed { reason, .. }) => place.refused(format!("flow {} failed: {reason}", turn.me.key)),
+        Some(End::Cancelled { reason, .. }) => place.refused(format!("flow {} was cancelled: {reason}", turn.me.key)),
+        // What it did was not taken back, so that nobody can say that nothing of it was done.
+        Some(End::Killed { reason, .. }) => {
+            let trouble = Some("killed".to_owned());
+            place.failed(format!("flow {} was killed: {reason}", turn.me.key), true, trouble)
+        }
+    };
+    decision.tell::<Flow>(flow.clone(), &word)
+}
+
+/// Tells whoever wanted it taken back that it is, or that it was killed before it was.
+pub(super) fn tell_undone(decision: Decision<Flow>, undo: &UndoFor, progress: &Progress) -> Decision<Flow> {
+    let place = undo.place.clone();
+    let word = match &progress.end {
+        Some(End::Killed { reason, left, .. }) if *left > 0 => {
+            place.refused(format!("it was killed with {left} things not taken back: {reason}"))
+        }
+        _ => place.done(Value::Null),
+    };
+    decision.tell::<Flow>(undo.flow.clone(), &word)
+}
+
+/// Taken back before it began: it never will, and there is nothing to take back.
+pub(super) fn bar(turn: &Turn<'_>, undo: &UndoFor) -> Decision<Flow> {
+    let word = undo.place.clone().done(Value::Null);
+    Decision::default().event(Event::Barred { at: turn.now }).tell::<Flow>(undo.flow.clone(), &word)
+}
+
+/// A start that comes after its own undo.
+pub(super) fn refuse_start(turn: &Turn<'_>, start: &Start) -> Decision<Flow> {
+    let decision = Decision::reply(Standing::default());
+    match &start.origin {
+        Origin::Parent { flow, place, .. } => {
+            let word = place.clone().refused(format!("flow {} was taken back before it began", turn.me.key));
+            decision.tell::<Flow>(flow.clone(), &word)
+        }
+        _ => decision,
+    }
+}

@@ -1,0 +1,231 @@
+//! Offers of an object to peers: an Allocate, its answer, and the Undo that takes it back.
+//!
+//! The offer of a step of a flow is made once for its key. Taking it back always sends an Undo, also when nobody has answered; an Accept that
+//! comes after that is answered by another Undo, since the first may have crossed it on its way.
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::entity::{Decision, Turn};
+use super::errands::Recipient;
+use super::flow::{Flow, Place};
+use super::log::Letter;
+use super::outbox::{self, Outbox};
+use super::publish;
+use super::rows::{Reads, RowKey, Rows, parts};
+use super::stream::{Event, Rejection, Stream, Written, done_key};
+use crate::clock::Time;
+use crate::domains::activity::{Reference, Verb};
+use crate::domains::flow::spot::done_of;
+use crate::domains::identity::Iri;
+use crate::store::Key;
+
+/// An allocation of the object, and what became of it: a row of its stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Allocation {
+    pub activity: Iri,
+    pub target: Iri,
+    pub to: Iri,
+    pub at: Time,
+    /// `None` while nobody has answered.
+    #[serde(default)]
+    pub accepted: Option<bool>,
+    /// What was made of it there.
+    #[serde(default)]
+    pub result: Option<Iri>,
+}
+
+/// The offer of a step: which activity it became. A row under the step's key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Offer {
+    /// The local ulid of the activity; none for one that was taken back before it was made.
+    #[serde(default)]
+    activity: Option<String>,
+    #[serde(default)]
+    to: Option<Iri>,
+    #[serde(default)]
+    undone: bool,
+}
+
+/// Which step an offer belongs to: a row under the activity's ulid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Asker {
+    flow: String,
+    place: Place,
+    #[serde(default)]
+    undone: bool,
+}
+
+pub fn allocation_rows() -> Key {
+    parts(["allocation"])
+}
+
+pub(super) fn allocation_key(ulid: &str) -> Key {
+    parts(["allocation", ulid])
+}
+
+fn asker_key(ulid: &str) -> Key {
+    parts(["asker", ulid])
+}
+
+pub(super) fn reads_of(reads: Reads, place: &Place) -> Reads {
+    reads.own("offer", done_key(&format!("{}/offer", done_of(&place.key))))
+}
+
+pub(super) fn reads_asker(reads: Reads, ulid: &str) -> Reads {
+    reads.own("asker", asker_key(ulid))
+}
+
+fn offer_row(place: &Place) -> RowKey {
+    RowKey::Own(done_key(&format!("{}/offer", done_of(&place.key))))
+}
+
+impl Stream {
+    pub(super) fn allocate(
+        &self,
+        turn: &Turn<'_>,
+        rows: &Rows,
+        target: Iri,
+        to: Iri,
+    ) -> Result<Decision<Self>, Rejection> {
+        let object = self.object(turn, rows)?;
+        let id = turn.world.iri(&object.path);
+        let (decision, letter) =
+            publish::directed(turn, Verb::Allocate, &object, &to, |draft| draft.target(target.clone()));
+        let activity = letter.activity.id.clone();
+        let allocation = Allocation {
+            activity: activity.clone(),
+            target: target.clone(),
+            to: to.clone(),
+            at: turn.now,
+            accepted: None,
+            result: None,
+        };
+        let mut decision = decision
+            .put(RowKey::Own(allocation_key(&letter.ulid)), &allocation)
+            .event(Event::Allocated { activity: letter.ulid, target, to });
+        decision.reply = Written { id: Some(id), activity: Some(activity) };
+        Ok(decision)
+    }
+
+    pub(super) fn ask(
+        &self,
+        turn: &Turn<'_>,
+        rows: &Rows,
+        flow: String,
+        place: Place,
+        target: Iri,
+        to: Iri,
+    ) -> Decision<Self> {
+        match rows.one::<Offer>("offer") {
+            Some(offer) if offer.undone => {
+                let reason = "it was taken back before it was asked".to_owned();
+                return Decision::default().tell::<Flow>(flow, &place.refused(reason));
+            }
+            // It is on its way, or has been answered.
+            Some(_) => return Decision::default(),
+            None => {}
+        }
+        let object = match self.object(turn, rows) {
+            Ok(object) => object,
+            Err(rejection) => return Decision::default().tell::<Flow>(flow, &place.refused(rejection.to_string())),
+        };
+        let (decision, letter) =
+            publish::directed(turn, Verb::Allocate, &object, &to, |draft| draft.target(target.clone()));
+        let activity = letter.activity.id.clone();
+        let (at, to_them) = (turn.now, to.clone());
+        let allocation = Allocation { activity, target: target.clone(), to: to_them, at, accepted: None, result: None };
+        let offer = Offer { activity: Some(letter.ulid.clone()), to: Some(to.clone()), undone: false };
+        decision
+            .put(RowKey::Own(allocation_key(&letter.ulid)), &allocation)
+            .put(offer_row(&place), &offer)
+            .put(RowKey::Own(asker_key(&letter.ulid)), &Asker { flow, place, undone: false })
+            .event(Event::Allocated { activity: letter.ulid, target, to })
+    }
+
+    /// Sends the Undo, whatever the answer was or will be. Of an offer that was never made a mark stays.
+    pub(super) fn unask(&self, turn: &Turn<'_>, rows: &Rows, flow: String, place: Place) -> Decision<Self> {
+        let offer = rows.one::<Offer>("offer");
+        let done = |decision: Decision<Self>| decision.tell::<Flow>(flow.clone(), &place.clone().done(json!(null)));
+        match offer {
+            Some(offer) if offer.undone => done(Decision::default()),
+            Some(Offer { activity: Some(ulid), to: Some(to), .. }) => {
+                let decision = send_undo(Decision::default(), turn, &ulid, &to);
+                let asker = Asker { flow: flow.clone(), place: place.clone(), undone: true };
+                let offer = Offer { activity: Some(ulid.clone()), to: Some(to), undone: true };
+                done(decision.put(offer_row(&place), &offer).put(RowKey::Own(asker_key(&ulid)), &asker))
+            }
+            _ => {
+                let offer = Offer { activity: None, to: None, undone: true };
+                done(Decision::default().put(offer_row(&place), &offer))
+            }
+        }
+    }
+}
+
+/// The first answer counts; a later one changes nothing.
+pub(super) fn answered(
+    turn: &Turn<'_>,
+    rows: &Rows,
+    activity: String,
+    accepted: bool,
+    result: Option<Iri>,
+) -> Decision<Stream> {
+    match rows.one::<Allocation>("allocation") {
+        Some(allocation) if allocation.accepted.is_none() => {
+            let allocation = Allocation { accepted: Some(accepted), result: result.clone(), ..allocation };
+            let decision = Decision::default().put(RowKey::Own(allocation_key(&activity)), &allocation);
+            let decision = step_answered(decision, turn, rows, &allocation, &activity, accepted, result.as_ref());
+            decision.event(Event::Answered { activity, accepted, result })
+        }
+        _ => Decision::default(),
+    }
+}
+
+/// What an answer to an allocation means for the step that asked.
+fn step_answered(
+    decision: Decision<Stream>,
+    turn: &Turn<'_>,
+    rows: &Rows,
+    allocation: &Allocation,
+    ulid: &str,
+    accepted: bool,
+    result: Option<&Iri>,
+) -> Decision<Stream> {
+    let Some(asker) = rows.one::<Asker>("asker") else { return decision };
+    if asker.undone {
+        return decision.when(accepted, |decision| send_undo(decision, turn, ulid, &allocation.to));
+    }
+    let Asker { flow, place, .. } = asker;
+    let word = if accepted {
+        place.done(json!({ "activity": allocation.activity.as_str(), "result": result.map(Iri::as_str) }))
+    } else {
+        place.refused(format!("{} said no", allocation.to))
+    };
+    decision.tell::<Flow>(flow, &word)
+}
+
+fn send_undo(decision: Decision<Stream>, turn: &Turn<'_>, ulid: &str, to: &Iri) -> Decision<Stream> {
+    let allocate = turn.world.activity(ulid);
+    let about = Reference::Embedded(json!({
+        "id": allocate.as_str(), "type": "Allocate", "actor": turn.world.actor.as_str(),
+    }));
+    let letter = Letter::to(turn, 1, to, |draft| draft, Verb::Undo, about);
+    // The Allocate and its Undo are about the same object, and keep their order.
+    let object = turn.world.iri(super::stream::path_of(turn.me)).as_str().to_owned();
+    letter.log(decision).tell::<Outbox>(
+        to.authority().as_str(),
+        &outbox::Command::Send {
+            activity: letter.ulid.clone(),
+            to: Recipient::Actor(to.as_str().to_owned()),
+            object,
+            first: false,
+            tell: false,
+        },
+    )
+}
+
+/// An id out of what an expression gave.
+pub(super) fn iri_of(text: &str) -> Result<Iri, String> {
+    Iri::parse(text).map_err(|error| error.to_string())
+}

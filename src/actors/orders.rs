@@ -1,0 +1,299 @@
+//! What a flow instance is told: by people, by its own timers, by those who did what it asked for, by flows that call it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::entity::ActorId;
+use super::errands::{Errand, Report};
+use super::flow::{Rejection, Start};
+use super::{record, stream};
+use crate::clock::Time;
+use crate::domains::flow::progress::Progress;
+use crate::domains::flow::spot::Spot;
+use crate::domains::flow::step::{self, Cure};
+
+/// Letters of an answer that stand in the reason of a failure.
+const DETAIL_MAX: usize = 500;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    Start(Box<Start>),
+    Done(Done),
+    Failed(Failed),
+    RetryDue {
+        step: String,
+        #[serde(default)]
+        item: Option<u32>,
+        attempt: u32,
+        /// Of what was tried; the step itself without it.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        key: String,
+    },
+    TimedOut {
+        step: String,
+    },
+    /// A try was not answered in its time.
+    TryTimedOut {
+        step: String,
+        #[serde(default)]
+        item: Option<u32>,
+        attempt: u32,
+    },
+    /// The time of a `wait` has come.
+    WaitOver {
+        step: String,
+    },
+    /// A service answers at the URL that it was given.
+    Callback {
+        token: String,
+        payload: Value,
+    },
+    Resume {
+        #[serde(default)]
+        signal: Option<String>,
+        payload: Value,
+        #[serde(default)]
+        by: Option<String>,
+    },
+    Retry {
+        #[serde(default)]
+        step: Option<String>,
+        #[serde(default)]
+        by: Option<String>,
+    },
+    Cancel {
+        #[serde(default)]
+        by: Option<String>,
+        reason: String,
+    },
+    /// Ends it and takes nothing back.
+    Kill {
+        #[serde(default)]
+        by: Option<String>,
+        reason: String,
+    },
+    Pause {
+        #[serde(default)]
+        by: Option<String>,
+    },
+    Continue {
+        #[serde(default)]
+        by: Option<String>,
+    },
+    /// Begins again from a step, perhaps with another input.
+    Restart {
+        step: String,
+        #[serde(default)]
+        input: Option<Value>,
+        #[serde(default)]
+        by: Option<String>,
+    },
+    /// Changes what the next try of a step that stopped is given.
+    Edit {
+        step: String,
+        #[serde(default)]
+        item: Option<u32>,
+        input: Value,
+        #[serde(default)]
+        by: Option<String>,
+    },
+    /// Gives a step that stopped a result.
+    Skip {
+        step: String,
+        #[serde(default)]
+        item: Option<u32>,
+        #[serde(default)]
+        result: Value,
+        #[serde(default)]
+        by: Option<String>,
+    },
+    /// What it did is taken back, also when it is done: whoever asked for it takes their word back.
+    TakeBack {
+        #[serde(default)]
+        by: Option<String>,
+        reason: String,
+    },
+    /// The same for a flow that called it: whoever called it ends, or waited long enough.
+    Undo(Box<UndoFor>),
+    /// Leaves nothing of an instance that ended before this, and does nothing to any other.
+    Forget {
+        ended_before: Time,
+    },
+}
+
+/// Who wants a called flow taken back, and hears when it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UndoFor {
+    pub flow: String,
+    pub place: Place,
+    pub reason: String,
+}
+
+/// An effect was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    pub step: String,
+    #[serde(default)]
+    pub item: Option<u32>,
+    pub result: Value,
+    /// Of the effect: which run, and whether it did or undid.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
+}
+
+/// A try of an effect failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failed {
+    pub step: String,
+    #[serde(default)]
+    pub item: Option<u32>,
+    pub attempt: u32,
+    pub reason: String,
+    /// Trying again may help.
+    pub again: bool,
+    /// Nothing is wrong with the request itself, so that a person may want to try again.
+    #[serde(default)]
+    pub person: bool,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    /// `timeout`, `unreachable` or a status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// Which try of which step an effect belongs to; travels with it and comes back with its outcome.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Place {
+    pub step: String,
+    #[serde(default)]
+    pub item: Option<u32>,
+    pub attempt: u32,
+    /// The same for every try, so that a receiver can drop repeats.
+    pub key: String,
+}
+
+impl Place {
+    pub(super) fn spot(&self) -> Spot {
+        Spot::from_key(&self.key, &self.step, self.item)
+    }
+
+    pub(super) fn done(self, result: Value) -> Command {
+        Command::Done(Done { step: self.step, item: self.item, result, key: self.key })
+    }
+
+    pub(super) fn refused(self, reason: String) -> Command {
+        self.failed(reason, false, None)
+    }
+
+    pub(super) fn failed(self, reason: String, again: bool, trouble: Option<String>) -> Command {
+        let Self { step, item, attempt, key } = self;
+        Command::Failed(Failed { step, item, attempt, reason, again, person: false, key, trouble })
+    }
+}
+
+/// What happened to the instance, in the words of its stepping.
+pub(super) fn event_of(me: &ActorId, progress: &Progress, command: Command) -> Result<step::Event, Rejection> {
+    Ok(match command {
+        Command::Start(_) => step::Event::Start,
+        Command::Forget { .. } => unreachable!("decided before"),
+        Command::Done(Done { step, item, result, key }) => {
+            step::Event::Done { spot: Spot::from_key(&key, &step, item), result }
+        }
+        Command::Failed(Failed { step, item, attempt, reason, again, person, key, trouble }) => {
+            let cure = match (again, person) {
+                (true, _) => Cure::Time,
+                (false, true) => Cure::Person,
+                (false, false) => Cure::Nothing,
+            };
+            step::Event::Failed { spot: Spot::from_key(&key, &step, item), attempt, reason, cure, trouble }
+        }
+        Command::RetryDue { step, item, attempt, key } => {
+            step::Event::RetryDue { spot: Spot::from_key(&key, &step, item), attempt }
+        }
+        Command::TimedOut { step } => step::Event::TimedOut { step },
+        Command::TryTimedOut { step, item, attempt } => step::Event::TryTimedOut { step, item, attempt },
+        Command::WaitOver { step } => step::Event::WaitOver { step },
+        Command::Callback { token, payload } => step::Event::Callback { token, payload },
+        Command::Resume { signal, payload, by } => {
+            let signal = match signal {
+                Some(signal) => signal,
+                None => only_signal(me, progress)?,
+            };
+            step::Event::Resume { signal, payload, by }
+        }
+        Command::Retry { step, by } => step::Event::Retry { step, by },
+        Command::Cancel { by, reason } => step::Event::Cancel { by, reason },
+        Command::Kill { by, reason } => step::Event::Kill { by, reason },
+        Command::Pause { by } => step::Event::Pause { by },
+        Command::Continue { by } => step::Event::Continue { by },
+        Command::Restart { step, input, by } => step::Event::Restart { step, input, by },
+        Command::Edit { step, item, input, by } => step::Event::Edit { step, item, input, by },
+        Command::Skip { step, item, result, by } => step::Event::Skip { step, item, result, by },
+        Command::TakeBack { by, reason } => step::Event::Undo { by, reason },
+        Command::Undo(undo) => step::Event::Undo { by: Some(format!("flow {}", undo.flow)), reason: undo.reason },
+    })
+}
+
+/// The signal meant by somebody who names none.
+fn only_signal(me: &ActorId, progress: &Progress) -> Result<String, Rejection> {
+    let mut signals: Vec<&str> = progress.waiting().map(|(_, signal, _)| signal).collect();
+    signals.dedup();
+    match signals[..] {
+        [signal] => Ok(signal.to_owned()),
+        [] if progress.end.is_some() => Err(step::Rejection::Finished(progress.phase()).into()),
+        [] => Err(Rejection::NotWaiting { id: me.key.to_string(), phase: progress.phase().word().to_owned() }),
+        _ => Err(Rejection::WhichSignal { id: me.key.to_string(), signals: signals.join(", ") }),
+    }
+}
+
+/// What came of an errand that a step sent out.
+pub(super) fn reported(errand: Errand, report: Report) -> Option<Command> {
+    let (what, ok, place) = match errand {
+        Errand::Webhook { place, .. } => ("the webhook", None, place),
+        Errand::Http { request, place } => ("the service", Some(request), place),
+        Errand::Deliver { .. } => return None,
+    };
+    let is_ok = |status| ok.as_ref().map_or((200..300).contains(&status), |request| request.is_ok(status));
+    Some(match report {
+        Report::Answered { status, detail, .. } if is_ok(status) => {
+            place.done(serde_json::json!({ "status": status, "body": detail }))
+        }
+        Report::Replied { status, body } if is_ok(status) => {
+            place.done(serde_json::json!({ "status": status, "body": body }))
+        }
+        Report::Answered { status, detail, .. } => refused(what, status, &detail, place),
+        Report::Replied { status, body } => {
+            let said: String = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
+            refused(what, status, &said.chars().take(DETAIL_MAX).collect::<String>(), place)
+        }
+        Report::Unreachable { reason } => place.failed(reason, true, Some("unreachable".into())),
+        Report::TimedOut { reason } => place.failed(reason, true, Some("timeout".into())),
+        Report::Impossible { reason } => place.failed(reason, false, None),
+    })
+}
+
+fn refused(what: &str, status: u16, said: &str, place: Place) -> Command {
+    let again = matches!(status, 408 | 421 | 425 | 429 | 500..=599);
+    place.failed(format!("{what} answered {status}: {said}"), again, Some(status.to_string()))
+}
+
+/// A message of the instance ended as a dead letter: a person decides.
+pub(super) fn undeliverable(to: &ActorId, body: &[u8], reason: &str) -> Option<Command> {
+    let place = match to.kind {
+        super::entity::Kind::Flow => match record::decode::<Command>(body).ok()? {
+            Command::Start(start) => start.origin.place()?.clone(),
+            Command::Undo(undo) => undo.place,
+            _ => return None,
+        },
+        _ => match record::decode::<stream::Command>(body).ok()? {
+            stream::Command::Effect { place, .. } => place,
+            stream::Command::Undo(undo) => undo.place,
+            stream::Command::Ask { place, .. } | stream::Command::Unask { place, .. } => place,
+            _ => return None,
+        },
+    };
+    let Place { step, item, attempt, key } = place;
+    let reason = reason.to_owned();
+    Some(Command::Failed(Failed { step, item, attempt, reason, again: false, person: true, key, trouble: None }))
+}
