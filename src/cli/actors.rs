@@ -32,8 +32,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
 }
 
 fn shown(answer: &Value) -> String {
-    let row =
-        |item: &Value| ["id", "state", "depth", "sequence", "restarts", "label"].map(|name| text(item, name)).to_vec();
+    let row = |item: &Value| {
+        let stands_at = if item["state"] == "failed" { "failed" } else { "label" };
+        ["id", "state", "depth", "sequence", "restarts", stands_at].map(|name| text(item, name)).to_vec()
+    };
     let rows: Vec<_> = items(answer).iter().map(row).collect();
     table(&["actor", "state", "mailbox", "sequence", "restarts", "stands at"], &rows, "no such actors") + &more(answer)
 }
