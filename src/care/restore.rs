@@ -9,7 +9,7 @@ use super::backup::stamp;
 use super::format::{Head, Manifest, Role};
 use super::proof::{self, Proved, Taker};
 use super::target::{Target, TargetError};
-use super::{BLOBS_FOLDER, STORE_FOLDER};
+use super::{BLOBS_FOLDER, STORE_FOLDER, notes};
 use crate::actors::held::{self, Pending};
 use crate::actors::{layout, record};
 use crate::clock::{SharedClock, Time};
@@ -256,8 +256,9 @@ impl Building<'_> {
 
 impl Taker for Building<'_> {
     fn row(&mut self, row: Row) -> io::Result<()> {
-        // Both are made anew.
-        if row.key == layout::node_fact("incarnation") || row.key == held::key() {
+        // These are made anew: nobody has looked after the new data yet.
+        let anew = ["incarnation", notes::LAST_BACKUP, notes::LAST_SCRUB].map(layout::node_fact);
+        if anew.contains(&row.key) || row.key == held::key() {
             return Ok(());
         }
         self.rows += 1;
