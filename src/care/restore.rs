@@ -27,7 +27,7 @@ const STEP: Step = Step { rows_max: 20_000, bytes_max: 8 << 20 };
 /// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    #[error("{} cannot be opened: {source}", file.display())]
+    #[error("{} cannot be opened: {source}; name a file that `quickbeam backup` made", file.display())]
     Open { file: PathBuf, source: io::Error },
     #[error("{} cannot be restored: {source}", file.display())]
     Archive { file: PathBuf, source: ArchiveError },
@@ -35,7 +35,7 @@ pub enum RestoreError {
     Target(#[from] TargetError),
     #[error("{} holds the data of a node: `--replace` restores all the same, and keeps them as a safety copy", data.display())]
     Occupied { data: PathBuf },
-    #[error("the node runs as process {holder} on {}: stop it first", data.display())]
+    #[error("the node runs as process {holder} on {}: stop it first, or restore to another folder with --to", data.display())]
     Running { data: PathBuf, holder: String },
     #[error("{} cannot be {verb}: {source}", path.display())]
     Io { path: PathBuf, verb: &'static str, source: io::Error },

@@ -9,11 +9,11 @@ use super::table::table;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only this kind: inbox, follower, following, outbox, flow, stream
-    #[arg(long)]
+    /// Only this kind
+    #[arg(long, value_parser = ["inbox", "follower", "following", "outbox", "flow", "stream"])]
     kind: Option<String>,
-    /// Only those that are active, passive, suspended or failed
-    #[arg(long)]
+    /// Only those in this state
+    #[arg(long, value_parser = ["active", "passive", "suspended", "failed"])]
     state: Option<String>,
     #[command(flatten)]
     paging: list::Paging,

@@ -49,7 +49,7 @@ fn shown(answer: &Value) -> String {
     }
     facts.push(("active", text(answer, "active")));
     if answer["failed"].as_u64().is_some_and(|failed| failed > 0) {
-        facts.push(("failed", format!("{}: see `quickbeam actors --state failed`", answer["failed"])));
+        facts.push(("failed actors", format!("{}: see `quickbeam actors --state failed`", answer["failed"])));
     }
     facts.extend([("last backup", backup(&answer["last_backup"])), ("last scrub", scrub(&answer["scrub"]))]);
     for part in ["counters", "store"] {

@@ -266,6 +266,9 @@ pub struct FollowerQuery {
     limit: Option<usize>,
 }
 
+/// How a follower may stand.
+const STANDINGS: [&str; 3] = ["asked", "accepted", "rejected"];
+
 /// `GET /admin/followers?status=asked`
 pub async fn followers(
     request: HttpRequest,
@@ -275,11 +278,14 @@ pub async fn followers(
     admin(&site, &request)?;
     let prefix = layout::index_prefix(Index::FollowersByActor, &Key::default());
     let paging = Paging { after: query.after.clone(), limit: query.limit };
-    let wanted = query.status.clone();
+    let wanted = query.status.as_deref().filter(|word| !word.is_empty());
+    if let Some(word) = wanted.filter(|word| !STANDINGS.contains(word)) {
+        return Err(Problem::bad_request(format!("there is no status {word:?}; there are {}", STANDINGS.join(", "))));
+    }
     let found = page(site.runtime.engine.as_ref(), &prefix, Direction::Forward, &paging, |row| {
         let listed: follower::Listed = record::decode(&row.value).ok()?;
         let status = serde_json::to_value(listed.status).ok()?;
-        let fits = wanted.as_deref().is_none_or(|wanted| status == wanted);
+        let fits = wanted.is_none_or(|wanted| status == wanted);
         fits.then(|| json!({ "actor": listed.actor, "status": status, "since": listed.since.to_string() }))
     })
     .await?;
