@@ -120,7 +120,6 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::store::kv::Kv;
     use crate::store::streams::{Expected, Streams};
     use crate::store::{Batch, Engine, Fence, MemoryEngine, Span};
 

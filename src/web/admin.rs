@@ -243,10 +243,16 @@ pub async fn move_letter(
                 letters::discard(&site.runtime, &ulid).await?
             };
             if !found {
-                return Err(Problem::not_found(format!("there is no dead letter {id}")));
+                return Err(Problem::not_found(format!(
+                    "there is no dead letter {id}; `quickbeam dead-letters` lists them"
+                )));
             }
         }
-        None => return Err(Problem::not_found(format!("there is no dead letter {id}"))),
+        None => {
+            return Err(Problem::not_found(format!(
+                "there is no dead letter {id}; `quickbeam dead-letters` lists them"
+            )));
+        }
     }
     Ok(HttpResponse::Ok().json(json!({})))
 }

@@ -150,6 +150,9 @@ fn what_cannot_be_done_is_said_with_what_to_do() {
     node.run(&["token", "revoke", "nobody"]).refused(&["nobody", "quickbeam token list"]);
     node.run(&["backup", "/nowhere/a.qbk"]).refused(&["/nowhere", "a folder that is there"]);
     node.run(&["restore", "nowhere.qbk"]).refused(&["nowhere.qbk", "`quickbeam backup`"]);
+    node.run(&["dead-letters", "retry", "x"]).refused(&["`quickbeam dead-letters`"]);
+    node.run(&["followers", "accept", "http://x.example/actor"]).refused(&["`quickbeam followers`"]);
+    node.run(&["flows", "start", "nonsense"]).refused(&["there is no flow \"nonsense\"; this node has"]);
     let refused = node.admin("GET", "/admin/followers?status=nonsense").refused(400);
     assert!(refused.contains("asked, accepted, rejected"), "{refused}");
     let refused = node.admin("GET", "/admin/actors?limit=many").refused(400);
