@@ -13,7 +13,7 @@ use crate::actors::kinds::Kinds;
 use crate::actors::root::{self};
 use crate::actors::runtime::Runtime;
 use crate::actors::{first, held};
-use crate::care::STORE_FOLDER;
+use crate::care::{STORE_FOLDER, notes};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::domains::catalog::Catalog;
@@ -129,6 +129,7 @@ impl Node {
         actix_rt::spawn(programs.clone().keep_up(config.retention.answers));
         let keeper = parts::keeper(&config, engine.clone(), &programs, start.incarnation, &clock);
         let site = Arc::new(parts::site(&config, &identity, &runtime, (keys, tokens, programs, keeper)));
+        site.keeper.recall(notes::recall(&runtime, notes::LAST_BACKUP).await);
         let servers = serve::start(&site, listeners, &config)?;
         actix_rt::spawn(site.scrubber.clone().run());
         if runtime.is_held() {

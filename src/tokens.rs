@@ -105,7 +105,7 @@ pub enum TokenError {
     Name { given: String },
     #[error("there is a token {name} already: take another name, or revoke it first")]
     Taken { name: String },
-    #[error("there is no token {name}{}", hint(near.as_deref()))]
+    #[error("there is no token {name}{}; `quickbeam token list` names all", hint(near.as_deref()))]
     Unknown { name: String, near: Option<String> },
     #[error("{ADMIN} is the token in admin.token: {remedy}")]
     Admin { remedy: &'static str },

@@ -85,7 +85,7 @@ pub enum Event {
 pub enum Rejection {
     #[error("{0} does not follow this node, so that there is nothing to undo")]
     NotFollowing(String),
-    #[error("{0} has not asked to follow this node")]
+    #[error("{0} has not asked to follow this node; `quickbeam followers` lists who has")]
     NotAsked(String),
 }
 

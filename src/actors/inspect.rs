@@ -1,5 +1,6 @@
 //! Looking at actors from outside: only at what is on disk, without waking any of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -11,12 +12,14 @@ use super::layout;
 use super::life::Life;
 use super::record::{self, Cause, Head, Meta, TurnRecord, Waiting};
 use super::runtime::Runtime;
-use crate::store::{Engine, Key, ReadError, Span};
+use crate::store::{Engine, Key, ReadError, Span, around};
 
 /// Journal records shown of one actor.
 const JOURNAL_SHOWN: usize = 20;
 /// Messages counted of one actor; more are shown as this many.
 const MESSAGES_COUNTED: usize = 1_000;
+/// Heads read in one go while those that failed are looked for.
+const HEADS_READ: usize = 1_000;
 
 /// An actor's state as the journal has it.
 pub struct Replayed {
@@ -73,6 +76,9 @@ pub struct Summary {
     pub sequence: u64,
     pub depth: usize,
     pub restarts: u32,
+    /// Why it cannot be rebuilt, of one that failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// Everything there is to see of one actor.
@@ -80,8 +86,6 @@ pub struct Summary {
 pub struct Details {
     #[serde(flatten)]
     pub summary: Summary,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub failed: Option<String>,
     pub value: Value,
     pub journal: Vec<JournalEntry>,
     pub timers: Vec<TimerShown>,
@@ -129,7 +133,11 @@ fn entry<E: Entity>(id: &ActorId, key: &Key, value: &[u8]) -> Option<JournalEntr
     Some(JournalEntry { turn, at: record.at.to_string(), cause: record.cause, events })
 }
 
-/// A page of actors, of one kind or all, after an id; `next` is where to go on.
+/// A page of actors, of one kind or all, after an id; `next` is where to go on. One whose head is damaged is among those
+/// that failed, and hides no other.
+///
+/// # Errors
+/// What is wrong with the store, damage of single rows apart.
 pub async fn list(
     runtime: &Runtime,
     kind: Option<Kind>,
@@ -138,33 +146,56 @@ pub async fn list(
     limit: usize,
 ) -> Result<(Vec<Summary>, Option<ActorId>), ReadError> {
     if state == Some(State::Failed) {
-        return Ok(failed(runtime, kind, after, limit.max(1)));
+        return Ok(failed(runtime, kind, after, limit.max(1)).await);
     }
-    let mut span = Span::prefix(&layout::heads(kind), limit.max(1));
-    if let Some(after) = after {
-        span = span.after(&layout::head(after));
-    }
+    let mut span = behind(kind, after, limit.max(1));
     let mut found = Vec::new();
     loop {
-        let page = runtime.engine.range(span.clone()).await?;
-        let Some(last) = page.last() else { return Ok((found, None)) };
-        for row in &page {
-            let Some(summary) = layout::head_actor(&row.key).and_then(|id| summary(runtime, &id, &row.value)) else {
-                continue;
-            };
+        let page = around::range(runtime.engine.as_ref(), span.clone()).await?;
+        let Some(last) = page.last().cloned() else { return Ok((found, None)) };
+        for (id, summary) in summaries(runtime, &page) {
             if state.is_none_or(|state| summary.state == state) {
                 found.push(summary);
             }
             if found.len() == limit {
-                return Ok((found, layout::head_actor(&row.key)));
+                return Ok((found, Some(id)));
             }
         }
-        span = span.after(&last.key);
+        span = span.after(&last);
     }
 }
 
-/// Those that could not be rebuilt. Not read from the store, for what is damaged there would hide them.
-fn failed(
+fn behind(kind: Option<Kind>, after: Option<&ActorId>, limit: usize) -> Span {
+    let span = Span::prefix(&layout::heads(kind), limit);
+    match after {
+        Some(after) => span.after(&layout::head(after)),
+        None => span,
+    }
+}
+
+/// Those of a page of heads, in their order.
+fn summaries(runtime: &Runtime, page: &around::Around) -> Vec<(ActorId, Summary)> {
+    let read = page.rows.iter().filter_map(|row| {
+        let id = layout::head_actor(&row.key)?;
+        let summary = match record::decode::<Head>(&row.value) {
+            Ok(head) => summarise(runtime, &id, head.label, head.turn),
+            Err(error) => damaged(runtime, &id, format!("what is stored of it cannot be read: {error}")),
+        };
+        Some((id, summary))
+    });
+    let unread = page.unread.iter().filter_map(|unread| {
+        let id = layout::head_actor(&unread.key)?;
+        let summary = damaged(runtime, &id, unread.failure.to_string());
+        Some((id, summary))
+    });
+    let mut all: Vec<_> = read.chain(unread).collect();
+    all.sort_by_key(|(id, _)| layout::head(id));
+    all
+}
+
+/// Those that could not be rebuilt, and those of which the head says that they cannot be. Where the store cannot be read
+/// on, what is known without it has to do: damage there must not hide them.
+async fn failed(
     runtime: &Runtime,
     kind: Option<Kind>,
     after: Option<&ActorId>,
@@ -174,27 +205,36 @@ fn failed(
     ids.retain(|id| {
         kind.is_none_or(|kind| id.kind == kind) && after.is_none_or(|after| layout::head(id) > layout::head(after))
     });
-    ids.sort_by_key(layout::head);
-    let next = if ids.len() > limit { Some(ids[limit - 1].clone()) } else { None };
-    ids.truncate(limit);
-    (ids.iter().map(|id| summarise(runtime, id, Label::default(), 0)).collect(), next)
-}
-
-fn summary(runtime: &Runtime, id: &ActorId, head: &[u8]) -> Option<Summary> {
-    let head: Head = record::decode(head).ok()?;
-    Some(summarise(runtime, id, head.label, head.turn))
+    let known = ids.into_iter().map(|id| (layout::head(&id), summarise(runtime, &id, Label::default(), 0)));
+    let mut found: BTreeMap<Key, Summary> = known.collect();
+    let mut span = behind(kind, after, HEADS_READ);
+    while let Ok(page) = around::range(runtime.engine.as_ref(), span.clone()).await {
+        let Some(last) = page.last().cloned() else { break };
+        let failed = summaries(runtime, &page).into_iter().filter(|(_, summary)| summary.state == State::Failed);
+        found.extend(failed.map(|(id, summary)| (layout::head(&id), summary)));
+        span = span.after(&last);
+    }
+    let next = (found.len() > limit).then(|| found.keys().nth(limit - 1).and_then(layout::head_actor)).flatten();
+    (found.into_values().take(limit).collect(), next)
 }
 
 fn summarise(runtime: &Runtime, id: &ActorId, label: Label, sequence: u64) -> Summary {
-    let presence = runtime.registry().presence(id);
-    let state = match (runtime.registry().failed(id), presence, label) {
+    let (failed, presence) = (runtime.registry().failed(id), runtime.registry().presence(id));
+    let state = match (&failed, presence, label) {
         (Some(_), ..) => State::Failed,
         (None, _, Label::Suspended) => State::Suspended,
         (None, Some(_), _) => State::Active,
         (None, None, _) => State::Passive,
     };
     let (depth, restarts) = presence.map_or((0, 0), |presence| (presence.depth, presence.restarts));
-    Summary { id: id.to_string(), kind: id.kind, key: id.key.to_string(), state, label, sequence, depth, restarts }
+    let (key, failed) = (id.key.to_string(), failed.map(|failed| failed.reason));
+    Summary { id: id.to_string(), kind: id.kind, key, state, label, sequence, depth, restarts, failed }
+}
+
+/// One that nobody has tried to rebuild yet, and that could not be.
+fn damaged(runtime: &Runtime, id: &ActorId, reason: String) -> Summary {
+    let summary = summarise(runtime, id, Label::default(), 0);
+    Summary { state: State::Failed, failed: summary.failed.clone().or(Some(reason)), ..summary }
 }
 
 /// Everything about one actor; `None` if there is no such actor.
@@ -202,13 +242,16 @@ fn summarise(runtime: &Runtime, id: &ActorId, label: Label, sequence: u64) -> Su
 /// # Errors
 /// What is wrong with the store or with what it holds of the actor.
 pub async fn details(runtime: &Runtime, id: &ActorId) -> Result<Option<Details>, ReadError> {
-    let failed = runtime.registry().failed(id).map(|failed| failed.reason);
     let engine = &runtime.engine;
+    let mut unread = None;
     let replayed = match runtime.registry().kinds().replay(engine.clone(), id.clone()).await {
         Ok(Some(replayed)) => replayed,
-        Ok(None) if failed.is_none() => return Ok(None),
+        Ok(None) if runtime.registry().failed(id).is_none() => return Ok(None),
         Ok(None) => Replayed::unreadable(String::new()),
-        Err(reason) => Replayed::unreadable(reason),
+        Err(reason) => {
+            unread = Some(reason.clone());
+            Replayed::unreadable(reason)
+        }
     };
     let waiting = engine.range(Span::prefix(&layout::messages_to(id), MESSAGES_COUNTED)).await?.len();
     let mut errands = Vec::new();
@@ -225,8 +268,10 @@ pub async fn details(runtime: &Runtime, id: &ActorId) -> Result<Option<Details>,
         }
     }
     Ok(Some(Details {
-        summary: summarise(runtime, id, replayed.label, replayed.turn),
-        failed,
+        summary: match unread {
+            Some(reason) => damaged(runtime, id, reason),
+            None => summarise(runtime, id, replayed.label, replayed.turn),
+        },
         timers,
         value: replayed.value,
         journal: replayed.journal,

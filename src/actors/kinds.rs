@@ -14,7 +14,7 @@ use super::host::{Door, Host};
 use super::inbox::Inbox;
 use super::inspect::{self, Replayed};
 use super::outbox::Outbox;
-use super::record;
+use super::record::{self, TurnRecord};
 use super::runtime::Runtime;
 use super::seat::Seat;
 use super::stream::Stream;
@@ -26,12 +26,17 @@ type Open = fn(Arc<Runtime>, &ArbiterHandle, Arc<Seat>) -> Box<dyn Door>;
 /// The stored state of an actor, if there is one of this name.
 type Replay = BoxFuture<'static, Result<Option<Replayed>, String>>;
 
+/// Whether stored bytes are what they should be.
+type Readable = Result<(), rmp_serde::decode::Error>;
+
 /// What has to be done knowing the type of a kind.
 #[derive(Clone, Copy)]
 struct Rules {
     open: Open,
     undeliverable: fn(&ActorId, &[u8], &str) -> Option<Bytes>,
     replay: fn(Arc<dyn Engine>, ActorId) -> Replay,
+    reads_state: fn(&[u8]) -> Readable,
+    reads_turn: fn(&[u8]) -> Readable,
 }
 
 /// The kinds of actor of a node.
@@ -59,6 +64,8 @@ impl Kinds {
                 E::undeliverable(to, body, reason).map(|command| record::encode(&command))
             },
             replay: |engine, id| Box::pin(inspect::replay::<E>(engine, id)),
+            reads_state: |state| record::decode::<E>(state).map(drop),
+            reads_turn: |turn| record::decode::<TurnRecord<E::Event>>(turn).map(drop),
         };
         self.0.insert(E::KIND, rules);
         self
@@ -76,6 +83,22 @@ impl Kinds {
     /// The stored state of an actor, rebuilt for looking at.
     pub(super) fn replay(&self, engine: Arc<dyn Engine>, id: ActorId) -> Replay {
         (self.rules(id.kind).replay)(engine, id)
+    }
+
+    /// Whether this is a state of that kind.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn reads_state(&self, kind: Kind, state: &[u8]) -> Readable {
+        (self.rules(kind).reads_state)(state)
+    }
+
+    /// Whether this is a turn of that kind, with all its events.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn reads_turn(&self, kind: Kind, turn: &[u8]) -> Readable {
+        (self.rules(kind).reads_turn)(turn)
     }
 
     fn rules(&self, kind: Kind) -> Rules {

@@ -214,7 +214,7 @@ impl Registry {
     }
 
     /// Every actor that cannot be rebuilt.
-    pub(super) fn all_failed(&self) -> Vec<ActorId> {
+    pub fn all_failed(&self) -> Vec<ActorId> {
         self.book.lock().failed.keys().cloned().collect()
     }
 

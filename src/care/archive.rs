@@ -13,8 +13,9 @@ pub const END_BYTES: usize = 2 * BLOCK;
 const NAME: usize = 100;
 const SIZE: std::ops::Range<usize> = 124..136;
 const CHECKSUM: std::ops::Range<usize> = 148..156;
-/// What eleven octal digits hold.
-const SIZE_MAX: u64 = 0o777_7777_7777;
+/// What eleven octal digits hold. A larger size is written in binary behind this mark, as GNU tar and libarchive read it.
+const OCTAL_MAX: u64 = 0o777_7777_7777;
+const BINARY: u8 = 0x80;
 
 /// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -36,21 +37,26 @@ pub enum ArchiveError {
 /// The header of a part.
 ///
 /// # Panics
-/// For a name or size that tar has no room for; ours are all shorter.
+/// For a name that tar has no room for; ours are all shorter.
 pub fn header(name: &str, bytes: u64) -> [u8; BLOCK] {
-    assert!(name.len() <= NAME && bytes <= SIZE_MAX, "a part has a short name and less than 8 GiB");
+    assert!(name.len() <= NAME, "a part has a short name");
     let mut header = [0; BLOCK];
     let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
     put(0, name);
     put(100, "0000600");
     put(108, "0000000");
     put(116, "0000000");
-    put(SIZE.start, &format!("{bytes:011o}"));
     put(136, "00000000000");
     put(CHECKSUM.start, "        ");
     put(156, "0");
     put(257, "ustar");
     put(263, "00");
+    if bytes <= OCTAL_MAX {
+        header[SIZE.start..SIZE.end - 1].copy_from_slice(format!("{bytes:011o}").as_bytes());
+    } else {
+        header[SIZE.start] = BINARY;
+        header[SIZE.end - 8..SIZE.end].copy_from_slice(&bytes.to_be_bytes());
+    }
     let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
     header[CHECKSUM].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     header
@@ -66,8 +72,11 @@ pub fn padding(bytes: u64) -> usize {
 pub fn part_of(block: &[u8; BLOCK]) -> Option<(String, u64)> {
     let end = block[..NAME].iter().position(|&byte| byte == 0).unwrap_or(NAME);
     let name = std::str::from_utf8(&block[..end]).ok()?;
-    let size = std::str::from_utf8(&block[SIZE.start..SIZE.end - 1]).ok()?;
-    let size = u64::from_str_radix(size, 8).ok().filter(|&size| size <= SIZE_MAX)?;
+    let size = if block[SIZE.start] == BINARY {
+        u64::from_be_bytes(*block[..SIZE.end].last_chunk()?)
+    } else {
+        u64::from_str_radix(std::str::from_utf8(&block[SIZE.start..SIZE.end - 1]).ok()?, 8).ok()?
+    };
     // Whatever else differs from what we would have written is damage.
     (*block == header(name, size)).then(|| (name.to_owned(), size))
 }
@@ -182,6 +191,15 @@ impl<R: Read> Parts<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_may_be_as_large_as_a_blob() {
+        for bytes in [0, 1, OCTAL_MAX, OCTAL_MAX + 1, 1 << 40, u64::MAX] {
+            assert_eq!(part_of(&header("blobs/ab", bytes)), Some(("blobs/ab".to_owned(), bytes)));
+        }
+        let large = header("blobs/ab", 1 << 40);
+        assert_eq!(large[SIZE], [0x80, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0]);
+    }
 
     #[test]
     fn parts_read_back_and_a_header_has_one_form() {

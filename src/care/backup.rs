@@ -44,6 +44,10 @@ pub enum BackupError {
     Damaged { damages: u64, named: String },
     #[error("the work on a backup was cut short: the node is stopping")]
     Stopped,
+    #[error("whoever fetched the backup took nothing for {0}: fetch it again, or raise limits.backup_stall")]
+    Stalled(String),
+    #[error("whoever fetched the backup went away before its end")]
+    Left,
 }
 
 /// A file that goes into a backup.
@@ -108,7 +112,7 @@ pub(super) fn stamp(at: Time) -> String {
 /// manifest of one that is whole.
 pub fn stream(
     source: Source,
-    done: impl FnOnce(&Result<Manifest, BackupError>) + Send + 'static,
+    done: impl FnOnce(Result<Manifest, BackupError>) + Send + 'static,
 ) -> impl Stream<Item = Bytes> + Send + 'static {
     let Source { head, files, snapshot, blobs, allow_damage } = source;
     let making = Making {
@@ -126,13 +130,13 @@ pub fn stream(
             Ok(Some(bytes)) => Some((bytes, Some((making, done)))),
             Ok(None) => {
                 let end = making.writer.end(&mut making.manifest);
-                done(&Ok(making.manifest));
+                done(Ok(making.manifest));
                 Some((end, None))
             }
             Err(error) => {
                 let mut end = making.writer.part(FAILED, error.to_string().as_bytes());
                 end.resize(end.len() + END_BYTES, 0);
-                done(&Err(error));
+                done(Err(error));
                 Some((end.into(), None))
             }
         }

@@ -30,10 +30,13 @@ pub const AREAS: [(char, &str); 10] = [
     ('n', "node"),
 ];
 
-/// The name of the area of a row; what programs keep is `data`.
+/// What programs keep.
+pub const DATA: &str = "data";
+
+/// The name of the area of a row.
 pub fn area(row: &Row) -> &'static str {
     let first = row.key.as_bytes().first().copied().map(char::from);
-    AREAS.iter().find(|(letter, _)| Some(*letter) == first).map_or("data", |(_, name)| name)
+    AREAS.iter().find(|(letter, _)| Some(*letter) == first).map_or(DATA, |(_, name)| name)
 }
 
 /// A row as one line of a dump.

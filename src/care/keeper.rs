@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::backup::{BackupError, Source, files_of};
@@ -23,15 +23,18 @@ pub struct Keeper {
     last_backup: Mutex<Option<LastBackup>>,
 }
 
-/// How the last backup of this process went.
-#[derive(Debug, Clone, Serialize)]
+/// How the last backup went.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LastBackup {
     pub at: String,
     pub rows: u64,
     pub bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
     pub damage: usize,
+    /// When one was made last that did not fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub good: Option<String>,
 }
 
 impl Keeper {
@@ -75,8 +78,14 @@ impl Keeper {
         }
     }
 
+    /// Keeps in mind what an earlier start knew of backups.
+    pub fn recall(&self, last: Option<LastBackup>) {
+        *self.last_backup.lock() = last;
+    }
+
     /// Notes how a backup went.
-    pub fn backed_up(&self, at: Time, outcome: &Result<Manifest, BackupError>) {
+    pub fn backed_up(&self, at: Time, outcome: &Result<Manifest, BackupError>) -> LastBackup {
+        let good = self.last_backup().and_then(|last| last.good);
         let last = match outcome {
             Ok(manifest) => LastBackup {
                 at: at.to_string(),
@@ -84,12 +93,15 @@ impl Keeper {
                 bytes: manifest.row_bytes + manifest.blob_bytes,
                 failed: None,
                 damage: manifest.damage.len(),
+                good: Some(at.to_string()),
             },
             Err(error) => {
-                LastBackup { at: at.to_string(), rows: 0, bytes: 0, failed: Some(error.to_string()), damage: 0 }
+                let failed = Some(error.to_string());
+                LastBackup { at: at.to_string(), rows: 0, bytes: 0, failed, damage: 0, good }
             }
         };
-        *self.last_backup.lock() = Some(last);
+        *self.last_backup.lock() = Some(last.clone());
+        last
     }
 
     pub fn last_backup(&self) -> Option<LastBackup> {

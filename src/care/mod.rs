@@ -5,6 +5,8 @@ pub mod backup;
 pub mod dump;
 pub mod format;
 pub mod keeper;
+pub mod kept;
+pub mod notes;
 pub mod proof;
 pub mod restore;
 pub mod scrubber;

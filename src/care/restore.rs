@@ -9,7 +9,7 @@ use super::backup::stamp;
 use super::format::{Head, Manifest, Role};
 use super::proof::{self, Proved, Taker};
 use super::target::{Target, TargetError};
-use super::{BLOBS_FOLDER, STORE_FOLDER};
+use super::{BLOBS_FOLDER, STORE_FOLDER, notes};
 use crate::actors::held::{self, Pending};
 use crate::actors::{layout, record};
 use crate::clock::{SharedClock, Time};
@@ -27,7 +27,7 @@ const STEP: Step = Step { rows_max: 20_000, bytes_max: 8 << 20 };
 /// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    #[error("{} cannot be opened: {source}", file.display())]
+    #[error("{} cannot be opened: {source}; name a file that `quickbeam backup` made", file.display())]
     Open { file: PathBuf, source: io::Error },
     #[error("{} cannot be restored: {source}", file.display())]
     Archive { file: PathBuf, source: ArchiveError },
@@ -35,7 +35,7 @@ pub enum RestoreError {
     Target(#[from] TargetError),
     #[error("{} holds the data of a node: `--replace` restores all the same, and keeps them as a safety copy", data.display())]
     Occupied { data: PathBuf },
-    #[error("the node runs as process {holder} on {}: stop it first", data.display())]
+    #[error("the node runs as process {holder} on {}: stop it first, or restore to another folder with --to", data.display())]
     Running { data: PathBuf, holder: String },
     #[error("{} cannot be {verb}: {source}", path.display())]
     Io { path: PathBuf, verb: &'static str, source: io::Error },
@@ -256,8 +256,9 @@ impl Building<'_> {
 
 impl Taker for Building<'_> {
     fn row(&mut self, row: Row) -> io::Result<()> {
-        // Both are made anew.
-        if row.key == layout::node_fact("incarnation") || row.key == held::key() {
+        // These are made anew: nobody has looked after the new data yet.
+        let anew = ["incarnation", notes::LAST_BACKUP, notes::LAST_SCRUB].map(layout::node_fact);
+        if anew.contains(&row.key) || row.key == held::key() {
             return Ok(());
         }
         self.rows += 1;

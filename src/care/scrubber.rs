@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tracing::{error, info, warn};
 
 use super::keeper::Keeper;
+use super::notes;
 use crate::actors::layout;
 use crate::actors::runtime::Runtime;
 use crate::clock::Time;
@@ -50,14 +51,14 @@ pub struct State {
 }
 
 /// How a scrub ended.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Last {
     pub at: String,
     pub seconds: u64,
     pub rows: u64,
     pub damages: u64,
     pub listed: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
 }
 
@@ -83,6 +84,8 @@ impl Scrubber {
 
     /// Scrubs for the life of the node.
     pub async fn run(self: Arc<Self>) {
+        let before = notes::recall(&self.runtime, notes::LAST_SCRUB).await;
+        self.state.lock().last = before;
         let mut pause = self.settings.every / FIRST_PART;
         loop {
             tokio::select! {
@@ -93,7 +96,9 @@ impl Scrubber {
             let (at, began) = (self.keeper.clock.now(), self.keeper.clock.monotonic());
             let found = self.scrub().await;
             let seconds = self.keeper.clock.monotonic().saturating_sub(began).as_secs();
-            self.ended(at, seconds, found);
+            if let Some(last) = self.ended(at, seconds, found) {
+                notes::remember(&self.runtime, notes::LAST_SCRUB, &last).await;
+            }
             if self.runtime.is_stopping() {
                 return;
             }
@@ -118,7 +123,7 @@ impl Scrubber {
         spawn_blocking(|| walk.finish()).await.unwrap_or(Err(Failure::Closed))
     }
 
-    fn ended(&self, at: Time, seconds: u64, found: Result<Scrub, Failure>) {
+    fn ended(&self, at: Time, seconds: u64, found: Result<Scrub, Failure>) -> Option<Last> {
         let last = |scrub: Scrub, failed| Last {
             at: at.to_string(),
             seconds,
@@ -132,7 +137,7 @@ impl Scrubber {
                 self.tell(&scrub);
                 last(scrub, None)
             }
-            Err(Failure::Closed) => return,
+            Err(Failure::Closed) => return None,
             Err(failure) => {
                 match &failure {
                     Failure::Damaged { what } => error!(damage = what, "the store is damaged"),
@@ -145,7 +150,8 @@ impl Scrubber {
         };
         let mut state = self.state.lock();
         state.running = false;
-        state.last = Some(last);
+        state.last = Some(last.clone());
+        Some(last)
     }
 
     /// Names damage in the log, and marks whose it is: the others go on.

@@ -9,11 +9,11 @@ use super::table::table;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Only this kind: inbox, follower, following, outbox, flow, stream
-    #[arg(long)]
+    /// Only this kind
+    #[arg(long, value_parser = ["inbox", "follower", "following", "outbox", "flow", "stream"])]
     kind: Option<String>,
-    /// Only those that are active, passive, suspended or failed
-    #[arg(long)]
+    /// Only those in this state
+    #[arg(long, value_parser = ["active", "passive", "suspended", "failed"])]
     state: Option<String>,
     #[command(flatten)]
     paging: list::Paging,
@@ -32,8 +32,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
 }
 
 fn shown(answer: &Value) -> String {
-    let row =
-        |item: &Value| ["id", "state", "depth", "sequence", "restarts", "label"].map(|name| text(item, name)).to_vec();
+    let row = |item: &Value| {
+        let stands_at = if item["state"] == "failed" { "failed" } else { "label" };
+        ["id", "state", "depth", "sequence", "restarts", stands_at].map(|name| text(item, name)).to_vec()
+    };
     let rows: Vec<_> = items(answer).iter().map(row).collect();
     table(&["actor", "state", "mailbox", "sequence", "restarts", "stands at"], &rows, "no such actors") + &more(answer)
 }

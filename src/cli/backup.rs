@@ -96,7 +96,10 @@ fn through_node(args: &Args, context: &Context, config: &Config, draft: &mut Dra
 fn in_folder(args: &Args, context: &Context, config: &Config, draft: &mut Draft) -> anyhow::Result<()> {
     let store = config.node.data.join(STORE_FOLDER);
     if !store.is_dir() {
-        bail!("{} holds no data: nothing was ever started there", config.node.data.display());
+        bail!(
+            "{} holds no data: `quickbeam serve` makes them, or name the configuration of another node with --config",
+            config.node.data.display()
+        );
     }
     let engine = Arc::new(RedbEngine::open(&store, StoreOptions::default())?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -138,7 +141,8 @@ impl Draft {
             fs::remove_file(&path).with_context(|| format!("{} cannot be taken away", path.display()))?;
         }
         let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-        let made = made.with_context(|| format!("{} cannot be made", path.display()))?;
+        let made =
+            made.with_context(|| format!("{} cannot be made: name a file in a folder that is there", path.display()))?;
         Ok(Self { path, file: made, kept: false })
     }
 

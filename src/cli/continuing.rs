@@ -14,8 +14,8 @@ pub(super) struct Args {
     /// Say what would go, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// With --dry-run, one by one: messages, timers, errands or flows
-    #[arg(long, value_name = "LIST", requires = "dry_run")]
+    /// With --dry-run, these one by one
+    #[arg(long, value_name = "LIST", requires = "dry_run", value_parser = ["messages", "timers", "errands", "flows"])]
     list: Option<String>,
     #[command(flatten)]
     paging: list::Paging,

@@ -21,8 +21,8 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Args)]
 struct List {
-    /// Only those that are running, suspended, paused, done, failed or cancelled
-    #[arg(long)]
+    /// Only those in this state
+    #[arg(long, value_parser = ["running", "suspended", "paused", "done", "failed", "cancelled"])]
     state: Option<String>,
     #[command(flatten)]
     paging: list::Paging,

@@ -20,8 +20,8 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Args)]
 struct List {
-    /// Only those that are asked, accepted, rejected or gone
-    #[arg(long)]
+    /// Only those who stand so
+    #[arg(long, value_parser = ["asked", "accepted", "rejected"])]
     status: Option<String>,
     #[command(flatten)]
     paging: list::Paging,

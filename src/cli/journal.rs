@@ -6,19 +6,21 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use anyhow::bail;
+use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
 use super::client::{Ask, Client, ClientError, Door};
 use super::context::Context;
 use super::progress::{Progress, bytes_shown};
 use super::table::{pairs, table};
+use crate::actors::entity::Kind;
 use crate::care::verify::Records;
 use crate::care::{BLOBS_FOLDER, STORE_FOLDER, dump};
 use crate::clock::Time;
 use crate::config::Config;
 use crate::private::PrivateError;
 use crate::store::Failure;
-use crate::store::blob::{BlobError, Blobs, FileBlobs};
+use crate::store::blob::{BlobError, BlobHash, Blobs, FileBlobs};
 use crate::store::disk::{Disk as _, Folder};
 use crate::store::redb::{OpenError, Options as StoreOptions, RedbEngine, Step, inspect};
 
@@ -38,11 +40,11 @@ pub(super) enum Args {
         /// Only keys that begin so, written as the dump writes them
         #[arg(long)]
         prefix: Option<String>,
-        /// Only heads, events, rows, indexes, messages, timers, errands, dead-letters, definitions, node or data
-        #[arg(long)]
+        /// Only this area
+        #[arg(long, value_parser = areas())]
         area: Option<String>,
-        /// Only rows of this actor: KIND/KEY
-        #[arg(long)]
+        /// Only rows of this actor, as `quickbeam actors` lists it
+        #[arg(long, value_name = "KIND/KEY", value_parser = actor)]
         actor: Option<String>,
         /// How many at most
         #[arg(long, value_name = "N")]
@@ -93,7 +95,10 @@ fn running(context: &Context, config: &Config) -> Result<Option<Client>, ClientE
 fn open(config: &Config) -> anyhow::Result<RedbEngine> {
     let store = config.node.data.join(STORE_FOLDER);
     if !store.is_dir() {
-        bail!("{} holds no data: nothing was ever started there", config.node.data.display());
+        bail!(
+            "{} holds no data: `quickbeam serve` makes them, or name the configuration of another node with --config",
+            config.node.data.display()
+        );
     }
     // Replaying checks every frame of the log.
     Ok(RedbEngine::open(&store, StoreOptions::default())?)
@@ -125,13 +130,19 @@ fn told(found: &Value, damages: u64, context: &Context) -> anyhow::Result<()> {
         let lines = found["listed"].as_array().into_iter().flatten();
         let named: Vec<String> = lines.map(|line| line.as_str().unwrap_or_default().to_owned()).collect();
         match damages {
-            0 => format!("{rows} rows: nothing is damaged"),
+            0 => match (found["blobs"].as_u64(), found["unnamed_blobs"].as_u64()) {
+                (Some(blobs), Some(unnamed)) => {
+                    format!("{rows} rows, {blobs} blobs, {unnamed} of them without a name: nothing is damaged")
+                }
+                _ => format!("{rows} rows: nothing is damaged"),
+            },
             _ => named.join("\n"),
         }
     });
     if damages > 0 {
         bail!(
-            "{damages} things are damaged: restore a backup, or see docs/operations.md for what can be done without one"
+            "{} damaged: restore a backup, or see docs/operations.md for what can be done without one",
+            if damages == 1 { "one thing is".to_owned() } else { format!("{damages} things are") }
         );
     }
     Ok(())
@@ -177,13 +188,17 @@ fn verify(config: &Config, context: &Context) -> anyhow::Result<()> {
         }
     }
     engine.close();
-    let (blobs, wrong) = blobs(config, context)?;
+    let (wrong, named) = records.kept.finish();
+    let mut wrong: Vec<String> = wrong.iter().map(|wrong| format!("{:?}: {}", wrong.key, wrong.what)).collect();
+    let (blobs, unnamed) = blobs(config, context, named, &mut wrong)?;
     damages += wrong.len() as u64;
     listed.extend(wrong);
     progress.done();
     listed.truncate(NAMED_MAX);
-    let found =
-        json!({ "frames": frames, "rows": rows, "bytes": bytes, "blobs": blobs, "damages": damages, "listed": listed });
+    let found = json!({
+        "frames": frames, "rows": rows, "bytes": bytes, "blobs": blobs, "unnamed_blobs": unnamed,
+        "damages": damages, "listed": listed,
+    });
     told(&found, damages, context)
 }
 
@@ -209,31 +224,52 @@ fn log(config: &Config) -> anyhow::Result<(u64, Vec<String>)> {
     }
 }
 
-/// How many blobs there are, and those that are not what their names say.
-fn blobs(config: &Config, context: &Context) -> anyhow::Result<(u64, Vec<String>)> {
+/// How many contents of blobs there are, and how many of them no name stands for. Those that are not what their hash
+/// says go to what is wrong, and those that are missing though a name stands for them.
+fn blobs(
+    config: &Config,
+    context: &Context,
+    mut named: BTreeMap<BlobHash, String>,
+    wrong: &mut Vec<String>,
+) -> anyhow::Result<(u64, u64)> {
     let folder = config.node.data.join(BLOBS_FOLDER);
-    if !folder.is_dir() {
-        return Ok((0, Vec::new()));
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let blobs = FileBlobs::open(&folder, u64::MAX, context.clock.clone())?;
-        let (mut count, mut wrong, mut after) = (0, Vec::new(), None);
-        loop {
-            let page = blobs.put_before(Time(u64::MAX >> 12), after, BLOBS_PAGE).await?;
-            for &hash in &page {
-                count += 1;
-                match blobs.get(hash).await {
-                    Err(error @ BlobError::Damaged(_)) => wrong.push(error.to_string()),
-                    read => drop(read?),
+    let (mut count, mut unnamed) = (0, 0);
+    if folder.is_dir() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let (blobs, mut after) = (FileBlobs::open(&folder, u64::MAX, context.clock.clone())?, None);
+            loop {
+                let page = blobs.put_before(Time(u64::MAX >> 12), after, BLOBS_PAGE).await?;
+                for &hash in &page {
+                    count += 1;
+                    unnamed += u64::from(named.remove(&hash).is_none());
+                    match blobs.get(hash).await {
+                        Err(error @ BlobError::Damaged(_)) => wrong.push(error.to_string()),
+                        read => drop(read?),
+                    }
+                }
+                after = page.last().copied();
+                if page.len() < BLOBS_PAGE {
+                    return Ok::<_, BlobError>(());
                 }
             }
-            after = page.last().copied();
-            if page.len() < BLOBS_PAGE {
-                return Ok((count, wrong));
-            }
-        }
-    })
+        })?;
+    }
+    wrong.extend(named.iter().map(|(hash, name)| format!("the content {hash} of the blob {name} is gone")));
+    Ok((count, unnamed))
+}
+
+fn areas() -> PossibleValuesParser {
+    let known = dump::AREAS.into_iter().map(|(_, name)| name).chain([dump::DATA]);
+    PossibleValuesParser::new(known.collect::<Vec<_>>())
+}
+
+fn actor(word: &str) -> Result<String, String> {
+    let kinds: Vec<&str> = Kind::ALL.into_iter().map(Kind::name).collect();
+    match word.split_once('/') {
+        Some((kind, key)) if kinds.contains(&kind) && !key.is_empty() => Ok(word.to_owned()),
+        _ => Err(format!("an actor is named KIND/KEY, with a kind of {}", kinds.join(", "))),
+    }
 }
 
 struct Wanted {

@@ -23,6 +23,7 @@ mod fields;
 mod flows;
 mod follow;
 mod followers;
+mod help;
 pub(crate) mod init;
 mod inspect;
 mod journal;
@@ -42,20 +43,23 @@ mod unfollow;
 use client::ClientError;
 use context::{Context, Mistakes};
 
+/// The heading of options that every command takes.
+const EVERYWHERE: &str = "For every command";
+
 /// Durable workflows between domains: one node for each.
 #[derive(Debug, Parser)]
 #[command(name = "quickbeam", version, max_term_width = 120, arg_required_else_help = true)]
-#[command(after_help = "Exit status: 0 done, 1 refused or failed, 2 wrong words.\n\
+#[command(help_template = help::template(), after_help = "Exit status: 0 done, 1 refused or failed, 2 wrong words.\n\
     Try `quickbeam demo` first: two nodes on this machine play a whole story.")]
 pub struct Cli {
     /// The configuration of the node [default: ./quickbeam.toml]
-    #[arg(long, global = true, value_name = "FILE", env = "QUICKBEAM_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "QUICKBEAM_CONFIG", help_heading = EVERYWHERE)]
     config: Option<std::path::PathBuf>,
     /// Print JSON instead of text for people
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
     /// The Idempotency-Key of what is asked, to repeat something whose outcome is unknown [default: a new one]
-    #[arg(long = "key", global = true, value_name = "KEY")]
+    #[arg(long = "key", global = true, value_name = "KEY", help_heading = EVERYWHERE)]
     idempotency_key: Option<String>,
     #[command(subcommand)]
     command: Command,

@@ -92,9 +92,9 @@ fn done(checked: &Checked, target: &Target, restored: &Restored) -> String {
         "Make sure that the original no longer runs: two nodes with the same keys answer for one another,".to_owned(),
     );
     lines.push("and what waits in this backup would be sent by both.".to_owned());
-    lines.push(format!("  {}", serve_command(&target.config)));
-    let config = target.config.display();
-    lines.push(format!("  quickbeam continue --dry-run --config {config}    what would go"));
-    lines.push(format!("  quickbeam continue --config {config}              let it go"));
+    let serve = serve_command(&target.config);
+    lines.push(format!("  {serve}"));
+    lines.push(format!("  {} --dry-run    what would go", serve.replacen("serve", "continue", 1)));
+    lines.push(format!("  {}              let it go", serve.replacen("serve", "continue", 1)));
     lines.join("\n")
 }

@@ -18,9 +18,12 @@ pub(super) fn run(_: &Args, context: &Context) -> anyhow::Result<()> {
 
 fn backup(last: &Value) -> String {
     match (last["at"].as_str(), last["failed"].as_str()) {
-        (None, _) => "none since the start".to_owned(),
+        (None, _) => "never, while the node ran".to_owned(),
         (Some(at), None) => format!("{at}, {} rows", last["rows"]),
-        (Some(at), Some(failed)) => format!("{at}, failed: {failed}"),
+        (Some(at), Some(failed)) => {
+            let good = last["good"].as_str().unwrap_or("never, while the node ran");
+            format!("{at}, FAILED: {failed}; the last good one: {good}")
+        }
     }
 }
 
@@ -30,7 +33,7 @@ fn scrub(scrub: &Value) -> String {
         return format!("under way, {} rows so far", scrub["rows"]);
     }
     match (last["at"].as_str(), last["failed"].as_str(), last["damages"].as_u64().unwrap_or(0)) {
-        (None, ..) => "none since the start".to_owned(),
+        (None, ..) => "never".to_owned(),
         (Some(at), Some(failed), _) => format!("{at}, failed: {failed}"),
         (Some(at), None, 0) => format!("{at}, {} rows, nothing is damaged", last["rows"]),
         (Some(at), None, damages) => format!("{at}, {damages} THINGS ARE DAMAGED: see `quickbeam journal verify`"),
@@ -45,6 +48,9 @@ fn shown(answer: &Value) -> String {
         facts.push(("held", "sends and fires nothing: see `quickbeam continue --dry-run`".to_owned()));
     }
     facts.push(("active", text(answer, "active")));
+    if answer["failed"].as_u64().is_some_and(|failed| failed > 0) {
+        facts.push(("failed actors", format!("{}: see `quickbeam actors --state failed`", answer["failed"])));
+    }
     facts.extend([("last backup", backup(&answer["last_backup"])), ("last scrub", scrub(&answer["scrub"]))]);
     for part in ["counters", "store"] {
         let figures = answer[part].as_object().into_iter().flatten();

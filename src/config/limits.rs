@@ -59,6 +59,8 @@ limits! {
     blob: u64 = bytes(256 * MIB, KIB, TIB);
     /// Requests that follow a stream at the same time.
     followers: u64 = integer(256, 1, 65_536);
+    /// For a client to take the next 64 KiB of a backup; a snapshot of the store is held as long as it goes on.
+    backup_stall: Duration = span(MINUTE, S, HOUR);
     /// Bytes of a fetched key document.
     key_fetch: u64 = bytes(64 * KIB, KIB, MIB);
     /// For a key to be fetched.

@@ -178,7 +178,11 @@ impl Programs {
     }
 }
 
-fn read(name: &str, value: &[u8]) -> Result<Entry, OpError> {
+/// The entry in the row of a name.
+///
+/// # Errors
+/// When it is damaged.
+pub(crate) fn read(name: &str, value: &[u8]) -> Result<Entry, OpError> {
     let kept: Option<Kept> = rmp_serde::from_slice(value).ok();
     let entry =
         kept.and_then(|kept| Some(Entry { hash: kept.hash.parse().ok()?, bytes: kept.bytes, media: kept.media }));

@@ -17,6 +17,7 @@ use crate::clock::Time;
 use crate::store::Key;
 use crate::store::blob::BlobHash;
 use crate::store::key::Builder;
+use crate::store::streams;
 
 fn area(letter: u8) -> Builder {
     Key::build().tag(b'p').tag(letter)
@@ -48,7 +49,7 @@ pub(super) fn blob_name(key: &Key) -> Option<String> {
     key.parts_after(&area(b'b').done()).text()
 }
 
-pub(super) fn names_of(hash: BlobHash) -> Key {
+pub(crate) fn names_of(hash: BlobHash) -> Key {
     area(b'h').raw(&hash.0).done()
 }
 
@@ -67,6 +68,39 @@ pub(super) fn answer_at(at: Time, once: &Once) -> Key {
 /// All answers, the oldest first.
 pub fn answers_by_time() -> Key {
     area(b'o').done()
+}
+
+/// What a row of programs is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    Stream(streams::Place),
+    Value(String),
+    Blob(String),
+    NameOf(BlobHash, String),
+    Answer,
+    AnswerAt,
+}
+
+/// What this key stands for; `None` for one that no program can have made.
+pub fn place_of(key: &Key) -> Option<Place> {
+    let rest = key.as_bytes().strip_prefix(everything().as_bytes())?;
+    let named = |letter: u8| {
+        let mut parts = key.parts_after(&area(letter).done());
+        parts.text().filter(|_| parts.rest().is_empty())
+    };
+    match rest.first()? {
+        b's' => streams::place_of(&self::streams(), key).map(Place::Stream),
+        b'k' => named(b'k').map(Place::Value),
+        b'b' => named(b'b').map(Place::Blob),
+        b'h' => {
+            let (hash, _) = rest[1..].split_first_chunk::<32>()?;
+            let name = key.parts_after(&names_of(BlobHash(*hash))).text()?;
+            Some(Place::NameOf(BlobHash(*hash), name))
+        }
+        b'a' => Some(Place::Answer),
+        b'o' => answer_of(key).map(|_| Place::AnswerAt),
+        _ => None,
+    }
 }
 
 /// When the answer of a row under [`answers_by_time`] was given, and the key of the answer itself.
@@ -93,6 +127,9 @@ mod tests {
         let hash = BlobHash::of(b"");
         let keys = [streams(), values(), blob("a"), name_of(hash, "a"), answer(&once), answer_at(Time(0), &once)];
         assert!(keys.iter().all(|key| key.starts_with(&everything())));
+        assert!(keys[2..].iter().all(|key| place_of(key).is_some()));
+        assert_eq!(place_of(&name_of(hash, "a")), Some(Place::NameOf(hash, "a".to_owned())));
+        assert_eq!(place_of(&Key::build().tag(b'p').tag(b'z').done()), None);
         assert_eq!(blob_name(&blob("a/b")), Some("a/b".to_owned()));
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod access;
 mod admit;
+pub mod around;
 pub mod blob;
 mod changes;
 pub mod disk;

@@ -254,6 +254,30 @@ impl Streams {
     }
 }
 
+/// What a row below the prefix of streams is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    Counter(String),
+    Record(String, u64),
+}
+
+/// What this key below the prefix of streams stands for; `None` for one that is none of theirs.
+pub fn place_of(prefix: &Key, key: &Key) -> Option<Place> {
+    let mut parts = key.parts_after(prefix);
+    let (tag, stream) = (parts.tag()?, parts.text()?);
+    let place = match tag {
+        COUNTER => Place::Counter(stream),
+        RECORD => Place::Record(stream, parts.number()?),
+        _ => return None,
+    };
+    parts.rest().is_empty().then_some(place)
+}
+
+/// Where a stream stands, as the row of its counter says it.
+pub fn standing_of(row: &Row) -> Option<Standing> {
+    decode(&row.value, row.version)
+}
+
 fn decode(mut value: &[u8], version: Position) -> Option<Standing> {
     let (first, last) = (value.try_get_u64_le().ok()?, value.try_get_u64_le().ok()?);
     Some(Standing { first, last, version: Some(version) })

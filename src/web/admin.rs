@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::auth::require;
 use super::http::{json_of, read_body};
-use super::list::{Page, Paging, count, page, place, placed};
+use super::list::{Page, Paging, count, keys, page, place, placed};
 use super::public::not_ready;
 use super::site::Site;
 use crate::actors::entity::{ActorId, Kind};
@@ -39,13 +39,15 @@ pub async fn status(request: HttpRequest, site: Data<Site>) -> Result<HttpRespon
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let reason = not_ready(&site);
     let engine = site.runtime.engine.as_ref();
-    let messages = count(engine, &layout::messages(), WAITING_MAX).await?;
-    let errands = count(engine, &layout::errands(), WAITING_MAX).await?;
+    // What cannot be counted says nothing: whether the node is well has to be answered above all when it is not.
+    let messages = count(engine, &layout::messages(), WAITING_MAX).await.ok();
+    let errands = count(engine, &layout::errands(), WAITING_MAX).await.ok();
+    let failed = site.runtime.registry().all_failed().len();
     Ok(HttpResponse::Ok().json(json!({
         "name": world.name, "base": world.base, "version": env!("CARGO_PKG_VERSION"),
         "incarnation": site.incarnation, "ready": reason.is_none(), "reason": reason,
         "held": site.runtime.is_held(), "scrub": site.scrubber.state(), "last_backup": site.keeper.last_backup(),
-        "active": site.runtime.registry().active(),
+        "active": site.runtime.registry().active(), "failed": failed,
         "waiting": { "messages": messages, "errands": errands },
         "counters": {
             "turns": read(&counters.turns),
@@ -128,25 +130,30 @@ pub async fn retry_actor(
 /// `GET /admin/peers`
 pub async fn peers(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
     admin(&site, &request)?;
-    let prefix = layout::heads(Some(Kind::Outbox));
-    let found =
-        page(site.runtime.engine.as_ref(), &prefix, Direction::Forward, &paging, |row| layout::head_actor(&row.key))
-            .await?;
+    let heads = layout::heads(Some(Kind::Outbox));
+    let found = keys(site.runtime.engine.as_ref(), &heads, &paging).await?;
     let mut items = Vec::with_capacity(found.items.len());
-    for id in found.items {
-        items.push(peer(&site, &id).await?);
+    for id in found.items.iter().filter_map(layout::head_actor) {
+        items.push(match peer(&site, &id).await {
+            Ok(peer) => peer,
+            // One that cannot be read must not hide the others.
+            Err(reason) => json!({ "authority": &*id.key, "state": "failed", "last_error": { "what": reason } }),
+        });
     }
     Ok(HttpResponse::Ok().json(Page { items, next: found.next }))
 }
 
-async fn peer(site: &Site, id: &ActorId) -> Result<Value, Problem> {
-    let outbox = inspect::state::<Outbox>(&site.runtime, &id.key)
-        .await
-        .map_err(|reason| Problem::new(500, "damaged", reason))?;
-    let outbox = outbox.unwrap_or_default();
+/// # Errors
+/// Why nothing can be said of this peer.
+async fn peer(site: &Site, id: &ActorId) -> Result<Value, String> {
+    if let Some(failed) = site.runtime.registry().failed(id) {
+        return Err(failed.reason);
+    }
+    let outbox = inspect::state::<Outbox>(&site.runtime, &id.key).await?.unwrap_or_default();
     let queue = layout::row_prefix(id, &queue::queue_rows());
-    let oldest = site.runtime.engine.range(crate::store::Span::prefix(&queue, 1)).await?;
+    let oldest = site.runtime.engine.range(crate::store::Span::prefix(&queue, 1)).await;
     let oldest = oldest
+        .map_err(|failure| failure.to_string())?
         .first()
         .and_then(|row| record::decode::<queue::Entry>(&row.value).ok())
         .map(|entry| entry.since.to_string());
@@ -236,10 +243,16 @@ pub async fn move_letter(
                 letters::discard(&site.runtime, &ulid).await?
             };
             if !found {
-                return Err(Problem::not_found(format!("there is no dead letter {id}")));
+                return Err(Problem::not_found(format!(
+                    "there is no dead letter {id}; `quickbeam dead-letters` lists them"
+                )));
             }
         }
-        None => return Err(Problem::not_found(format!("there is no dead letter {id}"))),
+        None => {
+            return Err(Problem::not_found(format!(
+                "there is no dead letter {id}; `quickbeam dead-letters` lists them"
+            )));
+        }
     }
     Ok(HttpResponse::Ok().json(json!({})))
 }
@@ -259,6 +272,9 @@ pub struct FollowerQuery {
     limit: Option<usize>,
 }
 
+/// How a follower may stand.
+const STANDINGS: [&str; 3] = ["asked", "accepted", "rejected"];
+
 /// `GET /admin/followers?status=asked`
 pub async fn followers(
     request: HttpRequest,
@@ -268,11 +284,14 @@ pub async fn followers(
     admin(&site, &request)?;
     let prefix = layout::index_prefix(Index::FollowersByActor, &Key::default());
     let paging = Paging { after: query.after.clone(), limit: query.limit };
-    let wanted = query.status.clone();
+    let wanted = query.status.as_deref().filter(|word| !word.is_empty());
+    if let Some(word) = wanted.filter(|word| !STANDINGS.contains(word)) {
+        return Err(Problem::bad_request(format!("there is no status {word:?}; there are {}", STANDINGS.join(", "))));
+    }
     let found = page(site.runtime.engine.as_ref(), &prefix, Direction::Forward, &paging, |row| {
         let listed: follower::Listed = record::decode(&row.value).ok()?;
         let status = serde_json::to_value(listed.status).ok()?;
-        let fits = wanted.as_deref().is_none_or(|wanted| status == wanted);
+        let fits = wanted.is_none_or(|wanted| status == wanted);
         fits.then(|| json!({ "actor": listed.actor, "status": status, "since": listed.since.to_string() }))
     })
     .await?;

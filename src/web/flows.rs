@@ -39,7 +39,7 @@ pub async fn start(
     let catalog = &site.runtime.world.catalog;
     let compiled = catalog.current(&name).ok_or_else(|| {
         let known: Vec<String> = catalog.flows().map(|flow| flow.definition.name.clone()).collect();
-        Problem::not_found(format!("there is no flow {name:?}; this node has {}", known.join(", ")))
+        Problem::not_found(format!("there is no flow {:?}; this node has {}", *name, known.join(", ")))
     })?;
     let input = json_body(&site, &body)?;
     let start = Start {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Direction, Engine, Key, ReadError, Row, Span};
+use crate::store::{Direction, Engine, Key, ReadError, Row, Span, around};
 use crate::wire::error::Problem;
 
 const LIMIT: usize = 50;
@@ -84,10 +84,27 @@ pub async fn page<T>(
     Ok(Page { items: rows.iter().filter_map(read).collect(), next })
 }
 
-/// How many rows there are under a prefix, up to `most`.
+/// How many rows there are under a prefix, up to `most`; those that are damaged too.
 ///
 /// # Errors
 /// What the store says.
 pub async fn count(engine: &dyn Engine, prefix: &Key, most: usize) -> Result<usize, ReadError> {
-    Ok(engine.range(Span::prefix(prefix, most)).await?.len())
+    let found = around::range(engine, Span::prefix(prefix, most)).await?;
+    Ok(found.rows.len() + found.unread.len())
+}
+
+/// A page of the keys under `prefix`, those of damaged rows too: for lists that must show what failed.
+///
+/// # Errors
+/// What the store says of more than single rows, or 400 for a wrong `after`.
+pub async fn keys(engine: &dyn Engine, prefix: &Key, paging: &Paging) -> Result<Page<Key>, Problem> {
+    let found = around::range(engine, paging.span(prefix, Direction::Forward)?).await?;
+    let unread = found.unread.into_iter().map(|unread| unread.key);
+    let mut items: Vec<Key> = found.rows.into_iter().map(|row| row.key).chain(unread).collect();
+    items.sort();
+    let more = items.len() > paging.limit();
+    items.truncate(paging.limit());
+    let last = items.last().filter(|_| more);
+    let next = last.map(|key| URL_SAFE_NO_PAD.encode(&key.as_bytes()[prefix.as_bytes().len()..]));
+    Ok(Page { items, next })
 }

@@ -32,8 +32,11 @@ pub const RESERVED: &[&str] = &[
 
 /// Words in an address that cannot be read are refused like everything else.
 fn readable(config: &mut ServiceConfig) -> &mut ServiceConfig {
-    let query = |error: actix_web::error::QueryPayloadError, _: &HttpRequest| {
-        Problem::bad_request(format!("the query cannot be read: {error}")).into()
+    let query = |error: actix_web::error::QueryPayloadError, request: &HttpRequest| {
+        let actix_web::error::QueryPayloadError::Deserialize(error) = &error else {
+            return Problem::bad_request("the query cannot be read: send NAME=VALUE, joined by &").into();
+        };
+        Problem::bad_request(format!("the query {:?} cannot be read: {error}", request.query_string())).into()
     };
     let path = |error: actix_web::error::PathError, _: &HttpRequest| {
         Problem::not_found(format!("the address cannot be read: {error}")).into()
@@ -112,5 +115,9 @@ pub fn is_care(path: &str) -> bool {
 }
 
 async fn nothing(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    Err(Problem::not_found(format!("there is no {} {} here", request.method(), request.path())))
+    Err(Problem::not_found(format!(
+        "there is no {} {} here; docs/api.md lists what there is, GET /store/openapi.json the store for programs",
+        request.method(),
+        request.path()
+    )))
 }

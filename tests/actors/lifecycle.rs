@@ -191,7 +191,7 @@ fn an_actor_whose_stored_state_is_damaged_has_failed_and_others_go_on() {
             let id = ActorId::of::<Probe>("a");
             let details = inspect::details(&again.runtime, &id).await.unwrap().unwrap();
             assert_eq!(details.summary.state, State::Failed);
-            assert!(details.failed.is_some());
+            assert!(details.summary.failed.is_some());
             // Repaired by hand, it goes on with what waited.
             engine
                 .commit(Batch {

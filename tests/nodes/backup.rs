@@ -237,3 +237,34 @@ fn a_client_that_goes_half_way_leaves_no_backup_and_the_node_goes_on() {
     node.run(&["backup", file.to_str().unwrap()]).refused(&["is there already"]);
     node.publish("and on");
 }
+
+#[test]
+fn a_client_that_stalls_loses_its_backup_and_what_is_known_of_it_outlives_a_restart() {
+    let node = Node::start(Plan::blog().limit("backup_stall = \"1s\""));
+    let token = node.new_token("programs", &["store:write"]);
+    // More than the sockets of both sides take.
+    let blob = Call::new("PUT", "/store/blobs/large").token(&token).header("content-type", "text/plain");
+    node.send(&blob.body(vec![b'x'; 48 << 20])).expect(200);
+    let last = |node: &Node| node.admin("GET", "/admin/status").expect(200).json()["last_backup"].clone();
+    assert_eq!(last(&node), Value::Null);
+    backed_up(&node);
+    let good = eventually("the good one is noted", || last(&node)["good"].as_str().map(str::to_owned));
+    let mut stream = TcpStream::connect(node.plan.spot.admin).unwrap();
+    let call = Call::get("/admin/backup").token(&node.admin_token);
+    stream.write_all(call.head(&node.plan.spot.admin.to_string()).as_bytes()).unwrap();
+    stream.read_exact(&mut [0; 64]).unwrap();
+    let failed = eventually("the stalled one is given up", || last(&node)["failed"].as_str().map(str::to_owned));
+    assert!(failed.contains("took nothing for 1s") && failed.contains("limits.backup_stall"), "{failed}");
+    let mut rest = Vec::new();
+    drop(stream.read_to_end(&mut rest));
+    assert!(rest.len() < 48 << 20, "it ends before its end");
+    node.run(&["journal", "verify"]).done();
+    let before = [last(&node), node.admin("GET", "/admin/status").json()["scrub"]["last"].clone()];
+    node.kill();
+    node.restart();
+    let after = node.admin("GET", "/admin/status").expect(200).json();
+    assert_eq!([after["last_backup"].clone(), after["scrub"]["last"].clone()], before);
+    assert_eq!(after["last_backup"]["good"], good);
+    let status = node.run(&["status"]).done();
+    assert!(status.out.contains("FAILED") && status.out.contains(&good), "{status:?}");
+}

@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
+use quickbeam::store::blob::BlobHash;
 use serde_json::Value;
 
 use crate::harness::{Node, Plan, eventually};
+use crate::http::Call;
 
 /// A node whose table holds an article with one byte of its title changed on disk, and a backup of it before that.
 fn damaged() -> (Node, PathBuf) {
@@ -103,4 +105,66 @@ fn the_journal_is_dumped_counted_and_compacted_while_the_node_is_down() {
     node.run(&["journal", "verify"]).done();
     node.restart();
     assert_eq!(node.everything(), before);
+}
+
+#[test]
+fn verify_misses_the_content_of_a_blob_and_counts_what_no_name_stands_for() {
+    let node = Node::start(Plan::blog());
+    let token = node.new_token("programs", &["store:read", "store:write"]);
+    for (name, content) in [("kept", "one"), ("lost", "two")] {
+        let put = Call::new("PUT", &format!("/store/blobs/{name}")).token(&token).header("content-type", "text/plain");
+        node.send(&put.body(content)).expect(200);
+    }
+    node.terminate();
+    let told = node.run(&["journal", "verify", "--json"]).done().json();
+    assert_eq!((told["blobs"].as_u64(), told["unnamed_blobs"].as_u64()), (Some(2), Some(0)), "{told}");
+    let file = |content: &str| {
+        let hash = BlobHash::of(content.as_bytes()).to_string();
+        node.data().join("blobs").join(&hash[..2]).join(hash)
+    };
+    let stray = file("three");
+    fs::create_dir_all(stray.parent().unwrap()).unwrap();
+    fs::write(&stray, "three").unwrap();
+    assert!(node.run(&["journal", "verify"]).done().out.contains("3 blobs, 1 of them without a name"));
+    fs::remove_file(file("two")).unwrap();
+    let told = node.run(&["journal", "verify"]).refused(&["one thing is damaged"]);
+    assert!(told.out.contains("of the blob lost is gone"), "{told:?}");
+}
+
+#[test]
+fn what_cannot_be_done_is_said_with_what_to_do() {
+    let node = Node::start(Plan::blog());
+    for (words, says) in [
+        (&["journal", "dump", "--area", "nonsense"][..], "dead-letters"),
+        (&["journal", "dump", "--actor", "gig"], "KIND/KEY"),
+        (&["journal", "dump", "--actor", "artist/gig"], "outbox"),
+        (&["continue", "--dry-run", "--list", "nonsense"], "timers"),
+        (&["actors", "--kind", "nonsense"], "follower"),
+        (&["actors", "--state", "nonsense"], "suspended"),
+        (&["flows", "--state", "nonsense"], "paused"),
+        (&["followers", "--status", "nonsense"], "accepted"),
+    ] {
+        let ran = node.run(words);
+        assert!(ran.code == Some(2) && ran.err.contains(says), "{words:?}: {ran:?}");
+    }
+    node.run(&["token", "revoke", "nobody"]).refused(&["nobody", "quickbeam token list"]);
+    node.run(&["backup", "/nowhere/a.qbk"]).refused(&["/nowhere", "a folder that is there"]);
+    node.run(&["restore", "nowhere.qbk"]).refused(&["nowhere.qbk", "`quickbeam backup`"]);
+    node.run(&["dead-letters", "retry", "x"]).refused(&["`quickbeam dead-letters`"]);
+    node.run(&["followers", "accept", "http://x.example/actor"]).refused(&["`quickbeam followers`"]);
+    node.run(&["flows", "start", "nonsense"]).refused(&["there is no flow \"nonsense\"; this node has"]);
+    let refused = node.admin("GET", "/admin/followers?status=nonsense").refused(400);
+    assert!(refused.contains("asked, accepted, rejected"), "{refused}");
+    let refused = node.admin("GET", "/admin/actors?limit=many").refused(400);
+    assert!(refused.contains("limit=many"), "{refused}");
+    let refused = node.admin("GET", "/admin/nonsense").refused(404);
+    assert!(refused.contains("docs/api.md"), "{refused}");
+    let backup = node.folder().join("a.qbk");
+    node.run(&["backup", backup.to_str().unwrap()]).done();
+    node.run(&["restore", backup.to_str().unwrap()]).refused(&["the node runs", "--to"]);
+    node.terminate();
+    fs::remove_dir_all(node.data().join("store")).unwrap();
+    for words in [&["journal", "verify"][..], &["journal", "stats"], &["backup"]] {
+        node.run(words).refused(&["holds no data", "quickbeam serve"]);
+    }
 }

@@ -3,18 +3,19 @@
 use quickbeam::store::redb::Options;
 use quickbeam::store::{Key, RedbEngine};
 use redb::{Database, ReadableTable, TableDefinition};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::{Node, Plan, eventually};
+use crate::harness::{Node, Plan, Spot, eventually};
 use crate::http::Call;
 
 const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
-/// In the keys of stored rows: what heads and turns of an actor begin with, and the number of streams.
+/// In the keys of stored rows: what heads and turns of an actor begin with, and the numbers of kinds.
 const AREAS: [u8; 2] = *b"he";
+const OUTBOX: u8 = 4;
 const STREAM: u8 = 6;
 
 /// Flips a bit at the end of every row from which this actor is rebuilt, while the node is down.
-fn damage(node: &Node, key: &str) {
+fn damage(node: &Node, kind: u8, key: &str) {
     let store = node.data().join("store");
     let engine = RedbEngine::open(&store, Options::default()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -26,7 +27,7 @@ fn damage(node: &Node, key: &str) {
     let mut rows = transaction.open_table(ROWS).unwrap();
     let mut flipped = 0;
     for area in AREAS {
-        let prefix = Key::build().tag(area).tag(STREAM).text(key).done();
+        let prefix = Key::build().tag(area).tag(kind).text(key).done();
         let end = prefix.after_prefix();
         let found = rows.range(prefix.as_bytes()..end.as_bytes()).unwrap();
         let found: Vec<_> =
@@ -53,7 +54,7 @@ fn a_damaged_row_fails_its_actor_by_name_and_no_other() {
     let fresh: Vec<String> = streams(&node).into_iter().filter(|id| !before.contains(id)).collect();
     let [id] = &fresh[..] else { panic!("the new actor among {fresh:?}") };
     node.terminate();
-    damage(&node, id.split_once('/').unwrap().1);
+    damage(&node, STREAM, id.split_once('/').unwrap().1);
     node.restart();
     let change = |slug: &str| {
         let call = Call::new("PATCH", &format!("/api/objects/article/{slug}")).token(&node.token);
@@ -71,6 +72,42 @@ fn a_damaged_row_fails_its_actor_by_name_and_no_other() {
     let log = node.log();
     assert!(log.contains("cannot be rebuilt") && log.contains(id.as_str()), "{log}");
     node.send(&Call::get("/ready")).expect(200);
+}
+
+#[test]
+fn lists_name_what_is_damaged_and_show_all_others() {
+    let there = Spot::free();
+    let node = Node::start(Plan::blog().allow(there.authority()));
+    for title in ["first", "second", "third"] {
+        node.publish(title);
+    }
+    node.run(&["follow", &there.authority()]).done();
+    node.settle();
+    node.terminate();
+    damage(&node, STREAM, "object/second");
+    damage(&node, OUTBOX, &there.authority());
+    node.restart();
+    let actors = node.all("/admin/actors");
+    let of = |id: &str| actors.iter().find(|actor| actor["id"] == id).unwrap_or_else(|| panic!("{id} in {actors:#?}"));
+    assert!(["first", "third"].iter().all(|name| of(&format!("stream/object/{name}"))["state"] == "passive"));
+    let damaged = [of("stream/object/second"), of(&format!("outbox/{}", there.authority()))];
+    for actor in damaged {
+        assert_eq!(actor["state"], "failed");
+        assert!(actor["failed"].as_str().unwrap().contains("does not match its checksum"), "{actor}");
+    }
+    let first = node.admin("GET", "/admin/actors?state=failed&limit=1").expect(200).json();
+    let next = first["next"].as_str().unwrap();
+    let second = node.admin("GET", &format!("/admin/actors?state=failed&limit=1&after={next}")).expect(200).json();
+    let failed = [&first, &second].map(|page| page["items"][0]["id"].as_str().unwrap().to_owned());
+    assert_eq!(failed, [format!("outbox/{}", there.authority()), "stream/object/second".to_owned()]);
+    assert_eq!(second["next"], Value::Null);
+    let peers = node.run(&["peers"]).done();
+    assert!(peers.out.contains("failed") && peers.out.contains("the row"), "{peers:?}");
+    let listed = node.run(&["actors"]).done();
+    assert!(listed.out.contains("the row"), "{listed:?}");
+    let inspected = node.run(&["inspect", "stream/object/second"]).done();
+    assert!(inspected.out.contains("failed") && inspected.out.contains("checksum"), "{inspected:?}");
+    node.run(&["status"]).done();
 }
 
 fn streams(node: &Node) -> Vec<String> {

@@ -1,7 +1,7 @@
 //! `quickbeam store blobs`: large content under names, from files and into files.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
@@ -115,6 +115,9 @@ fn has(client: &Client, name: &Name) -> anyhow::Result<Value> {
 fn get(client: &Client, context: &Context, name: &Name, to: Option<&Path>) -> anyhow::Result<()> {
     let ask = Ask::get(Door::Public, address(name)).header("accept", "*/*");
     let Some(to) = to else {
+        if io::stdout().is_terminal() {
+            bail!("a blob may hold anything, and is not written to a terminal: add --to FILE, or send it on with |");
+        }
         fetch(client, &ask, &mut io::stdout().lock())?;
         return Ok(());
     };
