@@ -15,6 +15,7 @@
 //! The flow is done when every step is settled. A step that fails for good fails it; one whose tries are used up holds
 //! it, paused, while its other paths go on.
 
+pub mod alarm;
 mod beside;
 pub mod check;
 mod compile;
@@ -41,6 +42,7 @@ mod start;
 pub mod state;
 pub mod step;
 mod stepper;
+pub mod told;
 pub mod turn;
 mod until;
 pub mod verbs;
