@@ -7,6 +7,7 @@ use super::entity::Turn;
 use super::errands::Errand;
 use super::family;
 use super::flow::{Command, Place};
+use super::gate::{self, Gate};
 use super::moves::Moves;
 use super::offers;
 use super::stream::{self, Stream};
@@ -27,6 +28,29 @@ impl Moves<'_> {
                 Alarm::Set { name, at, ring } => decision.timer(&name, at, &Command::from(ring)),
                 Alarm::Cancel { name } => decision.cancel(&name),
             });
+        }
+    }
+
+    /// Asks at the gates of its limits, and leaves them when it ends, in the turn in which that comes true.
+    pub(super) fn pass_gates(&mut self, fact: &Fact) {
+        let (flow, ticket) = (self.turn.me.key.to_string(), self.ends);
+        match fact {
+            Fact::Queued { limit, key } => {
+                let Some((max, per)) = limit.of(&self.compiled.definition) else { return };
+                let name = self.start.name.clone();
+                let gate = gate::id(&name, *limit, key);
+                let about = gate::About { flow: name, limit: *limit, key: key.clone(), max, per };
+                let ask = gate::Command::Ask { flow, ticket, about };
+                self.gates.push(gate.clone());
+                self.change(|decision| decision.tell::<Gate>(gate, &ask));
+            }
+            Fact::FlowDone { .. } | Fact::FlowFailed { .. } | Fact::FlowCancelled { .. } | Fact::FlowKilled { .. } => {
+                for gate in std::mem::take(&mut self.gates) {
+                    let leave = gate::Command::Leave { flow: flow.clone(), ticket };
+                    self.change(|decision| decision.tell::<Gate>(gate, &leave));
+                }
+            }
+            _ => {}
         }
     }
 

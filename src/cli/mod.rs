@@ -31,6 +31,7 @@ mod list;
 mod peers;
 mod progress;
 mod publish;
+mod queues;
 mod restore;
 mod retention;
 mod serve;

@@ -25,6 +25,7 @@ pub mod fact;
 pub mod graph;
 pub mod json;
 pub mod ledger;
+pub mod limits;
 pub mod names;
 mod outcome;
 pub mod parse;

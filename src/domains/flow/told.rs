@@ -71,9 +71,11 @@ fn taking_back(fact: &Fact, now: Time) -> Option<String> {
     })
 }
 
-/// What people did to it.
+/// What others did to it.
 fn people(fact: &Fact) -> String {
     match fact {
+        Fact::Queued { limit, key } => format!("queue for its {}{}", limit.word(), gave(key)),
+        Fact::Admitted { limit } => format!("let in by its {}", limit.word()),
         Fact::Retried { step, .. } => format!("retried {step}"),
         Fact::Paused { .. } => "paused".into(),
         Fact::Continued { .. } => "continued".into(),

@@ -127,6 +127,11 @@ impl Stage<'_> {
                     Alarm::Cancel { name } => drop(self.alarms.remove(&name)),
                 }
             }
+            if let Fact::Queued { limit, .. } = &fact {
+                // Nobody else is there who could be before it.
+                let (limit, ticket) = (*limit, self.progress.ends);
+                self.answers.insert((self.now, self.turns, 0), Event::Admitted { limit, ticket });
+            }
             let text = told(&fact, self.now);
             self.path.push(Line { after: self.now.since(self.script.at), text, fact: Some(fact) });
         }
