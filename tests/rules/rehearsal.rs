@@ -12,6 +12,10 @@ name = "here"
 base = "https://here.example"
 [type.note]
 fields.title = { kind = "text", required = true }
+[flow.one]
+concurrency = { key = "input.k", max = 1 }
+rate = { max = 1, per = "1h" }
+steps.go = { suspend = "go" }
 [flow.trip]
 steps.check = { effect = "object.validate", with = { type = "'note'" } }
 steps.seat = { http = "POST", url = "'https://seat.example/'", after = "check", undo = { http = "DELETE", url = "'https://seat.example/'" } }
@@ -126,6 +130,25 @@ fn a_wrong_file_is_named_with_its_line() {
     let mistakes = script.fits(&catalog().current("trip").unwrap(), "trip.toml").unwrap_err();
     let told: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
     assert!(told[0].contains("no step `set`; did you mean `seat`?") && told[1].contains("`pai`"), "{told:?}");
+}
+
+#[test]
+fn a_flow_with_limits_asks_at_one_gate_after_the_other_and_fails_without_a_key() {
+    let (catalog, effects) = (catalog(), quickbeam::domains::all_effects());
+    let compiled = catalog.current("one").unwrap();
+    let play_with = |input: &str| {
+        let text = format!("flow = \"one\"\n{input}\n[[story]]\nsignal = \"go\"\n[[story]]\nrestart = \"go\"\n");
+        play(&Script::read(&text, "one.toml").unwrap(), &compiled, &catalog, &effects)
+    };
+    let played = play_with("input = { k = \"x\" }");
+    assert_eq!(played.surprises, [""; 0]);
+    let let_in =
+        ["queue for its concurrency = \"x\"", "let in by its concurrency", "queue for its rate", "let in by its rate"];
+    let facts = played.facts();
+    assert_eq!(facts[..4], let_in);
+    assert_eq!(facts.iter().filter(|fact| fact.starts_with("let in")).count(), 4, "a restart asks again: {facts:?}");
+    let played = play_with("");
+    assert!(played.facts()[0].starts_with("flow failed: the key of its concurrency cannot be computed"));
 }
 
 #[test]
