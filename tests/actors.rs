@@ -6,6 +6,7 @@ mod actors {
     mod engine;
     mod errands;
     mod failures;
+    mod gates;
     mod lifecycle;
     mod messages;
     mod node;

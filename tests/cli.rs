@@ -421,3 +421,28 @@ fn a_demo_leaves_alone_what_is_no_demo() {
     assert!(ran.err.contains("left alone") && ran.err.contains("--data"), "{}", ran.err);
     assert_eq!(entries(&place.path("mine")), ["letter"]);
 }
+
+#[test]
+fn a_flow_is_tried_without_a_node_and_the_exit_code_tells_surprises_from_wrong_files() {
+    let place = Place::with_blog();
+    let file = |name: &str, text: &str| {
+        let text =
+            format!("config = \"blog/quickbeam.toml\"\nflow = \"digest\"\nobject = {{ category = \"note\" }}\n{text}");
+        fs::write(place.path(name), text).unwrap();
+    };
+    file("good.toml", "[expect]\nphase = \"done\"\nresult = \"note\"\n");
+    file("bad.toml", "[expect]\nresult = \"urgent\"\n");
+    file("wrong.toml", "[expect]\nfase = 1\n");
+    let good = place.run(&["flow", "test", "good.toml"]);
+    assert_eq!(good.code, 0, "{}", good.err);
+    assert!(good.out.contains("branch urgency: else") && good.out.contains("as expected"), "{}", good.out);
+    let bad = place.run(&["flow", "test", "good.toml", "bad.toml", "--json"]);
+    let told: Value = serde_json::from_str(&bad.out).unwrap();
+    assert_eq!((bad.code, &told["ok"], &told["tests"][0]["ok"]), (1, &false.into(), &true.into()));
+    assert_eq!(told["tests"][1]["surprises"][0], "its result should be \"urgent\", and is \"note\"");
+    let wrong = place.run(&["flow", "test", "wrong.toml"]);
+    assert_eq!(wrong.code, 2, "{}", wrong.err);
+    assert!(wrong.err.contains("wrong.toml:5:1: unknown key `fase`"), "{}", wrong.err);
+    assert_eq!(place.run(&["flow", "test"]).code, 2);
+    assert_eq!(place.run(&["flow", "test", "missing.toml"]).code, 1);
+}

@@ -10,5 +10,6 @@ mod rules {
     mod flow_runs;
     mod flow_saga;
     mod flow_steps;
+    mod rehearsal;
     mod vectors;
 }

@@ -7,78 +7,51 @@ use super::entity::Turn;
 use super::errands::Errand;
 use super::family;
 use super::flow::{Command, Place};
+use super::gate::{self, Gate};
 use super::moves::Moves;
 use super::offers;
 use super::stream::{self, Stream};
 use super::takeback;
 use crate::clock::ulid;
 use crate::domains::effects::Plan;
-use crate::domains::flow::definition::Kind;
-use crate::domains::flow::fact::{AfterFailure, Fact};
-use crate::domains::flow::spot::{Role, Spot, done_of, part};
+use crate::domains::flow::alarm::{Alarm, Ring, alarms};
+use crate::domains::flow::fact::Fact;
+use crate::domains::flow::spot::done_of;
 use crate::domains::flow::step::{self, Cure};
 use crate::domains::flow::turn::PlannedCall;
 
 impl Moves<'_> {
     /// What goes on by itself is a timer; what has been answered has none any more.
     pub(super) fn set_timers(&mut self, fact: &Fact) {
+        for alarm in alarms(&self.compiled.definition, &self.progress, fact) {
+            self.change(|decision| match alarm {
+                Alarm::Set { name, at, ring } => decision.timer(&name, at, &Command::from(ring)),
+                Alarm::Cancel { name } => decision.cancel(&name),
+            });
+        }
+    }
+
+    /// Asks at the gates of its limits, and leaves them when it ends, in the turn in which that comes true.
+    pub(super) fn pass_gates(&mut self, fact: &Fact) {
+        let (flow, ticket) = (self.turn.me.key.to_string(), self.ends);
         match fact {
-            Fact::StepStarted { step, item, attempt, until: Some(until), .. } => {
-                let (step, item, attempt) = (step.clone(), *item, *attempt);
-                let waits = self.compiled.definition.steps.get(&step).map(|step| &step.kind);
-                let (name, command) = match waits {
-                    Some(Kind::Call { .. } | Kind::Ask { .. }) => (timeout_timer(&step), Command::TimedOut { step }),
-                    _ => (try_timer(&step, item), Command::TryTimedOut { step, item, attempt }),
-                };
-                self.change(|decision| decision.timer(&name, *until, &command));
+            Fact::Queued { limit, key } => {
+                let Some((max, per)) = limit.of(&self.compiled.definition) else { return };
+                let name = self.start.name.clone();
+                let gate = gate::id(&name, *limit, key);
+                let about = gate::About { flow: name, limit: *limit, key: key.clone(), max, per };
+                let ask = gate::Command::Ask { flow, ticket, about };
+                self.gates.push(gate.clone());
+                self.change(|decision| decision.tell::<Gate>(gate, &ask));
             }
-            Fact::StepFailed { step, item, attempt, next: AfterFailure::RetryAt(due), .. } => {
-                let key = self.progress.key(step, *item);
-                self.retry_at(*due, Role::Do, step, *item, *attempt, key);
+            Fact::FlowDone { .. } | Fact::FlowFailed { .. } | Fact::FlowCancelled { .. } | Fact::FlowKilled { .. } => {
+                for gate in std::mem::take(&mut self.gates) {
+                    let leave = gate::Command::Leave { flow: flow.clone(), ticket };
+                    self.change(|decision| decision.tell::<Gate>(gate, &leave));
+                }
             }
-            Fact::UndoFailed { step, item, run, attempt, next: AfterFailure::RetryAt(due), .. } => {
-                let key = Spot::new(step, *item, *run, Role::Undo).key(&self.progress.flow);
-                self.retry_at(*due, Role::Undo, step, *item, *attempt, key);
-            }
-            Fact::NotifyFailed { step, attempt, next: AfterFailure::RetryAt(due), .. } => {
-                let key = Spot::new(step, None, self.progress.run_of(step), Role::Notify).key(&self.progress.flow);
-                self.retry_at(*due, Role::Notify, step, None, *attempt, key);
-            }
-            Fact::Suspended { step, until: Some(until), .. } | Fact::AwaitsCallback { step, until: Some(until) } => {
-                let command = Command::TimedOut { step: step.clone() };
-                self.change(|decision| decision.timer(&timeout_timer(step), *until, &command));
-            }
-            Fact::Sleeping { step, until } => {
-                let command = Command::WaitOver { step: step.clone() };
-                self.change(|decision| decision.timer(&wait_timer(step), *until, &command));
-            }
-            Fact::StepDone { step, item, .. } | Fact::Passed { step, item, .. } => self.settle_timers(step, *item),
-            Fact::Resumed { step, .. } | Fact::CalledBack { step, .. } => self.settle_timers(step, None),
-            Fact::Restarted { cleared, .. } => cleared.iter().for_each(|step| self.settle_timers(step, None)),
             _ => {}
         }
-    }
-
-    /// A timer that never was costs nothing to cancel.
-    fn settle_timers(&mut self, step: &str, item: Option<u32>) {
-        let names = [timeout_timer(step), wait_timer(step), try_timer(step, item), retry_timer(Role::Do, step, item)];
-        for name in names {
-            self.change(|decision| decision.cancel(&name));
-        }
-    }
-
-    fn retry_at(
-        &mut self,
-        due: crate::clock::Time,
-        role: Role,
-        step: &str,
-        item: Option<u32>,
-        attempt: u32,
-        key: String,
-    ) {
-        let command = Command::RetryDue { step: step.to_owned(), item, attempt, key };
-        let name = retry_timer(role, step, item);
-        self.change(|decision| decision.timer(&name, due, &command));
     }
 
     /// Sets an effect going; one that needs nobody else is done at once, and gives what came of it.
@@ -162,6 +135,17 @@ impl Moves<'_> {
     }
 }
 
+impl From<Ring> for Command {
+    fn from(ring: Ring) -> Self {
+        match ring {
+            Ring::Retry { step, item, attempt, key } => Self::RetryDue { step, item, attempt, key },
+            Ring::TryTimedOut { step, item, attempt } => Self::TryTimedOut { step, item, attempt },
+            Ring::TimedOut { step } => Self::TimedOut { step },
+            Ring::WaitOver { step } => Self::WaitOver { step },
+        }
+    }
+}
+
 pub(super) fn refused(place: Place, reason: String) -> step::Event {
     let (spot, attempt) = (place.spot(), place.attempt);
     step::Event::Failed { spot, attempt, reason, cure: Cure::Nothing, trouble: None }
@@ -178,23 +162,4 @@ fn validated(turn: &Turn<'_>, place: Place, object_type: &str, object: &Value) -
         Ok(object) => step::Event::Done { spot: place.spot(), result: Value::Object(object) },
         Err(reason) => refused(place, reason),
     }
-}
-
-fn retry_timer(role: Role, step: &str, item: Option<u32>) -> String {
-    match role {
-        Role::Do => format!("retry/{}", part(step, item)),
-        role => format!("retry {role}/{}", part(step, item)),
-    }
-}
-
-fn try_timer(step: &str, item: Option<u32>) -> String {
-    format!("try/{}", part(step, item))
-}
-
-fn timeout_timer(step: &str) -> String {
-    format!("timeout/{step}")
-}
-
-fn wait_timer(step: &str) -> String {
-    format!("wait/{step}")
 }

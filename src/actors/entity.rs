@@ -27,10 +27,12 @@ pub enum Kind {
     Outbox,
     Flow,
     Stream,
+    Gate,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] = [Self::Inbox, Self::Follower, Self::Following, Self::Outbox, Self::Flow, Self::Stream];
+    pub const ALL: [Self; 7] =
+        [Self::Inbox, Self::Follower, Self::Following, Self::Outbox, Self::Flow, Self::Stream, Self::Gate];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -40,6 +42,7 @@ impl Kind {
             Self::Outbox => "outbox",
             Self::Flow => "flow",
             Self::Stream => "stream",
+            Self::Gate => "gate",
         }
     }
 

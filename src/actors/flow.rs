@@ -1,6 +1,7 @@
 //! One instance of a flow: what its steps do is told to others, what they wait for is rows, and it outlives everything.
 //!
 //! ```text
+//! queued (a limit of its flow) ──let in──▶ running
 //! running ⇄ suspended (waits for a signal, a time, a callback) ──▶ done │ failed │ cancelled │ killed
 //!    ├────▶ paused (tries used up, or held) ──retry, skip, continue──▶ running
 //!    └────▶ undoing ⇄ stuck (an undo's tries used up) ──▶ failed │ cancelled ──restart──▶ running
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::entity::{ActorId, Decision, Entity, Kind, Label, Turn};
 use super::errands::{Errand, Report};
 use super::family;
+use super::gate::{self, Gate};
 use super::moves::Moves;
 use super::orders::{self, event_of};
 pub use super::orders::{Command, Done, Failed, Place, UndoFor};
@@ -19,6 +21,7 @@ use super::rows::{Index, RowKey, Rows, part};
 use crate::clock::Time;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::fact::Fact;
+use crate::domains::flow::limits::Limit;
 use crate::domains::flow::progress::{Phase, Progress};
 use crate::domains::flow::step;
 use crate::domains::identity::{Authority, Iri};
@@ -183,6 +186,9 @@ impl Entity for Flow {
                 None => Moves::of(turn, *start, Progress::new(turn.me.key.as_ref()), None)?.decide(step::Event::Start),
             };
         }
+        if let Command::StillIn { limit, ticket } = command {
+            return Ok(self.still_in(turn, limit, ticket));
+        }
         if let Command::Forget { ended_before } = command {
             return Ok(self.forget(ended_before));
         }
@@ -232,7 +238,7 @@ impl Entity for Flow {
     fn label(&self) -> Label {
         match self.progress.as_ref().map(Progress::phase) {
             None | Some(Phase::Running | Phase::Undoing) => Label::Idle,
-            Some(Phase::Suspended) => Label::Suspended,
+            Some(Phase::Suspended | Phase::Queued) => Label::Suspended,
             Some(Phase::Paused | Phase::Stuck) => Label::Stuck,
             Some(Phase::Done | Phase::Failed | Phase::Cancelled | Phase::Killed) => Label::Done,
         }
@@ -240,6 +246,18 @@ impl Entity for Flow {
 }
 
 impl Flow {
+    /// Who has ended, or is another life than the one that was let in, leaves; of one that never was nothing stays.
+    fn still_in(&self, turn: &Turn<'_>, limit: Limit, ticket: u32) -> Decision<Self> {
+        let is_in = |progress: &Progress| progress.gates.contains_key(&limit) && progress.ends == ticket;
+        if self.progress.as_ref().is_some_and(is_in) {
+            return Decision::default();
+        }
+        let Some(gate) = turn.from.map(|gate| gate.key.clone()) else { return Decision::default() };
+        let leave = gate::Command::Leave { flow: turn.me.key.to_string(), ticket };
+        let decision = Decision::default().tell::<Gate>(gate, &leave);
+        decision.when(self.progress.is_none() && !self.barred, Decision::end)
+    }
+
     fn forget(&self, ended_before: Time) -> Decision<Self> {
         let phase = self.progress.as_ref().map(Progress::phase);
         match phase.filter(|phase| phase.is_end() && self.updated < ended_before) {

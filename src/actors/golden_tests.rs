@@ -19,12 +19,13 @@ use super::outbox::{LastError, Underway};
 use super::queue::{Entry, Undelivered};
 use super::record::{Answer, Cause, Changes, DeadLetter, Head, Meta, TurnRecord, Waiting};
 use super::stage::iri;
-use super::{flow, follower, following, inbox, log, outbox, publish, record, stream};
+use super::{flow, follower, following, gate, inbox, log, outbox, publish, record, stream};
 use crate::clock::Time;
 use crate::domains::activity::Activity;
 use crate::domains::effects::{HeaderValue, Request, StreamOp};
 use crate::domains::flow::Input;
 use crate::domains::flow::fact::{AfterFailure, Fact, Skip, Why};
+use crate::domains::flow::limits::Limit;
 use crate::domains::types::Visibility;
 
 const AT: Time = Time(1_800_000_000_000);
@@ -151,6 +152,32 @@ fn forms_of_following_keep() {
         .form("undelivered", &Command::Undelivered { activity: text(), reason: text() })
         .form("ask again", &Command::AskAgain)
         .holds::<Command>("following.commands");
+}
+
+#[test]
+fn forms_of_gates_keep() {
+    use gate::{About, Command, Event, Listed};
+    let about = || About { flow: text(), limit: Limit::Rate, key: json!(["k", 1]), max: 3, per: Some(60_000) };
+    Golden::default()
+        .form("bound", &Event::Bound(about()))
+        .form("waited", &Event::Waited { flow: text() })
+        .form("entered", &Event::Entered { flow: text(), waited: true })
+        .form("left", &Event::Left { flow: text() })
+        .form("withdrawn", &Event::Withdrawn { flow: text() })
+        .form("expired", &Event::Expired { beginnings: 2 })
+        .holds::<Event>("gate.events");
+    Golden::default()
+        .form("ask", &Command::Ask { flow: text(), ticket: 1, about: about() })
+        .form("leave", &Command::Leave { flow: text(), ticket: 1 })
+        .form("advance", &Command::Advance)
+        .form("audit", &Command::Audit { after: Some(text()) })
+        .form("forget", &Command::Forget)
+        .holds::<Command>("gate.commands");
+    let place = gate::Place { flow: text(), ticket: 1, since: AT };
+    Golden::default().form("place", &place).holds::<gate::Place>("gate.places");
+    let stand = gate::Stand { number: 7, ticket: 1 };
+    Golden::default().form("stand", &stand).holds::<gate::Stand>("gate.stands");
+    Golden::default().form("listed", &Listed { about: about(), inside: 2, waiting: 1 }).holds::<Listed>("gate.listed");
 }
 
 #[test]
@@ -388,6 +415,8 @@ fn facts_beside() -> Vec<(&'static str, Fact)> {
         ("passed", Fact::Passed { step: step(), item, result: json!(1), by: by() }),
         ("edited", Fact::Edited { step: step(), item, undo: Some(2), input: json!({}), by: by() }),
         ("restarted", Fact::Restarted { step: step(), run: 2, cleared: vec![step()], input: Some(json!(1)), by: by() }),
+        ("queued", Fact::Queued { limit: Limit::Concurrency, key: json!("k") }),
+        ("admitted", Fact::Admitted { limit: Limit::Rate }),
         ("flow killed", Fact::FlowKilled { by: by(), reason: text(), left: 2 }),
     ]
 }
@@ -416,6 +445,8 @@ fn forms_of_flows_keep() {
         .form("retry", &Command::Retry { step: by(), by: by() })
         .form("cancel", &Command::Cancel { by: by(), reason: text() })
         .form("forget", &Command::Forget { ended_before: Time(1) })
+        .form("enter", &Command::Enter { limit: Limit::Concurrency, ticket: 1 })
+        .form("still in", &Command::StillIn { limit: Limit::Rate, ticket: 1 })
         .form("undo", &Command::Undo(undo()))
         .form("take back", &Command::TakeBack { by: by(), reason: text() })
         .form("try timed out", &Command::TryTimedOut { step: text(), item: Some(1), attempt: 2 })

@@ -10,6 +10,7 @@ use super::entity::{ActorId, Entity, Kind};
 use super::flow::Flow;
 use super::follower::Follower;
 use super::following::Following;
+use super::gate::Gate;
 use super::host::{Door, Host};
 use super::inbox::Inbox;
 use super::inspect::{self, Replayed};
@@ -52,6 +53,7 @@ impl Default for Kinds {
             .with::<Outbox>()
             .with::<Flow>()
             .with::<Stream>()
+            .with::<Gate>()
     }
 }
 

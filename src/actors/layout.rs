@@ -41,6 +41,7 @@ fn kind_number(kind: Kind) -> u8 {
         Kind::Outbox => 4,
         Kind::Flow => 5,
         Kind::Stream => 6,
+        Kind::Gate => 7,
     }
 }
 

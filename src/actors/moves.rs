@@ -9,6 +9,7 @@ use super::entity::{Decision, Turn};
 use super::errands::Recipient;
 use super::family;
 use super::flow::{Event, Flow, Listed, Origin, Rejection, Standing, Start, UndoFor, list_row};
+use super::gate;
 use super::log::Letter;
 use super::outbox::{self, Outbox};
 use crate::clock::Time;
@@ -31,8 +32,10 @@ pub(super) struct Moves<'a> {
     pub(super) progress: Progress,
     /// Phase and signals waited for before this turn.
     before: Option<(Phase, Vec<String>)>,
-    /// How often it had ended before this turn.
-    ends: u32,
+    /// How often it had ended before this turn: the ticket that its life has at gates.
+    pub(super) ends: u32,
+    /// The gates that it asked, and has not left.
+    pub(super) gates: Vec<String>,
     /// Who hears when it has been taken back.
     undo: Option<Box<UndoFor>>,
     /// They ask in this very turn.
@@ -51,8 +54,9 @@ impl<'a> Moves<'a> {
         let compiled = compiled.ok_or_else(|| Rejection::NoDefinition(start.definition.clone()))?;
         let before = began.map(|_| (progress.phase(), waits_for(&progress)));
         let ends = progress.ends.max(u32::from(progress.end.is_some()));
+        let gates = progress.gates.iter().map(|(limit, gated)| gate::id(&start.name, *limit, &gated.key)).collect();
         let (undo, decision) = (None, Decision::default());
-        Ok(Self { turn, start, began, compiled, progress, before, ends, undo, asked_again: false, decision })
+        Ok(Self { turn, start, began, compiled, progress, before, ends, gates, undo, asked_again: false, decision })
     }
 
     /// Whoever wants it taken back hears when it is: the one before, or a new one.
@@ -81,6 +85,7 @@ impl<'a> Moves<'a> {
             self.progress = progress;
             for fact in taken.facts {
                 self.set_timers(&fact);
+                self.pass_gates(&fact);
                 self.record(Event::Happened { fact, at: now });
             }
             for call in taken.calls {

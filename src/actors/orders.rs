@@ -8,6 +8,7 @@ use super::errands::{Errand, Report};
 use super::flow::{Rejection, Start};
 use super::{record, stream};
 use crate::clock::Time;
+use crate::domains::flow::limits::Limit;
 use crate::domains::flow::progress::Progress;
 use crate::domains::flow::spot::Spot;
 use crate::domains::flow::step::{self, Cure};
@@ -19,6 +20,16 @@ const DETAIL_MAX: usize = 500;
 #[serde(rename_all = "snake_case")]
 pub enum Command {
     Start(Box<Start>),
+    /// A gate lets it in.
+    Enter {
+        limit: Limit,
+        ticket: u32,
+    },
+    /// A gate asks whether it is still in.
+    StillIn {
+        limit: Limit,
+        ticket: u32,
+    },
     Done(Done),
     Failed(Failed),
     RetryDue {
@@ -196,7 +207,8 @@ impl Place {
 pub(super) fn event_of(me: &ActorId, progress: &Progress, command: Command) -> Result<step::Event, Rejection> {
     Ok(match command {
         Command::Start(_) => step::Event::Start,
-        Command::Forget { .. } => unreachable!("decided before"),
+        Command::Forget { .. } | Command::StillIn { .. } => unreachable!("decided before"),
+        Command::Enter { limit, ticket } => step::Event::Admitted { limit, ticket },
         Command::Done(Done { step, item, result, key }) => {
             step::Event::Done { spot: Spot::from_key(&key, &step, item), result }
         }

@@ -39,6 +39,8 @@ pub enum Index {
     Linked,
     /// Deliveries that were given up, by time.
     Undelivered,
+    /// Gates that somebody is in or waits at, by flow and limit.
+    Gates,
     /// Peers that failed and have something waiting, by authority.
     Outboxes,
 }
@@ -56,6 +58,7 @@ impl Index {
             Self::FollowersByActor => 8,
             Self::Linked => 9,
             Self::Undelivered => 10,
+            Self::Gates => 11,
         }
     }
 }

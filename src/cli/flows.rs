@@ -60,6 +60,8 @@ enum Verb {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// The limits of flows by key: who is in, and who waits in which order
+    Queues(super::queues::Args),
     /// Try a paused one again
     Retry { id: String },
 }
@@ -73,6 +75,9 @@ struct Wait {
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let client = context.client()?;
+    if let Some(Verb::Queues(args)) = &args.verb {
+        return super::queues::run(args, context, &client);
+    }
     let Some(ask) = ask(args, context)? else {
         let list = match &args.verb {
             Some(Verb::List(list)) => list,
@@ -113,7 +118,7 @@ fn ask(args: &Args, context: &Context) -> anyhow::Result<Option<Ask>> {
     let change = |path: String| Ask::change(Door::Public, "POST", path, context.key());
     let prefer = |wait: &Wait| format!("wait={}", wait.wait);
     Ok(Some(match &args.verb {
-        None | Some(Verb::List(_)) => return Ok(None),
+        None | Some(Verb::List(_) | Verb::Queues(_)) => return Ok(None),
         Some(Verb::Show { id }) => Ask::get(Door::Public, format!("/flow/{}", segment(id))),
         Some(Verb::Start { name, input, wait }) => {
             let input = input.as_deref().map(fields::read_json).transpose()?.unwrap_or_else(|| json!({}));

@@ -20,6 +20,7 @@ mod continuing;
 mod dead_letters;
 mod demo;
 mod fields;
+mod flow;
 mod flows;
 mod follow;
 mod followers;
@@ -31,6 +32,7 @@ mod list;
 mod peers;
 mod progress;
 mod publish;
+mod queues;
 mod restore;
 mod retention;
 mod serve;
@@ -88,6 +90,9 @@ enum Command {
     Allocate(allocate::Args),
     /// What came in and went out, the newest first
     Activities(activities::Args),
+    /// Try flows of the configuration without a node
+    #[command(subcommand)]
+    Flow(flow::Args),
     /// See, start, resume, cancel and retry flows
     Flows(flows::Args),
     /// Every actor: state, mailbox, last sequence, restarts
@@ -135,6 +140,7 @@ pub fn run(cli: Cli, start_log: StartLog) -> ExitCode {
         Command::Publish(args) => publish::run(args, &context),
         Command::Allocate(args) => allocate::run(args, &context),
         Command::Activities(args) => activities::run(args, &context),
+        Command::Flow(args) => flow::run(args, &context),
         Command::Flows(args) => flows::run(args, &context),
         Command::Actors(args) => actors::run(args, &context),
         Command::Inspect(args) => inspect::run(args, &context),
@@ -155,14 +161,19 @@ pub fn run(cli: Cli, start_log: StartLog) -> ExitCode {
             let text = if context.json { told_as_json(&error) } else { told(&error) };
             // Whoever closed the other end of the pipe does not want to hear it.
             let _ = writeln!(std::io::stderr(), "{text}");
-            ExitCode::from(1)
+            ExitCode::from(if error.is::<flow::WrongFile>() { 2 } else { 1 })
         }
     }
 }
 
+/// What is wrong with a configuration, or with a file of the same kind.
+fn mistakes(error: &anyhow::Error) -> Option<&Mistakes> {
+    error.downcast_ref::<Mistakes>().or_else(|| error.downcast_ref::<flow::WrongFile>().map(|wrong| &wrong.0))
+}
+
 /// What went wrong, for people.
 fn told(error: &anyhow::Error) -> String {
-    if let Some(mistakes) = error.downcast_ref::<Mistakes>() {
+    if let Some(mistakes) = mistakes(error) {
         return mistakes.to_string();
     }
     match error.downcast_ref::<ClientError>() {
@@ -182,7 +193,7 @@ fn with_causes(error: &anyhow::Error) -> String {
 
 /// The same as a problem, for programs.
 fn told_as_json(error: &anyhow::Error) -> String {
-    let problem = match (error.downcast_ref::<ClientError>(), error.downcast_ref::<Mistakes>()) {
+    let problem = match (error.downcast_ref::<ClientError>(), mistakes(error)) {
         (Some(ClientError::Refused(problem)), _) => problem.json.clone(),
         (_, Some(mistakes)) => {
             json!({ "title": "mistakes in the configuration", "detail": mistakes.to_string(), "mistakes": mistakes.json() })

@@ -12,6 +12,7 @@ pub mod flow;
 pub mod identity;
 pub mod json;
 pub mod object;
+pub mod rehearsal;
 pub mod slug;
 pub mod types;
 pub mod verb;

@@ -279,22 +279,28 @@ mod tests {
     #[test]
     fn a_key_added_while_a_filter_replaces_another_is_in_both() {
         let filters = Filters::new(true, 1 << 20);
-        let (begun, over) = (AtomicU64::new(0), AtomicBool::new(false));
+        let idle = AtomicBool::new(true);
+        let (fill, filling) = std::sync::mpsc::channel();
         let key = |number: u64| Key::build().number(number).done();
+        let (filters, idle) = (&filters, &idle);
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !over.load(Ordering::Acquire) {
-                    let filter = filters.begin(1_000);
-                    (0..begun.load(Ordering::Acquire)).for_each(|number| filter.add(key(number).as_bytes()));
+            scope.spawn(move || {
+                for (filter, stored) in filling {
+                    let filter: Arc<Filter> = filter;
+                    (0..stored).for_each(|number| filter.add(key(number).as_bytes()));
                     filters.finish(true);
+                    idle.store(true, Ordering::Release);
                 }
             });
             let lost = (0..20_000).find(|&number| {
-                begun.store(number, Ordering::Release);
+                // Begun between two keys, as between two checkpoints: everything before this one is stored.
+                if idle.swap(false, Ordering::AcqRel) {
+                    fill.send((filters.begin(1_000), number)).unwrap();
+                }
                 filters.add(&key(number));
                 !filters.may_hold(&key(number))
             });
-            over.store(true, Ordering::Release);
+            drop(fill);
             assert_eq!(lost, None);
         });
     }

@@ -177,7 +177,7 @@ async fn settled(site: &Site, id: &str, wait: Duration) -> Result<Option<Flow>, 
         if flow
             .as_ref()
             .and_then(|flow| flow.progress.as_ref())
-            .is_some_and(|progress| progress.phase() != Phase::Running)
+            .is_some_and(|progress| !matches!(progress.phase(), Phase::Running | Phase::Queued))
         {
             return Ok(flow);
         }
@@ -226,6 +226,7 @@ fn instance(id: &str, flow: &Flow) -> Value {
         "input": start.map(|start| &start.input),
         "steps": progress.steps,
         "waits_for": waits_for,
+        "queued": progress.queued().map(|(limit, key)| json!({ "limit": limit.word(), "key": key })),
     });
     match &progress.end {
         Some(End::Done { result }) => value["result"] = result.clone(),

@@ -10,6 +10,7 @@ pub mod negotiate;
 pub mod objects;
 pub mod pages;
 pub mod public;
+pub mod queues;
 pub mod retention;
 pub mod routes;
 pub mod site;

@@ -3,7 +3,7 @@
 use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{admin, flows, follow, objects, pages, public, retention, store};
+use super::{admin, flows, follow, objects, pages, public, queues, retention, store};
 use crate::wire::error::Problem;
 use crate::wire::inbox;
 
@@ -69,6 +69,9 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/flow/resume/{id}", web::post().to(flows::resume))
         .route("/flow/{id}", web::get().to(flows::show))
         .route("/flows", web::get().to(pages::flows))
+        .route("/flows/queues", web::get().to(queues::index))
+        .route("/flows/queues/{gate}", web::get().to(queues::show))
+        .route("/flows/{id}/queue", web::get().to(queues::place))
         .route("/flows/{id}", web::get().to(pages::flow))
         .route("/flows/{id}/resume", web::post().to(flows::resume))
         .route("/flows/{id}/{verb}", web::post().to(flows::verb))

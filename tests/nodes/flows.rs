@@ -164,3 +164,48 @@ fn a_suspended_flow_outlives_kill_and_is_done_once() {
     assert_eq!(resume(&node, &id, "r", &go("ok")).expect(200).json()["phase"], "done");
     assert_eq!(node.notices(), ["went: ok"]);
 }
+
+#[test]
+fn who_waits_for_a_limit_is_seen_in_order_and_let_in_when_there_is_room() {
+    let flow = "[flow.one]\nconcurrency = { key = \"input.k\", max = 1 }\nsteps.ask = { suspend = \"go\" }\n";
+    let node = Node::start(Plan::blog().more(flow));
+    let begin = |key: &str| {
+        let call = Call::post("/flow/start/one").token(&node.token).key(key);
+        let answer = node.send(&call.json(&json!({ "k": "x" }))).expect(202);
+        answer.json()["id"].as_str().unwrap().to_owned()
+    };
+    let phase = |id: &str| node.get(&format!("/flow/{id}")).expect(200).json()["phase"].clone();
+    let first = begin("a");
+    eventually("the first is in", || (phase(&first) == "suspended").then_some(()));
+    let others = [begin("b"), begin("c")];
+    let queues = eventually("two wait", || {
+        let queues = node.get("/flows/queues").expect(200).json();
+        (queues["items"][0]["waiting"] == 2).then_some(queues)
+    });
+    assert_eq!(
+        (&queues["items"][0]["flow"], &queues["items"][0]["key"], &queues["items"][0]["inside"]),
+        (&json!("one"), &json!("x"), &json!(1))
+    );
+    let gate = queues["items"][0]["gate"].as_str().unwrap();
+    let shown = node.get(&format!("/flows/queues/{gate}")).expect(200).json();
+    assert_eq!(shown["holders"][0]["flow"], first.as_str());
+    let waits = shown["items"].as_array().unwrap().iter().map(|it| (it["flow"].clone(), it["place"].clone()));
+    let in_order = [(json!(others[0]), json!(1)), (json!(others[1]), json!(2))];
+    assert_eq!(waits.collect::<Vec<_>>(), in_order, "{shown}");
+    let page = node.get(&format!("/flows/queues/{gate}?limit=1")).expect(200).json();
+    let next = page["next"].as_str().unwrap();
+    let page = node.get(&format!("/flows/queues/{gate}?limit=1&after={next}")).expect(200).json();
+    assert_eq!((&page["items"][0]["flow"], &page["items"][0]["place"]), (&json!(others[1]), &json!(2)));
+    let place = node.get(&format!("/flows/{}/queue", others[1])).expect(200).json();
+    assert_eq!((&place["queued"], &place["limit"], &place["place"]), (&json!(true), &json!("concurrency"), &json!(2)));
+    assert_eq!(node.get(&format!("/flow/{}", others[1])).json()["queued"]["key"], "x");
+    let told = node.run(&["flows", "queues", gate]).done();
+    assert!(told.out.contains(&others[1]) && told.out.contains("concurrency"), "{}", told.out);
+    assert!(node.run(&["flows", "queues"]).done().out.contains(gate));
+    node.get("/flows/queues/none.concurrency.0").refused(404);
+    let cancelled = node.post(&format!("/flows/{}/cancel", others[0]), &json!({}));
+    assert_eq!(cancelled.expect(200).json()["phase"], "cancelled");
+    let go = Call::post(&format!("/flow/resume/{first}")).token(&node.token).key("go").json(&json!({}));
+    node.send(&go);
+    eventually("the last is let in", || (phase(&others[1]) == "suspended").then_some(()));
+}

@@ -95,6 +95,8 @@ pub(super) fn tell(fact: &Fact) -> String {
         Fact::FlowFailed { reason, .. } => format!("flow failed: {reason}"),
         Fact::FlowCancelled { reason, .. } => format!("flow cancelled: {reason}"),
         Fact::FlowKilled { reason, left, .. } => format!("flow killed: {reason}, {left} left"),
+        Fact::Queued { limit, key } => format!("queue {} {key}", limit.word()),
+        Fact::Admitted { limit } => format!("admitted {}", limit.word()),
         Fact::Sleeping { step, until } => format!("sleep {step} until {}", until.0),
         Fact::Woken { step } => format!("woken {step}"),
         Fact::Joined { step, result } => format!("joined {step} {result}"),

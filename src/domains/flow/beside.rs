@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::fact::Fact;
 use super::ledger::{Entry, Side};
+use super::limits::Gated;
 use super::progress::{Held, Progress, StepState, size};
 use super::spot::part;
 
@@ -35,6 +36,14 @@ impl Progress {
             Fact::Notified { step } => self.notice(step, Side::Done),
             Fact::Paused { by } => self.held = Some(Held { by: by.clone() }),
             Fact::Continued { .. } => self.held = None,
+            Fact::Queued { limit, key } => {
+                self.gates.insert(*limit, Gated { key: key.clone(), entered: false });
+            }
+            Fact::Admitted { limit } => {
+                if let Some(gated) = self.gates.get_mut(limit) {
+                    gated.entered = true;
+                }
+            }
             Fact::Edited { step, item, undo: None, input, .. } => {
                 self.edited.insert(part(step, *item), Arc::new(input.clone()));
             }

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::limits::Limit;
 use crate::clock::Time;
 
 /// One fact. `item` counts the elements of an `each` from 0 and is absent elsewhere.
@@ -218,6 +219,15 @@ pub enum Fact {
         input: Option<Value>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
+    },
+    /// It waits at the gate of this key before it begins.
+    Queued {
+        limit: Limit,
+        key: Value,
+    },
+    /// The gate has let it in.
+    Admitted {
+        limit: Limit,
     },
     FlowDone {
         result: Value,

@@ -15,6 +15,7 @@
 //! The flow is done when every step is settled. A step that fails for good fails it; one whose tries are used up holds
 //! it, paused, while its other paths go on.
 
+pub mod alarm;
 mod beside;
 pub mod check;
 mod compile;
@@ -24,6 +25,7 @@ pub mod fact;
 pub mod graph;
 pub mod json;
 pub mod ledger;
+pub mod limits;
 pub mod names;
 mod outcome;
 pub mod parse;
@@ -41,6 +43,7 @@ mod start;
 pub mod state;
 pub mod step;
 mod stepper;
+pub mod told;
 pub mod turn;
 mod until;
 pub mod verbs;

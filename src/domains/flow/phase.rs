@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
+    /// It waits to be let in by a limit of its flow.
+    Queued,
     /// Something is under way, or due by itself.
     Running,
     /// Only signals, callbacks and times are waited for.
@@ -24,7 +26,8 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Queued,
         Self::Running,
         Self::Suspended,
         Self::Paused,
@@ -39,6 +42,7 @@ impl Phase {
     /// The phase as it is written in lists and stored in keys.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Queued => "queued",
             Self::Running => "running",
             Self::Suspended => "suspended",
             Self::Paused => "paused",

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::fact::{AfterFailure, Fact, Why};
 use super::ledger::{Entry, Side};
+use super::limits::{Gated, Limit};
 pub use super::phase::Phase;
 use super::spot::{Role, Spot, part};
 pub(crate) use super::state::size;
@@ -52,6 +53,9 @@ pub struct Progress {
     /// The runs that steps began in, but for the first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub runs: BTreeMap<String, u32>,
+    /// The gates that it asked to be let in by, while it has not ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gates: BTreeMap<Limit, Gated>,
     /// The instance's input where a restart changed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Arc<Value>>,
@@ -80,6 +84,7 @@ impl Progress {
             callbacks: BTreeMap::new(),
             edited: BTreeMap::new(),
             runs: BTreeMap::new(),
+            gates: BTreeMap::new(),
             input: None,
         }
     }
@@ -105,6 +110,11 @@ impl Progress {
         })
     }
 
+    /// The gate that it waits at before it begins.
+    pub fn queued(&self) -> Option<(Limit, &Value)> {
+        self.gates.iter().find(|(_, gated)| !gated.entered).map(|(limit, gated)| (*limit, &gated.key))
+    }
+
     /// The instance in one word. What needs somebody shows even while other paths go on.
     pub fn phase(&self) -> Phase {
         match &self.end {
@@ -120,6 +130,9 @@ impl Progress {
         }
         if self.undoing.is_some() {
             return Phase::Undoing;
+        }
+        if self.queued().is_some() {
+            return Phase::Queued;
         }
         let mut phase = None;
         for state in self.steps.values() {
@@ -236,6 +249,7 @@ impl Progress {
         self.end = Some(end);
         self.ends += 1;
         (self.undoing, self.held) = (None, None);
+        self.gates.clear();
     }
 
     fn failed(&mut self, step: &str, item: Option<u32>, attempt: u32, reason: &str, next: AfterFailure) {

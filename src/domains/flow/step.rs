@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::check::Compiled;
 use super::expr::Input;
 use super::fact::Fact;
+use super::limits::Limit;
 use super::progress::{Phase, Progress};
 use super::spot::Spot;
 use super::stepper::Stepper;
@@ -21,6 +22,12 @@ use crate::domains::types::FieldMistake;
 pub enum Event {
     /// It begins. Harmless when it has begun already.
     Start,
+    /// A gate lets it in.
+    Admitted {
+        limit: Limit,
+        /// The life that asked: how often it had ended then.
+        ticket: u32,
+    },
     /// An effect was done.
     Done {
         spot: Spot,
@@ -184,7 +191,7 @@ impl Stepper<'_> {
     pub(super) fn decide(&mut self, event: Event) -> Result<(), Rejection> {
         self.take(event)?;
         let held = self.progress.held.is_some();
-        if !held && !self.is_ending() {
+        if !held && !self.is_ending() && self.progress.queued().is_none() {
             self.advance();
         }
         if !held && self.progress.undoing.is_some() {
@@ -198,7 +205,10 @@ impl Stepper<'_> {
             return self.take_at_end(event);
         }
         match event {
+            // Of one that has begun the gates are passed, or its binary knew of none.
+            Event::Start if self.progress.steps.is_empty() && self.progress.gates.is_empty() => self.queue(),
             Event::Start => {}
+            Event::Admitted { limit, ticket } => self.admitted(limit, ticket),
             Event::Done { spot, result } => self.done(&spot, result),
             Event::Failed { spot, attempt, reason, cure, trouble } => {
                 self.failed(&spot, attempt, &reason, cure, trouble.as_deref());
@@ -225,12 +235,17 @@ impl Stepper<'_> {
     /// Answers that come after the end change nothing any more; people hear what they still can do.
     fn take_at_end(&mut self, event: Event) -> Result<(), Rejection> {
         match event {
-            Event::Restart { step, input, by } => self.restart(step, input, by),
+            Event::Restart { step, input, by } => {
+                self.restart(step, input, by)?;
+                self.queue();
+                Ok(())
+            }
             Event::Undo { by, reason } => {
                 self.undo_all(by, reason);
                 Ok(())
             }
             Event::Start
+            | Event::Admitted { .. }
             | Event::Done { .. }
             | Event::Failed { .. }
             | Event::RetryDue { .. }

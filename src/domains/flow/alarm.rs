@@ -1,0 +1,138 @@
+//! What of an instance goes on by itself: the alarms that a fact sets, and those that have no use any more.
+
+use super::definition::{Definition, Kind};
+use super::fact::{AfterFailure, Fact};
+use super::progress::Progress;
+use super::spot::{Role, Spot, part};
+use super::step::Event;
+use crate::clock::Time;
+
+/// A change of what goes on by itself. Each alarm has a name, and a new one takes the place of the old.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Alarm {
+    Set {
+        name: String,
+        at: Time,
+        ring: Ring,
+    },
+    /// One that never was costs nothing to take back.
+    Cancel {
+        name: String,
+    },
+}
+
+/// What it is time for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ring {
+    Retry {
+        step: String,
+        item: Option<u32>,
+        attempt: u32,
+        /// Of what was tried.
+        key: String,
+    },
+    TryTimedOut {
+        step: String,
+        item: Option<u32>,
+        attempt: u32,
+    },
+    TimedOut {
+        step: String,
+    },
+    WaitOver {
+        step: String,
+    },
+}
+
+/// What a fact changes about alarms. `progress` is the one that all facts of the turn made.
+pub fn alarms(definition: &Definition, progress: &Progress, fact: &Fact) -> Vec<Alarm> {
+    match fact {
+        Fact::StepStarted { step, item, attempt, until: Some(until), .. } => {
+            let (step, item, attempt) = (step.clone(), *item, *attempt);
+            let waits = definition.steps.get(&step).map(|step| &step.kind);
+            let (name, ring) = match waits {
+                Some(Kind::Call { .. } | Kind::Ask { .. }) => (timeout_of(&step), Ring::TimedOut { step }),
+                _ => (try_of(&step, item), Ring::TryTimedOut { step, item, attempt }),
+            };
+            vec![Alarm::Set { name, at: *until, ring }]
+        }
+        Fact::StepFailed { step, item, attempt, next: AfterFailure::RetryAt(at), .. } => {
+            vec![again(*at, Role::Do, step, *item, *attempt, progress.key(step, *item))]
+        }
+        Fact::UndoFailed { step, item, run, attempt, next: AfterFailure::RetryAt(at), .. } => {
+            let key = Spot::new(step, *item, *run, Role::Undo).key(&progress.flow);
+            vec![again(*at, Role::Undo, step, *item, *attempt, key)]
+        }
+        Fact::NotifyFailed { step, attempt, next: AfterFailure::RetryAt(at), .. } => {
+            let key = Spot::new(step, None, progress.run_of(step), Role::Notify).key(&progress.flow);
+            vec![again(*at, Role::Notify, step, None, *attempt, key)]
+        }
+        Fact::Suspended { step, until: Some(until), .. } | Fact::AwaitsCallback { step, until: Some(until) } => {
+            vec![Alarm::Set { name: timeout_of(step), at: *until, ring: Ring::TimedOut { step: step.clone() } }]
+        }
+        Fact::Sleeping { step, until } => {
+            vec![Alarm::Set { name: wait_of(step), at: *until, ring: Ring::WaitOver { step: step.clone() } }]
+        }
+        Fact::StepDone { step, item, .. } | Fact::Passed { step, item, .. } => settled(step, *item).into(),
+        Fact::Resumed { step, .. } | Fact::CalledBack { step, .. } => settled(step, None).into(),
+        Fact::Restarted { cleared, .. } => cleared.iter().flat_map(|step| settled(step, None)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+impl From<Ring> for Event {
+    fn from(ring: Ring) -> Self {
+        match ring {
+            Ring::Retry { step, item, attempt, key } => {
+                Self::RetryDue { spot: Spot::from_key(&key, &step, item), attempt }
+            }
+            Ring::TryTimedOut { step, item, attempt } => Self::TryTimedOut { step, item, attempt },
+            Ring::TimedOut { step } => Self::TimedOut { step },
+            Ring::WaitOver { step } => Self::WaitOver { step },
+        }
+    }
+}
+
+fn settled(step: &str, item: Option<u32>) -> [Alarm; 4] {
+    [timeout_of(step), wait_of(step), try_of(step, item), retry_of(Role::Do, step, item)]
+        .map(|name| Alarm::Cancel { name })
+}
+
+fn again(at: Time, role: Role, step: &str, item: Option<u32>, attempt: u32, key: String) -> Alarm {
+    Alarm::Set { name: retry_of(role, step, item), at, ring: Ring::Retry { step: step.to_owned(), item, attempt, key } }
+}
+
+fn retry_of(role: Role, step: &str, item: Option<u32>) -> String {
+    match role {
+        Role::Do => format!("retry/{}", part(step, item)),
+        role => format!("retry {role}/{}", part(step, item)),
+    }
+}
+
+fn try_of(step: &str, item: Option<u32>) -> String {
+    format!("try/{}", part(step, item))
+}
+
+fn timeout_of(step: &str) -> String {
+    format!("timeout/{step}")
+}
+
+fn wait_of(step: &str) -> String {
+    format!("wait/{step}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_sleeps_has_an_alarm_until_somebody_passes_it() {
+        let (definition, progress) = (Definition::of("f", [].into()), Progress::new("i"));
+        let sleeps = Fact::Sleeping { step: "night".into(), until: Time(7) };
+        let ring = Ring::WaitOver { step: "night".into() };
+        let name = "wait/night".to_owned();
+        assert_eq!(alarms(&definition, &progress, &sleeps), [Alarm::Set { name: name.clone(), at: Time(7), ring }]);
+        let passed = Fact::Passed { step: "night".into(), item: None, result: serde_json::Value::Null, by: None };
+        assert!(alarms(&definition, &progress, &passed).contains(&Alarm::Cancel { name }));
+    }
+}

@@ -1,0 +1,125 @@
+//! `/flows/queues`: the gates of flows that have limits, who is in and who waits, in order.
+
+use actix_web::web::{Data, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::auth::require;
+use super::list::{Paging, page};
+use super::site::Site;
+use crate::actors::entity::ActorId;
+use crate::actors::flow::Flow;
+use crate::actors::gate::{self, About, Gate, Listed, Place};
+use crate::actors::rows::Index;
+use crate::actors::{inspect, layout, record};
+use crate::config::reader::show_span;
+use crate::domains::flow::progress::Progress;
+use crate::store::{Direction, Key, Row, Span};
+use crate::tokens::Scope;
+use crate::wire::error::Problem;
+
+/// Places are counted up to this; one further back is shown without a number.
+const COUNTED_MAX: usize = 10_000;
+
+/// One that waits.
+#[derive(Debug, Serialize)]
+struct Waits {
+    flow: String,
+    since: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    place: Option<usize>,
+}
+
+/// `GET /flows/queues`: every gate that somebody is in or waits at.
+pub async fn index(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+    require(&site, &request, Scope::FlowsRead)?;
+    let prefix = layout::index_prefix(Index::Gates, &Key::default());
+    let gates = page(site.runtime.engine.as_ref(), &prefix, Direction::Forward, &paging, |row| {
+        let listed: Listed = record::decode(&row.value).ok()?;
+        Some(shown(&layout::index_owner(&row.key)?.key, &listed.about, listed.inside, listed.waiting))
+    });
+    Ok(HttpResponse::Ok().json(gates.await?))
+}
+
+/// `GET /flows/queues/{gate}`: one gate, who is in, and a page of those that wait, the next one first.
+pub async fn show(
+    request: HttpRequest,
+    gate: Path<String>,
+    paging: Query<Paging>,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
+    require(&site, &request, Scope::FlowsRead)?;
+    let id = ActorId::of::<Gate>(gate.as_str());
+    let unknown = || Problem::not_found(format!("there is no queue {gate:?}; GET /flows/queues lists them"));
+    let state = inspect::state::<Gate>(&site.runtime, &gate).await.map_err(damaged)?.ok_or_else(unknown)?;
+    let about = state.about.as_ref().ok_or_else(unknown)?;
+    let engine = site.runtime.engine.as_ref();
+    let inside = layout::row_prefix(&id, &gate::inside_rows());
+    let inside = page(engine, &inside, Direction::Forward, &Paging { after: None, limit: Some(200) }, holder).await?;
+    let waiting = layout::row_prefix(&id, &gate::waiting_rows());
+    let rows = page(engine, &waiting, Direction::Forward, &paging, |row| Some(row.clone())).await?;
+    let before = match rows.items.first() {
+        Some(first) => ahead(&site, &waiting, &first.key).await?,
+        None => Some(0),
+    };
+    let waits = |(nth, row): (usize, &Row)| {
+        let place: Place = record::decode(&row.value).ok()?;
+        let since = place.since.to_string();
+        Some(Waits { flow: place.flow, since, place: before.map(|before| before + nth + 1) })
+    };
+    let items: Vec<Waits> = rows.items.iter().enumerate().filter_map(waits).collect();
+    let mut answer = shown(&gate, about, state.inside, state.waiting);
+    answer["holders"] = json!(inside.items);
+    answer["items"] = json!(items);
+    if let Some(next) = rows.next {
+        answer["next"] = next.into();
+    }
+    Ok(HttpResponse::Ok().json(answer))
+}
+
+/// `GET /flows/{id}/queue`: what an instance waits for before it begins, and its place.
+pub async fn place(request: HttpRequest, id: Path<String>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+    require(&site, &request, Scope::FlowsRead)?;
+    let flow = inspect::state::<Flow>(&site.runtime, &id).await.map_err(damaged)?;
+    let flow = flow.ok_or_else(|| Problem::not_found(format!("there is no flow {id}; GET /flows lists them")))?;
+    let queued = flow.progress.as_ref().and_then(Progress::queued).zip(flow.start.as_ref());
+    let Some(((limit, key), start)) = queued else {
+        return Ok(HttpResponse::Ok().json(json!({ "id": *id, "queued": false })));
+    };
+    let gate = gate::id(&start.name, limit, key);
+    let stands = gate::stands(&site.runtime, &gate, &id).await?;
+    let waiting = layout::row_prefix(&ActorId::of::<Gate>(gate.as_str()), &gate::waiting_rows());
+    let place = match stands {
+        Some(at) => ahead(&site, &waiting, &at).await?.map(|ahead| ahead + 1),
+        // It is on its way to the gate, or in.
+        None => None,
+    };
+    Ok(HttpResponse::Ok().json(json!({
+        "id": *id, "queued": true, "limit": limit.word(), "key": key, "gate": gate, "place": place,
+    })))
+}
+
+/// How many wait before a row, if they can be counted.
+async fn ahead(site: &Site, waiting: &Key, row: &Key) -> Result<Option<usize>, Problem> {
+    let span = Span { to: row.clone(), ..Span::prefix(waiting, COUNTED_MAX) };
+    let count = site.runtime.engine.range(span).await?.len();
+    Ok((count < COUNTED_MAX).then_some(count))
+}
+
+fn holder(row: &Row) -> Option<Value> {
+    let place: Place = record::decode(&row.value).ok()?;
+    Some(json!({ "flow": place.flow, "since": place.since.to_string() }))
+}
+
+fn shown(gate: &str, about: &About, inside: u64, waiting: u64) -> Value {
+    let per = about.per.map(|millis| show_span(std::time::Duration::from_millis(millis)));
+    json!({
+        "gate": gate, "flow": about.flow, "limit": about.limit.word(), "key": about.key, "max": about.max, "per": per,
+        "inside": inside, "waiting": waiting,
+    })
+}
+
+fn damaged(reason: String) -> Problem {
+    Problem::new(500, "damaged", reason)
+}
