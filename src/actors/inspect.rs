@@ -235,6 +235,14 @@ pub async fn details(runtime: &Runtime, id: &ActorId) -> Result<Option<Details>,
     }))
 }
 
+/// Whether anything is stored of an actor.
+///
+/// # Errors
+/// What the store says.
+pub async fn exists(runtime: &Runtime, id: &ActorId) -> Result<bool, ReadError> {
+    Ok(runtime.engine.get(&layout::head(id)).await?.is_some())
+}
+
 /// The state of one actor, typed, as the journal has it.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod callback;
 pub mod flows;
 pub mod follow;
 pub mod http;

@@ -3,7 +3,7 @@
 use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{admin, flows, follow, objects, pages, public, retention, store};
+use super::{admin, callback, flows, follow, objects, pages, public, retention, store};
 use crate::wire::error::Problem;
 use crate::wire::inbox;
 
@@ -64,6 +64,7 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/api/follow", web::delete().to(follow::unfollow))
         .route("/flow/start/{name}", web::post().to(flows::start))
         .route("/flow/resume/{id}", web::post().to(flows::resume))
+        .route("/flow/callback/{id}/{token}", web::post().to(callback::called))
         .route("/flow/{id}", web::get().to(flows::show))
         .route("/flows", web::get().to(pages::flows))
         .route("/flows/{id}", web::get().to(pages::flow))
