@@ -48,3 +48,5 @@ mod store_words;
 mod strangers;
 #[path = "nodes/tokens.rs"]
 mod tokens;
+#[path = "nodes/verbs.rs"]
+mod verbs;

@@ -41,6 +41,8 @@ pub enum Index {
     Undelivered,
     /// Peers that failed and have something waiting, by authority.
     Outboxes,
+    /// Flow instances by what they are found by, then by start.
+    FlowsBy,
 }
 
 impl Index {
@@ -56,6 +58,7 @@ impl Index {
             Self::FollowersByActor => 8,
             Self::Linked => 9,
             Self::Undelivered => 10,
+            Self::FlowsBy => 11,
         }
     }
 }

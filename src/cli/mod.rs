@@ -84,7 +84,7 @@ enum Command {
     Allocate(allocate::Args),
     /// What came in and went out, the newest first
     Activities(activities::Args),
-    /// See, start, resume, cancel and retry flows
+    /// See and start flows, and move them: one, or all that a filter means
     Flows(flows::Args),
     /// Every actor: state, mailbox, last sequence, restarts
     Actors(actors::Args),

@@ -21,11 +21,7 @@ const NAME_LENGTH: usize = 32;
 ///
 /// A repeat with the same body gets the first answer again, whether the service knows of Idempotency-Key or not: a
 /// callback is used once, so that its address is key enough.
-pub async fn called(
-    path: Path<(String, String)>,
-    payload: Payload,
-    site: Data<Site>,
-) -> Result<HttpResponse, Problem> {
+pub async fn called(path: Path<(String, String)>, payload: Payload, site: Data<Site>) -> Result<HttpResponse, Problem> {
     let (id, token) = path.into_inner();
     // What cannot be one of ours wakes no actor.
     if !is_name(&id) || !is_name(&token) || !inspect::exists(&site.runtime, &ActorId::of::<Flow>(id.as_str())).await? {

@@ -1,27 +1,32 @@
-//! `/flow` and `/flows`: starting, resuming, moving and seeing flow instances.
+//! `/flow` and `/flows`: starting and seeing flow instances, and the lists of them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actix_web::web::{Data, Path, Payload, Query};
+use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::{Either, select};
-use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::auth::{Caller, once_required, require};
 use super::http::{json_of, read_body};
-use super::list::{Page, Paging, page};
+use super::list::{Page, Paging};
 use super::site::Site;
 use crate::actors::entity::ActorId;
-use crate::actors::flow::{Command, Flow, Listed, Origin, Start, list_prefix};
-use crate::actors::rows::Index;
-use crate::actors::{inspect, layout, record};
+use crate::actors::flow::{Command, Flow, Origin, Start};
+use crate::actors::inspect;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::progress::{End, Phase, Progress};
-use crate::store::Direction;
 use crate::tokens::Scope;
 use crate::wire::error::Problem;
+
+pub mod bulk;
+pub mod filter;
+pub mod verbs;
+pub mod versions;
+
+use filter::{Filter, Found};
 
 /// RFC 7240 lets us bound what a client prefers.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -65,70 +70,6 @@ fn id_of(caller: &Caller, request: &HttpRequest) -> String {
         .chain_update(key)
         .finalize();
     digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What a resume says.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Resume {
-    signal: Option<String>,
-    #[serde(default)]
-    payload: Value,
-}
-
-/// `POST /flow/resume/{id}` and `POST /flows/{id}/resume`
-pub async fn resume(
-    request: HttpRequest,
-    id: Path<String>,
-    payload: Payload,
-    site: Data<Site>,
-) -> Result<HttpResponse, Problem> {
-    let caller = require(&site, &request, Scope::FlowsWrite)?;
-    let body = read_body(&site, payload).await?;
-    let once = once_required(&request, &caller, &body)?;
-    let resume: Resume = serde_json::from_value(json_body(&site, &body)?)
-        .map_err(|error| Problem::bad_request(format!("send {{\"signal\": \"approve\", \"payload\": …}}: {error}")))?;
-    let by = Some(caller.grant.name.clone());
-    let command = Command::Resume { signal: resume.signal, payload: resume.payload, by };
-    site.runtime.registry().ask::<Flow>(&id, command, Some(once)).await?;
-    moved(&site, &request, &id, 202).await
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reason {
-    reason: Option<String>,
-    step: Option<String>,
-}
-
-/// `POST /flows/{id}/cancel` and `POST /flows/{id}/retry`
-pub async fn verb(
-    request: HttpRequest,
-    path: Path<(String, String)>,
-    payload: Payload,
-    site: Data<Site>,
-) -> Result<HttpResponse, Problem> {
-    let caller = require(&site, &request, Scope::FlowsWrite)?;
-    let body = read_body(&site, payload).await?;
-    let once = super::auth::once(&request, &caller, &body)?;
-    let (id, verb) = path.into_inner();
-    let given: Reason = serde_json::from_value(json_body(&site, &body)?)
-        .map_err(|error| Problem::bad_request(format!("send {{\"reason\": …}} or {{\"step\": …}}: {error}")))?;
-    let by = Some(caller.grant.name.clone());
-    let command = match verb.as_str() {
-        "cancel" => Command::Cancel {
-            reason: given.reason.unwrap_or_else(|| format!("cancelled by {}", caller.grant.name)),
-            by,
-        },
-        "retry" => Command::Retry { step: given.step, by },
-        _ => {
-            return Err(Problem::not_found(format!(
-                "a flow cannot be told to {verb:?}; it can be resumed, cancelled and retried"
-            )));
-        }
-    };
-    site.runtime.registry().ask::<Flow>(&id, command, once).await?;
-    moved(&site, &request, &id, 200).await
 }
 
 /// An empty body says nothing.
@@ -237,41 +178,17 @@ fn instance(id: &str, flow: &Flow) -> Value {
     value
 }
 
-/// `?state=` besides the paging of the list.
-#[derive(Debug, Default, Deserialize)]
-pub struct Filter {
-    pub state: Option<String>,
-    pub after: Option<String>,
-    pub limit: Option<usize>,
-}
-
-/// A page of instances, the newest first.
+/// A page of instances, the newest first, of those that the words of the query mean.
 ///
 /// # Errors
-/// 400 for an unknown state.
-pub async fn list(site: &Site, filter: &Filter) -> Result<Page<Value>, Problem> {
-    let phase = match filter.state.as_deref() {
-        None | Some("" | "all") => None,
-        Some(word) => Some(Phase::parse(word).ok_or_else(|| {
-            let known: Vec<&str> = Phase::ALL.into_iter().map(Phase::word).collect();
-            Problem::bad_request(format!("there is no state {word:?}; there are {}", known.join(", ")))
-        })?),
+/// 400 for words that are none, and for values that they cannot have.
+pub async fn list(site: &Site, mut words: BTreeMap<String, String>) -> Result<Page<Value>, Problem> {
+    let after = words.remove("after");
+    let limit = match words.remove("limit") {
+        Some(limit) => Some(limit.parse().map_err(|_| Problem::bad_request(format!("limit is {limit:?}, no number")))?),
+        None => None,
     };
-    let prefix = layout::index_prefix(Index::Flows, &list_prefix(phase));
-    let paging = Paging { after: filter.after.clone(), limit: filter.limit };
-    page(site.runtime.engine.as_ref(), &prefix, Direction::Backward, &paging, |row| {
-        let listed: Listed = record::decode(&row.value).ok()?;
-        let id = layout::index_owner(&row.key)?.key;
-        Some(json!({
-            "id": &*id, "name": listed.name, "phase": listed.phase, "started": listed.started.to_string(),
-            "updated": listed.updated.to_string(), "waits_for": listed.waits_for, "object": listed.object,
-        }))
-    })
-    .await
-}
-
-/// `GET /flows` as JSON
-pub async fn index(request: HttpRequest, filter: Query<Filter>, site: Data<Site>) -> Result<HttpResponse, Problem> {
-    require(&site, &request, Scope::FlowsRead)?;
-    Ok(HttpResponse::Ok().json(list(&site, &filter).await?))
+    let paging = Paging { after, limit };
+    let page = Filter::read(site, words)?.walk(site, paging.after.as_deref(), paging.limit()).await?;
+    Ok(Page { items: page.items.iter().map(Found::json).collect(), next: page.next })
 }

@@ -1,12 +1,14 @@
 //! The pages for people: plain, readable, without a script.
 
+use std::collections::BTreeMap;
+
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 
 use super::auth::{caller, require};
-use super::flows::{self, Filter};
+use super::flows;
 use super::list::{Page, Paging, page};
 use super::negotiate::{self, Wanted, wanted};
 use super::public::{self, Shown};
@@ -86,6 +88,14 @@ pub async fn home(request: HttpRequest, paging: Query<Paging>, site: Data<Site>)
 
 fn more(path: &str, next: &Option<String>) -> Markup {
     html! { @if let Some(next) = next { p { a href={ (path) "?after=" (next) } { "More" } } } }
+}
+
+/// The next page of flows, of the same filter.
+fn more_of(words: &BTreeMap<String, String>, next: &Option<String>) -> Markup {
+    let Some(next) = next else { return html! {} };
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(words.iter().filter(|(word, _)| *word != "after")).append_pair("after", next);
+    html! { p { a href={ "/flows?" (query.finish()) } { "More" } } }
 }
 
 /// `GET /{slug}`
@@ -192,9 +202,13 @@ fn signed_in(site: &Site, request: &HttpRequest, scope: Scope) -> Result<(), Pro
 }
 
 /// `GET /flows`
-pub async fn flows(request: HttpRequest, filter: Query<Filter>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn flows(
+    request: HttpRequest,
+    words: Query<BTreeMap<String, String>>,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
     signed_in(&site, &request, Scope::FlowsRead)?;
-    let page = flows::list(&site, &filter).await?;
+    let page = flows::list(&site, words.0.clone()).await?;
     if wanted(&request) != Wanted::Html {
         return Ok(negotiate::json(Wanted::Json, &page));
     }
@@ -219,7 +233,7 @@ pub async fn flows(request: HttpRequest, filter: Query<Filter>, site: Data<Site>
                 }
             }
         }
-        (more("/flows", &page.next))
+        (more_of(&words.0, &page.next))
     };
     Ok(negotiate::html(layout_of(&site, "Flows", body)))
 }
