@@ -3,30 +3,38 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::{Either, select};
+use maud::Markup;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::auth::{Caller, once_required, require};
 use super::http::{json_of, read_body};
 use super::list::{Page, Paging};
+use super::picture;
 use super::site::Site;
 use crate::actors::entity::ActorId;
 use crate::actors::flow::{Command, Flow, Origin, Start};
 use crate::actors::inspect;
+use crate::domains::flow::definition::DefinitionHash;
 use crate::domains::flow::expr::Input;
-use crate::domains::flow::progress::{End, Phase, Progress};
+use crate::domains::flow::progress::Phase;
 use crate::tokens::Scope;
 use crate::wire::error::Problem;
 
 pub mod bulk;
 pub mod filter;
+pub mod shown;
+pub mod timeline;
 pub mod verbs;
 pub mod versions;
 
 use filter::{Filter, Found};
+use shown::{hide, instance, tokens};
+use timeline::timeline;
 
 /// RFC 7240 lets us bound what a client prefers.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -134,48 +142,56 @@ async fn stored(site: &Site, id: &str) -> Result<Option<Flow>, Problem> {
     inspect::state::<Flow>(&site.runtime, id).await.map_err(|reason| Problem::new(500, "damaged", reason))
 }
 
-/// The instance that a page or program asked for.
+/// The instance that a page or program asked for, with what happened to it.
 ///
 /// # Errors
 /// 404 if there is none.
 pub async fn find(site: &Site, id: &str) -> Result<Value, Problem> {
-    let flow = stored(site, id).await?;
-    flow.map(|flow| instance(id, &flow))
-        .ok_or_else(|| Problem::not_found(format!("there is no flow {id}; GET /flows lists them")))
+    let flow = known(site, id).await?;
+    let mut value = instance(id, &flow);
+    let (mut timeline, from) = timeline(site, id).await?;
+    let tokens = tokens(&flow);
+    timeline.iter_mut().for_each(|one| hide(one, &tokens));
+    value["timeline"] = timeline.into();
+    if let Some(from) = from {
+        value["timeline_from"] = from.into();
+    }
+    Ok(value)
+}
+
+async fn known(site: &Site, id: &str) -> Result<Flow, Problem> {
+    let missing = || Problem::not_found(format!("there is no flow {id}; GET /flows lists them"));
+    stored(site, id).await?.ok_or_else(missing)
+}
+
+/// The picture of an instance; `None` when the definition that it began with is not here any more.
+///
+/// # Errors
+/// 404 if there is no such instance.
+pub async fn pictured(site: &Site, id: &str) -> Result<Option<Markup>, Problem> {
+    let flow = known(site, id).await?;
+    let Some((start, progress)) = flow.start.zip(flow.progress) else { return Ok(None) };
+    let definition = site.runtime.world.catalog.definition(&DefinitionHash(start.definition));
+    Ok(definition.map(|compiled| picture::draw(&compiled, &progress)))
+}
+
+/// `GET /flows/{id}.svg`
+pub async fn svg(request: HttpRequest, id: Path<String>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+    require(&site, &request, Scope::FlowsRead)?;
+    let picture = pictured(&site, &id).await?;
+    let picture =
+        picture.ok_or_else(|| Problem::not_found("the definition that this flow began with is not here any more"))?;
+    Ok(HttpResponse::Ok()
+        .content_type("image/svg+xml")
+        .insert_header((CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; sandbox"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .body(picture.into_string()))
 }
 
 /// `GET /flow/{id}`
 pub async fn show(request: HttpRequest, id: Path<String>, site: Data<Site>) -> Result<HttpResponse, Problem> {
     require(&site, &request, Scope::FlowsRead)?;
     Ok(HttpResponse::Ok().json(find(&site, &id).await?))
-}
-
-/// An instance for programs and people.
-fn instance(id: &str, flow: &Flow) -> Value {
-    let progress = flow.progress.clone().unwrap_or_else(|| Progress::new(id));
-    let mut waits_for: Vec<&str> = progress.waiting().map(|(_, signal, _)| signal).collect();
-    waits_for.dedup();
-    let start = flow.start.as_ref();
-    let mut value = json!({
-        "id": id,
-        "name": start.map(|start| &start.name),
-        "phase": progress.phase(),
-        "started": flow.at.to_string(),
-        "updated": flow.updated.to_string(),
-        "definition": start.map(|start| &start.definition),
-        "origin": start.map(|start| &start.origin),
-        "input": start.map(|start| &start.input),
-        "steps": progress.steps,
-        "waits_for": waits_for,
-    });
-    match &progress.end {
-        Some(End::Done { result }) => value["result"] = result.clone(),
-        Some(End::Failed { reason, .. } | End::Cancelled { reason, .. } | End::Killed { reason, .. }) => {
-            value["reason"] = reason.as_str().into()
-        }
-        None => {}
-    }
-    value
 }
 
 /// A page of instances, the newest first, of those that the words of the query mean.

@@ -10,6 +10,7 @@ pub mod list;
 pub mod negotiate;
 pub mod objects;
 pub mod pages;
+pub mod picture;
 pub mod public;
 pub mod retention;
 pub mod routes;

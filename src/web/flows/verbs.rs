@@ -28,7 +28,7 @@ struct Given {
 }
 
 /// What each takes, the necessary first.
-fn words(verb: Verb) -> (&'static [&'static str], &'static [&'static str]) {
+pub fn words(verb: Verb) -> (&'static [&'static str], &'static [&'static str]) {
     match verb {
         Verb::Resume => (&[], &["signal", "payload"]),
         Verb::Retry => (&[], &["step"]),
