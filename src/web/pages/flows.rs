@@ -118,7 +118,7 @@ fn shown(flow: &Value, picture: Option<Markup>) -> Markup {
         }
         (form(flow))
         h2 { "Steps" }
-        table {
+        table.steps {
             thead { tr { th { "Step" } th { "State" } th { "Details" } } }
             tbody {
                 @for (name, step) in flow["steps"].as_object().into_iter().flatten() {
@@ -128,7 +128,7 @@ fn shown(flow: &Value, picture: Option<Markup>) -> Markup {
         }
         @if flow["undo"].as_array().is_some_and(|undo| !undo.is_empty()) {
             h2 { "To take back, the last first" }
-            table {
+            table.steps {
                 thead { tr { th { "Step" } th { "Run" } th { "Undo" } } }
                 tbody {
                     @for entry in flow["undo"].as_array().into_iter().flatten().rev() {
@@ -138,7 +138,7 @@ fn shown(flow: &Value, picture: Option<Markup>) -> Markup {
             }
         }
         h2 { "What happened" }
-        table {
+        table.steps {
             thead { tr { th { "When" } th { "What" } th { "Step" } th { "Took" } th { "Details" } } }
             tbody {
                 @for one in flow["timeline"].as_array().into_iter().flatten() {
