@@ -4,6 +4,8 @@
 
 #[path = "nodes/backup.rs"]
 mod backup;
+#[path = "nodes/callbacks.rs"]
+mod callbacks;
 #[path = "nodes/care.rs"]
 mod care;
 #[path = "nodes/damage.rs"]
@@ -30,6 +32,8 @@ mod proof;
 mod reach;
 #[path = "nodes/refusals.rs"]
 mod refusals;
+#[path = "nodes/shown.rs"]
+mod shown;
 #[path = "nodes/signatures.rs"]
 mod signatures;
 #[path = "nodes/start.rs"]
@@ -46,3 +50,5 @@ mod store_words;
 mod strangers;
 #[path = "nodes/tokens.rs"]
 mod tokens;
+#[path = "nodes/verbs.rs"]
+mod verbs;

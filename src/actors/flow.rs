@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::entity::{ActorId, Decision, Entity, Kind, Label, Turn};
 use super::errands::{Errand, Report};
 use super::family;
+use super::finding::Traits;
 use super::gate::{self, Gate};
 use super::moves::Moves;
 use super::orders::{self, event_of};
@@ -43,6 +44,8 @@ pub struct Flow {
     /// It was taken back before it ever began.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub barred: bool,
+    #[serde(default, skip_serializing_if = "Traits::is_empty")]
+    pub traits: Traits,
 }
 
 /// How an instance begins.
@@ -111,6 +114,10 @@ pub enum Event {
     Barred {
         at: Time,
     },
+    /// What it is found by from now on.
+    Found {
+        traits: Box<Traits>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -149,7 +156,15 @@ pub struct Listed {
     pub waits_for: Vec<String>,
     #[serde(default)]
     pub object: Option<String>,
+    /// The beginning of the hash of what it runs on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub definition: String,
+    #[serde(default, skip_serializing_if = "Traits::is_empty")]
+    pub traits: Traits,
 }
+
+/// Letters of a definition's hash that lists show: enough to tell all definitions of a node apart.
+pub const HASH_SHOWN: usize = 12;
 
 /// The id of the instance that a behaviour starts on an activity: the same again for a repeat.
 pub fn id(authority: &Authority, activity: &Iri, behaviour: &str) -> String {
@@ -203,7 +218,7 @@ impl Entity for Flow {
         };
         let event = event_of(turn.me, &progress, command)?;
         let moves = Moves::of(turn, start, progress, Some(self.at))?;
-        moves.taken_back_for(self.undo.clone(), undo).decide(event)
+        moves.found_by(&self.traits).taken_back_for(self.undo.clone(), undo).decide(event)
     }
 
     fn apply(&mut self, event: &Event) {
@@ -220,6 +235,7 @@ impl Entity for Flow {
                 }
             }
             Event::UndoAsked { undo } => self.undo = Some(undo.clone()),
+            Event::Found { traits } => self.traits = Traits::clone(traits),
             Event::Barred { at } => {
                 self.barred = true;
                 (self.at, self.updated) = (*at, *at);
@@ -262,7 +278,8 @@ impl Flow {
         let phase = self.progress.as_ref().map(Progress::phase);
         match phase.filter(|phase| phase.is_end() && self.updated < ended_before) {
             Some(phase) => {
-                Decision::default().delete(list_row(None, self.at)).delete(list_row(Some(phase), self.at)).end()
+                let lists = [list_row(None, self.at), list_row(Some(phase), self.at)];
+                lists.into_iter().chain(self.found_rows()).fold(Decision::default(), Decision::delete).end()
             }
             None => Decision::default(),
         }

@@ -431,6 +431,9 @@ fn forms_of_flows_keep() {
     let undo = || Box::new(flow::UndoFor { flow: text(), place: place(), reason: text() });
     let with_facts =
         with_facts.form("undo asked", &Event::UndoAsked { undo: undo() }).form("barred", &Event::Barred { at: AT });
+    let fields = BTreeMap::from([(text(), text())]);
+    let traits = Box::new(super::finding::Traits { kind: Some(text()), key: Some(text()), fields });
+    let with_facts = with_facts.form("found", &Event::Found { traits });
     with_facts.holds::<Event>("flow.events");
     let by = || Some(text());
     let (again, person, key, trouble) = (true, true, String::new(), None);

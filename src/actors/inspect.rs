@@ -12,6 +12,7 @@ use super::layout;
 use super::life::Life;
 use super::record::{self, Cause, Head, Meta, TurnRecord, Waiting};
 use super::runtime::Runtime;
+use crate::clock::Time;
 use crate::store::{Engine, Key, ReadError, Span, around};
 
 /// Journal records shown of one actor.
@@ -278,6 +279,37 @@ pub async fn details(runtime: &Runtime, id: &ActorId) -> Result<Option<Details>,
         errands,
         messages: waiting,
     }))
+}
+
+/// One turn of the past, typed.
+#[derive(Debug, Clone)]
+pub struct Past<Event> {
+    pub turn: u64,
+    pub at: Time,
+    pub events: Vec<Event>,
+}
+
+/// The last turns of an actor that the journal still has, in order.
+///
+/// # Errors
+/// What the store says.
+pub async fn past<E: Entity>(runtime: &Runtime, key: &str, limit: usize) -> Result<Vec<Past<E::Event>>, ReadError> {
+    let events = layout::events(&ActorId::of::<E>(key));
+    let rows = runtime.engine.range(Span::prefix(&events, limit).backward()).await?;
+    let read = |row: &crate::store::Row| {
+        let turn = row.key.parts_after(&events).number()?;
+        let TurnRecord { at, events, .. } = record::decode(&row.value).ok()?;
+        Some(Past { turn, at, events })
+    };
+    Ok(rows.iter().rev().filter_map(read).collect())
+}
+
+/// Whether anything is stored of an actor.
+///
+/// # Errors
+/// What the store says.
+pub async fn exists(runtime: &Runtime, id: &ActorId) -> Result<bool, ReadError> {
+    Ok(runtime.engine.get(&layout::head(id)).await?.is_some())
 }
 
 /// The state of one actor, typed, as the journal has it.

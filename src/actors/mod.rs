@@ -1,6 +1,7 @@
 //! Durable actors: what one is ([`entity`]), the shell that runs each (`host.rs`), who knows them all ([`registry`]), and
 //! one file per kind.
 
+pub mod answers;
 mod arrivals;
 pub mod ask;
 mod carry;
@@ -9,6 +10,7 @@ mod dispatch;
 pub mod entity;
 pub mod errands;
 mod family;
+pub mod finding;
 pub mod first;
 mod flight;
 pub mod flow;

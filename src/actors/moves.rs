@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::entity::{Decision, Turn};
 use super::errands::Recipient;
 use super::family;
-use super::flow::{Event, Flow, Listed, Origin, Rejection, Standing, Start, UndoFor, list_row};
+use super::finding::Traits;
+use super::flow::{Event, Flow, HASH_SHOWN, Listed, Origin, Rejection, Standing, Start, UndoFor, list_row};
 use super::gate;
 use super::log::Letter;
 use super::outbox::{self, Outbox};
@@ -17,6 +18,7 @@ use crate::domains::activity::{Reference, Verb};
 use crate::domains::draft::Draft;
 use crate::domains::flow::check::Compiled;
 use crate::domains::flow::definition::DefinitionHash;
+use crate::domains::flow::fact::Fact;
 use crate::domains::flow::progress::{End, Phase, Progress};
 use crate::domains::flow::step;
 use crate::domains::flow::turn;
@@ -38,6 +40,8 @@ pub(super) struct Moves<'a> {
     pub(super) gates: Vec<String>,
     /// Who hears when it has been taken back.
     undo: Option<Box<UndoFor>>,
+    /// What it was found by before this turn.
+    traits: Traits,
     /// They ask in this very turn.
     asked_again: bool,
     decision: Decision<Flow>,
@@ -55,8 +59,14 @@ impl<'a> Moves<'a> {
         let before = began.map(|_| (progress.phase(), waits_for(&progress)));
         let ends = progress.ends.max(u32::from(progress.end.is_some()));
         let gates = progress.gates.iter().map(|(limit, gated)| gate::id(&start.name, *limit, &gated.key)).collect();
-        let (undo, decision) = (None, Decision::default());
-        Ok(Self { turn, start, began, compiled, progress, before, ends, gates, undo, asked_again: false, decision })
+        let (undo, traits, decision) = (None, Traits::default(), Decision::default());
+        let asked_again = false;
+        Ok(Self { turn, start, began, compiled, progress, before, ends, gates, undo, traits, asked_again, decision })
+    }
+
+    pub(super) fn found_by(mut self, traits: &Traits) -> Self {
+        self.traits = traits.clone();
+        self
     }
 
     /// Whoever wants it taken back hears when it is: the one before, or a new one.
@@ -78,12 +88,14 @@ impl<'a> Moves<'a> {
         let moment = step::Moment { now, random: self.turn.random, base: world.base.as_str() };
         let compiled = self.compiled.clone();
         let input = std::mem::take(&mut self.start.input);
+        let mut changed = self.began.is_none();
         let mut happening = VecDeque::from([event]);
         while let Some(event) = happening.pop_front() {
             let progress = std::mem::replace(&mut self.progress, Progress::new(""));
             let (taken, progress) = turn::advance(&compiled, &world.effects, progress, &input, event, moment)?;
             self.progress = progress;
             for fact in taken.facts {
+                changed |= matches!(fact, Fact::Restarted { input: Some(_), .. });
                 self.set_timers(&fact);
                 self.pass_gates(&fact);
                 self.record(Event::Happened { fact, at: now });
@@ -93,7 +105,8 @@ impl<'a> Moves<'a> {
             }
         }
         self.start.input = input;
-        Ok(self.list().answer())
+        let found = changed && self.find();
+        Ok(self.list(found).answer())
     }
 
     pub(super) fn record(&mut self, event: Event) {
@@ -104,17 +117,38 @@ impl<'a> Moves<'a> {
         self.decision = change(std::mem::take(&mut self.decision));
     }
 
-    /// Moves the instance in the lists when its phase changed, or what it waits for.
-    fn list(mut self) -> Self {
+    /// Writes what it is found by, if that is something else than before.
+    fn find(&mut self) -> bool {
+        let traits = Traits::of(&self.compiled, &self.start.input, &self.progress);
+        let (name, new) = (self.start.name.clone(), self.began.is_none());
+        if !new && traits == self.traits {
+            return false;
+        }
+        let started = self.began.unwrap_or(self.turn.now);
+        let old = if new { Vec::new() } else { self.traits.rows(&name, started) };
+        // Of several writes to one row the last counts.
+        self.change(|decision| old.into_iter().fold(decision, Decision::delete));
+        self.change(|decision| traits.rows(&name, started).into_iter().fold(decision, |it, row| it.put(row, &())));
+        if traits != self.traits {
+            self.record(Event::Found { traits: Box::new(traits.clone()) });
+        }
+        self.traits = traits;
+        true
+    }
+
+    /// Moves the instance in the lists when its phase changed, what it waits for, or what it is found by.
+    fn list(mut self, found: bool) -> Self {
         let now = (self.progress.phase(), waits_for(&self.progress));
-        if self.before.as_ref() == Some(&now) {
+        if !found && self.before.as_ref() == Some(&now) {
             return self;
         }
         let (phase, waits_for) = now;
         let started = self.began.unwrap_or(self.turn.now);
         let object = self.start.input.object.get("id").and_then(Value::as_str).map(str::to_owned);
         let name = self.start.name.clone();
-        let listed = Listed { name, phase, started, updated: self.turn.now, waits_for, object };
+        let (definition, traits) = (self.start.definition.chars().take(HASH_SHOWN).collect(), self.traits.clone());
+        let updated = self.turn.now;
+        let listed = Listed { name, phase, started, updated, waits_for, object, definition, traits };
         if let Some((before, _)) = self.before.clone().filter(|(before, _)| *before != phase) {
             self.change(|decision| decision.delete(list_row(Some(before), started)));
         }

@@ -43,6 +43,8 @@ pub enum Index {
     Gates,
     /// Peers that failed and have something waiting, by authority.
     Outboxes,
+    /// Flow instances by what they are found by, then by start.
+    FlowsBy,
 }
 
 impl Index {
@@ -59,6 +61,7 @@ impl Index {
             Self::Linked => 9,
             Self::Undelivered => 10,
             Self::Gates => 11,
+            Self::FlowsBy => 12,
         }
     }
 }

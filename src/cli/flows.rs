@@ -1,4 +1,4 @@
-//! `quickbeam flows`: sees, starts, resumes, cancels and retries flows.
+//! `quickbeam flows`: sees, starts and moves flows, one or all that a filter means.
 
 use serde_json::{Value, json};
 
@@ -9,6 +9,10 @@ use super::fields;
 use super::list::{self, items, more, text};
 use super::table::{pairs, table};
 use crate::clock::Time;
+
+mod telling;
+
+use telling::Tell;
 
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -21,9 +25,16 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Args)]
 struct List {
-    /// Only those in this state
-    #[arg(long, value_parser = ["running", "suspended", "paused", "done", "failed", "cancelled"])]
+    /// Only those that are queued, running, suspended, paused, undoing, stuck, done, failed, cancelled or killed
+    #[arg(long)]
     state: Option<String>,
+    /// Only those of this flow
+    #[arg(long)]
+    name: Option<String>,
+    /// Only those of which this is true: name, state, type, key, object, definition, since, until, older_than, or a
+    /// field that a flow declares under `search`
+    #[arg(long = "where", value_name = "WORD=VALUE", value_parser = telling::word)]
+    filter: Vec<(String, String)>,
     #[command(flatten)]
     paging: list::Paging,
 }
@@ -31,9 +42,11 @@ struct List {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// All instances, the newest first
-    List(List),
-    /// One instance: its steps, what it waits for, what came of it
+    List(Box<List>),
+    /// One instance: its steps, what it waits for and what would move it, what came of it, what happened
     Show { id: String },
+    /// What runs on which definition
+    Versions,
     /// Start a flow by hand
     Start {
         name: String,
@@ -54,16 +67,10 @@ enum Verb {
         #[command(flatten)]
         wait: Wait,
     },
-    /// End one; what it began is undone
-    Cancel {
-        id: String,
-        #[arg(long)]
-        reason: Option<String>,
-    },
+    #[command(flatten)]
+    Tell(Tell),
     /// The limits of flows by key: who is in, and who waits in which order
     Queues(super::queues::Args),
-    /// Try a paused one again
-    Retry { id: String },
 }
 
 #[derive(Debug, clap::Args)]
@@ -75,23 +82,50 @@ struct Wait {
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let client = context.client()?;
-    if let Some(Verb::Queues(args)) = &args.verb {
-        return super::queues::run(args, context, &client);
-    }
-    let Some(ask) = ask(args, context)? else {
-        let list = match &args.verb {
-            Some(Verb::List(list)) => list,
-            _ => &args.list,
-        };
-        let ask = Ask::get(Door::Public, "/flows");
-        let ask = list.state.iter().fold(ask, |ask, state| ask.query("state", state));
-        let answer = list::fetch(&client, &ask, &list.paging)?;
-        context.print(&answer, |answer| shown_list(answer, context.clock.now()));
-        return Ok(());
+    let list = match &args.verb {
+        None => &args.list,
+        Some(Verb::List(list)) => list,
+        Some(Verb::Tell(tell)) => return telling::run(tell, &client, context),
+        Some(Verb::Queues(args)) => return super::queues::run(args, context, &client),
+        Some(Verb::Versions) => {
+            let answer = client.ask(&Ask::get(Door::Public, "/flows/versions"))?;
+            context.print(&answer, shown_versions);
+            return Ok(());
+        }
+        Some(verb) => return show(&client, &ask(verb, context)?, context),
     };
-    let answer = instance(&client, client.ask(&ask)?)?;
+    let ask = Ask::get(Door::Public, "/flows");
+    let named = [("state", &list.state), ("name", &list.name)].into_iter();
+    let ask = named
+        .filter_map(|(word, value)| Some((word, value.as_ref()?)))
+        .fold(ask, |ask, (word, value)| ask.query(word, value));
+    let ask = list.filter.iter().fold(ask, |ask, (word, value)| ask.query(word, value));
+    let answer = list::fetch(&client, &ask, &list.paging)?;
+    context.print(&answer, |answer| shown_list(answer, context.clock.now()));
+    Ok(())
+}
+
+/// Asks, and shows where the instance stands.
+fn show(client: &Client, ask: &Ask, context: &Context) -> anyhow::Result<()> {
+    let answer = instance(client, client.ask(ask)?)?;
     context.print(&answer, |answer| shown(answer, context.clock.now()));
     Ok(())
+}
+
+fn shown_versions(answer: &Value) -> String {
+    let row = |item: &Value| {
+        let state = if item["current"] == true { "current" } else { "old" };
+        vec![
+            text(item, "name"),
+            text(item, "definition"),
+            state.to_owned(),
+            text(item, "instances"),
+            text(item, "states"),
+        ]
+    };
+    let rows: Vec<_> = items(answer).iter().map(row).collect();
+    let rest = if answer["complete"] == false { "\n\nthere are more than were counted" } else { "" };
+    table(&["flow", "definition", "is", "instances", "states"], &rows, "no flow is declared") + rest
 }
 
 fn shown_list(answer: &Value, now: Time) -> String {
@@ -110,21 +144,28 @@ fn shown(answer: &Value, now: Time) -> String {
     facts.push(("moved", ago(&answer["updated"], now)));
     let steps = answer["steps"].as_object().into_iter().flatten();
     let rows: Vec<_> = steps.map(|(name, step)| vec![name.clone(), step_state(step), step.to_string()]).collect();
-    format!("{}\n\n{}", pairs(&facts), table(&["step", "state", "more"], &rows, "no step has begun"))
+    facts.push(("why", text(answer, "why")));
+    facts.push(("can", text(answer, "possible")));
+    let happened = answer["timeline"].as_array().into_iter().flatten();
+    let happened: Vec<_> = happened
+        .map(|one| ["at", "fact", "step", "attempt", "by", "reason"].map(|name| text(one, name)).to_vec())
+        .collect();
+    let steps = table(&["step", "state", "more"], &rows, "no step has begun");
+    let happened = table(&["when", "what", "step", "try", "by", "why"], &happened, "nothing is kept of what happened");
+    format!("{}\n\n{steps}\n\n{happened}", pairs(&facts))
 }
 
-/// The request of every verb but the list.
-fn ask(args: &Args, context: &Context) -> anyhow::Result<Option<Ask>> {
+/// The request of a verb for one instance.
+fn ask(verb: &Verb, context: &Context) -> anyhow::Result<Ask> {
     let change = |path: String| Ask::change(Door::Public, "POST", path, context.key());
     let prefer = |wait: &Wait| format!("wait={}", wait.wait);
-    Ok(Some(match &args.verb {
-        None | Some(Verb::List(_) | Verb::Queues(_)) => return Ok(None),
-        Some(Verb::Show { id }) => Ask::get(Door::Public, format!("/flow/{}", segment(id))),
-        Some(Verb::Start { name, input, wait }) => {
+    Ok(match verb {
+        Verb::Show { id } => Ask::get(Door::Public, format!("/flow/{}", segment(id))),
+        Verb::Start { name, input, wait } => {
             let input = input.as_deref().map(fields::read_json).transpose()?.unwrap_or_else(|| json!({}));
             change(format!("/flow/start/{}", segment(name))).json(&input).header("prefer", prefer(wait))
         }
-        Some(Verb::Resume { id, signal, payload, wait }) => {
+        Verb::Resume { id, signal, payload, wait } => {
             let mut body = json!({});
             if let Some(signal) = signal {
                 body["signal"] = signal.as_str().into();
@@ -134,12 +175,8 @@ fn ask(args: &Args, context: &Context) -> anyhow::Result<Option<Ask>> {
             }
             change(format!("/flow/resume/{}", segment(id))).json(&body).header("prefer", prefer(wait))
         }
-        Some(Verb::Cancel { id, reason }) => {
-            let body = reason.as_ref().map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
-            change(format!("/flows/{}/cancel", segment(id))).json(&body)
-        }
-        Some(Verb::Retry { id }) => change(format!("/flows/{}/retry", segment(id))).json(&json!({})),
-    }))
+        Verb::List(_) | Verb::Versions | Verb::Queues(_) | Verb::Tell(_) => unreachable!("these show something else"),
+    })
 }
 
 /// An answer of 202 names the instance only: it is asked for, so that one command shows where it stands.

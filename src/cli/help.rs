@@ -4,7 +4,7 @@ use clap::Subcommand as _;
 
 /// Every command stands in one of them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Begin", &["demo", "init", "check", "serve", "token"]),
+    ("Begin", &["demo", "init", "check", "flow", "serve", "token"]),
     ("Tell others", &["follow", "unfollow", "followers", "publish", "allocate", "activities"]),
     ("See what happens", &["status", "flows", "actors", "inspect", "peers", "dead-letters"]),
     ("For programs", &["store"]),

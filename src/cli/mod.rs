@@ -93,7 +93,7 @@ enum Command {
     /// Try flows of the configuration without a node
     #[command(subcommand)]
     Flow(flow::Args),
-    /// See, start, resume, cancel and retry flows
+    /// See and start flows, and move them: one, or all that a filter means
     Flows(flows::Args),
     /// Every actor: state, mailbox, last sequence, restarts
     Actors(actors::Args),

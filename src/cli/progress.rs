@@ -45,6 +45,18 @@ impl Progress {
         }
     }
 
+    /// Tells something else in the same way: as `text` to people, as `told` to programs.
+    pub(super) fn told(&mut self, text: &str, told: &serde_json::Value) {
+        let mut out = std::io::stderr();
+        if self.json {
+            let _ = writeln!(out, "{}", json!({ "progress": told }));
+        } else if self.terminal {
+            let _ = write!(out, "\r{text:60}");
+            let _ = out.flush();
+            self.shown = true;
+        }
+    }
+
     /// Leaves the line as it was before.
     pub(super) fn done(&mut self) {
         if std::mem::take(&mut self.shown) {

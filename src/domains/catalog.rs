@@ -94,6 +94,11 @@ impl Catalog {
         self.flows.values()
     }
 
+    /// All definitions that were declared, or added from the store.
+    pub fn known(&self) -> Vec<Arc<Compiled>> {
+        self.by_hash.read().values().cloned().collect()
+    }
+
     /// A definition that was declared, or added from the store.
     pub fn definition(&self, hash: &DefinitionHash) -> Option<Arc<Compiled>> {
         self.by_hash.read().get(hash).cloned()

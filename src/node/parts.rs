@@ -135,6 +135,7 @@ pub(super) fn site(
     let mut admin_hosts: BTreeSet<String> = config.admin.hosts.iter().cloned().collect();
     admin_hosts.insert(config.admin.listen.to_string());
     admin_hosts.insert(format!("localhost:{}", config.admin.listen.port()));
+    let per_second = u32::try_from(limits.peer_rate).unwrap_or(u32::MAX);
     Site {
         clock: runtime.clock.clone(),
         keys,
@@ -153,11 +154,8 @@ pub(super) fn site(
             blob_bytes: limits.blob,
             clock_window: limits.signature_window,
         },
-        rates: Rates::new(
-            runtime.clock.clone(),
-            u32::try_from(limits.peer_rate).unwrap_or(u32::MAX),
-            size(limits.peer_in_flight),
-        ),
+        rates: Rates::new(runtime.clock.clone(), per_second, size(limits.peer_in_flight)),
+        callbacks: Rates::new(runtime.clock.clone(), per_second, size(limits.peer_in_flight)),
         keep: keep(config),
         programs,
         followers: Arc::new(Semaphore::new(size(limits.followers))),

@@ -28,6 +28,20 @@ pub fn require(site: &Site, request: &HttpRequest, scope: Scope) -> Result<Calle
             "send Authorization: Bearer TOKEN with the scope {scope}; `quickbeam token add` makes one"
         ))
     })?;
+    allowed(caller, scope)
+}
+
+/// Whoever has this token, if it lets them do this: for forms, which carry it as a field.
+///
+/// # Errors
+/// 401 for a token that is not valid, 403 for one that lacks the scope.
+pub fn granted(site: &Site, token: &str, scope: Scope) -> Result<Caller, Problem> {
+    let wrong = || Problem::unauthorized("the token is not valid: unknown, revoked or expired");
+    let grant = site.tokens.verify(token.trim(), site.clock.now()).ok_or_else(wrong)?;
+    allowed(Caller { grant }, scope)
+}
+
+fn allowed(caller: Caller, scope: Scope) -> Result<Caller, Problem> {
     if caller.grant.allows(scope) {
         return Ok(caller);
     }

@@ -1,27 +1,40 @@
-//! `/flow` and `/flows`: starting, resuming, moving and seeing flow instances.
+//! `/flow` and `/flows`: starting and seeing flow instances, and the lists of them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actix_web::web::{Data, Path, Payload, Query};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::{Either, select};
-use serde::Deserialize;
+use maud::Markup;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::auth::{Caller, once_required, require};
 use super::http::{json_of, read_body};
-use super::list::{Page, Paging, page};
+use super::list::{Page, Paging};
+use super::picture;
 use super::site::Site;
 use crate::actors::entity::ActorId;
-use crate::actors::flow::{Command, Flow, Listed, Origin, Start, list_prefix};
-use crate::actors::rows::Index;
-use crate::actors::{inspect, layout, record};
+use crate::actors::flow::{Command, Flow, Origin, Start};
+use crate::actors::inspect;
+use crate::domains::flow::definition::DefinitionHash;
 use crate::domains::flow::expr::Input;
-use crate::domains::flow::progress::{End, Phase, Progress};
-use crate::store::Direction;
+use crate::domains::flow::progress::Phase;
 use crate::tokens::Scope;
 use crate::wire::error::Problem;
+
+pub mod bulk;
+pub mod filter;
+pub mod shown;
+pub mod timeline;
+pub mod verbs;
+pub mod versions;
+
+use filter::{Filter, Found};
+use shown::{hide, instance, tokens};
+use timeline::timeline;
 
 /// RFC 7240 lets us bound what a client prefers.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -65,70 +78,6 @@ fn id_of(caller: &Caller, request: &HttpRequest) -> String {
         .chain_update(key)
         .finalize();
     digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What a resume says.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Resume {
-    signal: Option<String>,
-    #[serde(default)]
-    payload: Value,
-}
-
-/// `POST /flow/resume/{id}` and `POST /flows/{id}/resume`
-pub async fn resume(
-    request: HttpRequest,
-    id: Path<String>,
-    payload: Payload,
-    site: Data<Site>,
-) -> Result<HttpResponse, Problem> {
-    let caller = require(&site, &request, Scope::FlowsWrite)?;
-    let body = read_body(&site, payload).await?;
-    let once = once_required(&request, &caller, &body)?;
-    let resume: Resume = serde_json::from_value(json_body(&site, &body)?)
-        .map_err(|error| Problem::bad_request(format!("send {{\"signal\": \"approve\", \"payload\": …}}: {error}")))?;
-    let by = Some(caller.grant.name.clone());
-    let command = Command::Resume { signal: resume.signal, payload: resume.payload, by };
-    site.runtime.registry().ask::<Flow>(&id, command, Some(once)).await?;
-    moved(&site, &request, &id, 202).await
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Reason {
-    reason: Option<String>,
-    step: Option<String>,
-}
-
-/// `POST /flows/{id}/cancel` and `POST /flows/{id}/retry`
-pub async fn verb(
-    request: HttpRequest,
-    path: Path<(String, String)>,
-    payload: Payload,
-    site: Data<Site>,
-) -> Result<HttpResponse, Problem> {
-    let caller = require(&site, &request, Scope::FlowsWrite)?;
-    let body = read_body(&site, payload).await?;
-    let once = super::auth::once(&request, &caller, &body)?;
-    let (id, verb) = path.into_inner();
-    let given: Reason = serde_json::from_value(json_body(&site, &body)?)
-        .map_err(|error| Problem::bad_request(format!("send {{\"reason\": …}} or {{\"step\": …}}: {error}")))?;
-    let by = Some(caller.grant.name.clone());
-    let command = match verb.as_str() {
-        "cancel" => Command::Cancel {
-            reason: given.reason.unwrap_or_else(|| format!("cancelled by {}", caller.grant.name)),
-            by,
-        },
-        "retry" => Command::Retry { step: given.step, by },
-        _ => {
-            return Err(Problem::not_found(format!(
-                "a flow cannot be told to {verb:?}; it can be resumed, cancelled and retried"
-            )));
-        }
-    };
-    site.runtime.registry().ask::<Flow>(&id, command, once).await?;
-    moved(&site, &request, &id, 200).await
 }
 
 /// An empty body says nothing.
@@ -193,14 +142,50 @@ async fn stored(site: &Site, id: &str) -> Result<Option<Flow>, Problem> {
     inspect::state::<Flow>(&site.runtime, id).await.map_err(|reason| Problem::new(500, "damaged", reason))
 }
 
-/// The instance that a page or program asked for.
+/// The instance that a page or program asked for, with what happened to it.
 ///
 /// # Errors
 /// 404 if there is none.
 pub async fn find(site: &Site, id: &str) -> Result<Value, Problem> {
-    let flow = stored(site, id).await?;
-    flow.map(|flow| instance(id, &flow))
-        .ok_or_else(|| Problem::not_found(format!("there is no flow {id}; GET /flows lists them")))
+    let flow = known(site, id).await?;
+    let mut value = instance(id, &flow);
+    let (mut timeline, from) = timeline(site, id).await?;
+    let tokens = tokens(&flow);
+    timeline.iter_mut().for_each(|one| hide(one, &tokens));
+    value["timeline"] = timeline.into();
+    if let Some(from) = from {
+        value["timeline_from"] = from.into();
+    }
+    Ok(value)
+}
+
+async fn known(site: &Site, id: &str) -> Result<Flow, Problem> {
+    let missing = || Problem::not_found(format!("there is no flow {id}; GET /flows lists them"));
+    stored(site, id).await?.ok_or_else(missing)
+}
+
+/// The picture of an instance; `None` when the definition that it began with is not here any more.
+///
+/// # Errors
+/// 404 if there is no such instance.
+pub async fn pictured(site: &Site, id: &str) -> Result<Option<Markup>, Problem> {
+    let flow = known(site, id).await?;
+    let Some((start, progress)) = flow.start.zip(flow.progress) else { return Ok(None) };
+    let definition = site.runtime.world.catalog.definition(&DefinitionHash(start.definition));
+    Ok(definition.map(|compiled| picture::draw(&compiled, &progress)))
+}
+
+/// `GET /flows/{id}.svg`
+pub async fn svg(request: HttpRequest, id: Path<String>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+    require(&site, &request, Scope::FlowsRead)?;
+    let picture = pictured(&site, &id).await?;
+    let picture =
+        picture.ok_or_else(|| Problem::not_found("the definition that this flow began with is not here any more"))?;
+    Ok(HttpResponse::Ok()
+        .content_type("image/svg+xml")
+        .insert_header((CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; sandbox"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .body(picture.into_string()))
 }
 
 /// `GET /flow/{id}`
@@ -209,70 +194,17 @@ pub async fn show(request: HttpRequest, id: Path<String>, site: Data<Site>) -> R
     Ok(HttpResponse::Ok().json(find(&site, &id).await?))
 }
 
-/// An instance for programs and people.
-fn instance(id: &str, flow: &Flow) -> Value {
-    let progress = flow.progress.clone().unwrap_or_else(|| Progress::new(id));
-    let mut waits_for: Vec<&str> = progress.waiting().map(|(_, signal, _)| signal).collect();
-    waits_for.dedup();
-    let start = flow.start.as_ref();
-    let mut value = json!({
-        "id": id,
-        "name": start.map(|start| &start.name),
-        "phase": progress.phase(),
-        "started": flow.at.to_string(),
-        "updated": flow.updated.to_string(),
-        "definition": start.map(|start| &start.definition),
-        "origin": start.map(|start| &start.origin),
-        "input": start.map(|start| &start.input),
-        "steps": progress.steps,
-        "waits_for": waits_for,
-        "queued": progress.queued().map(|(limit, key)| json!({ "limit": limit.word(), "key": key })),
-    });
-    match &progress.end {
-        Some(End::Done { result }) => value["result"] = result.clone(),
-        Some(End::Failed { reason, .. } | End::Cancelled { reason, .. } | End::Killed { reason, .. }) => {
-            value["reason"] = reason.as_str().into()
-        }
-        None => {}
-    }
-    value
-}
-
-/// `?state=` besides the paging of the list.
-#[derive(Debug, Default, Deserialize)]
-pub struct Filter {
-    pub state: Option<String>,
-    pub after: Option<String>,
-    pub limit: Option<usize>,
-}
-
-/// A page of instances, the newest first.
+/// A page of instances, the newest first, of those that the words of the query mean.
 ///
 /// # Errors
-/// 400 for an unknown state.
-pub async fn list(site: &Site, filter: &Filter) -> Result<Page<Value>, Problem> {
-    let phase = match filter.state.as_deref() {
-        None | Some("" | "all") => None,
-        Some(word) => Some(Phase::parse(word).ok_or_else(|| {
-            let known: Vec<&str> = Phase::ALL.into_iter().map(Phase::word).collect();
-            Problem::bad_request(format!("there is no state {word:?}; there are {}", known.join(", ")))
-        })?),
+/// 400 for words that are none, and for values that they cannot have.
+pub async fn list(site: &Site, mut words: BTreeMap<String, String>) -> Result<Page<Value>, Problem> {
+    let after = words.remove("after");
+    let limit = match words.remove("limit") {
+        Some(limit) => Some(limit.parse().map_err(|_| Problem::bad_request(format!("limit is {limit:?}, no number")))?),
+        None => None,
     };
-    let prefix = layout::index_prefix(Index::Flows, &list_prefix(phase));
-    let paging = Paging { after: filter.after.clone(), limit: filter.limit };
-    page(site.runtime.engine.as_ref(), &prefix, Direction::Backward, &paging, |row| {
-        let listed: Listed = record::decode(&row.value).ok()?;
-        let id = layout::index_owner(&row.key)?.key;
-        Some(json!({
-            "id": &*id, "name": listed.name, "phase": listed.phase, "started": listed.started.to_string(),
-            "updated": listed.updated.to_string(), "waits_for": listed.waits_for, "object": listed.object,
-        }))
-    })
-    .await
-}
-
-/// `GET /flows` as JSON
-pub async fn index(request: HttpRequest, filter: Query<Filter>, site: Data<Site>) -> Result<HttpResponse, Problem> {
-    require(&site, &request, Scope::FlowsRead)?;
-    Ok(HttpResponse::Ok().json(list(&site, &filter).await?))
+    let paging = Paging { after, limit };
+    let page = Filter::read(site, words)?.walk(site, paging.after.as_deref(), paging.limit()).await?;
+    Ok(Page { items: page.items.iter().map(Found::json).collect(), next: page.next })
 }

@@ -38,8 +38,7 @@ impl Paging {
     fn span(&self, prefix: &Key, direction: Direction) -> Result<Span, Problem> {
         let span = Span { direction, ..Span::prefix(prefix, self.limit() + 1) };
         let Some(after) = &self.after else { return Ok(span) };
-        let place = URL_SAFE_NO_PAD.decode(after).map_err(|_| unknown_place())?;
-        let place = Key::build().raw(prefix.as_bytes()).raw(&place).done();
+        let place = row_placed(prefix, after)?;
         Ok(match direction {
             Direction::Forward => span.after(&place),
             Direction::Backward => span.before(&place),
@@ -49,6 +48,20 @@ impl Paging {
 
 fn unknown_place() -> Problem {
     Problem::bad_request("`after` has to be the `next` of the page before")
+}
+
+/// A row below `prefix` as an opaque place.
+pub fn row_place(prefix: &Key, key: &Key) -> String {
+    URL_SAFE_NO_PAD.encode(&key.as_bytes()[prefix.as_bytes().len()..])
+}
+
+/// The row below `prefix` that an opaque place names.
+///
+/// # Errors
+/// 400 for one that is none of ours.
+pub fn row_placed(prefix: &Key, after: &str) -> Result<Key, Problem> {
+    let place = URL_SAFE_NO_PAD.decode(after).map_err(|_| unknown_place())?;
+    Ok(Key::build().raw(prefix.as_bytes()).raw(&place).done())
 }
 
 /// Text as an opaque place, for lists that are not rows.
@@ -80,7 +93,7 @@ pub async fn page<T>(
     let more = rows.len() > paging.limit();
     rows.truncate(paging.limit());
     let last = rows.last().filter(|_| more);
-    let next = last.map(|row| URL_SAFE_NO_PAD.encode(&row.key.as_bytes()[prefix.as_bytes().len()..]));
+    let next = last.map(|row| row_place(prefix, &row.key));
     Ok(Page { items: rows.iter().filter_map(read).collect(), next })
 }
 

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod callback;
 pub mod flows;
 pub mod follow;
 pub mod http;
@@ -9,6 +10,7 @@ pub mod list;
 pub mod negotiate;
 pub mod objects;
 pub mod pages;
+pub mod picture;
 pub mod public;
 pub mod queues;
 pub mod retention;

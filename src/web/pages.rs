@@ -1,12 +1,11 @@
 //! The pages for people: plain, readable, without a script.
 
-use actix_web::web::{Data, Path, Query};
+use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 
-use super::auth::{caller, require};
-use super::flows::{self, Filter};
+use super::auth::caller;
 use super::list::{Page, Paging, page};
 use super::negotiate::{self, Wanted, wanted};
 use super::public::{self, Shown};
@@ -17,8 +16,9 @@ use crate::actors::{layout, record};
 use crate::domains::object::Object;
 use crate::domains::types::Visibility;
 use crate::store::{Direction, Key};
-use crate::tokens::Scope;
 use crate::wire::error::Problem;
+
+pub mod flows;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -180,85 +180,4 @@ pub async fn activities(
         (more("/activities", &page.next))
     };
     Ok(negotiate::html(layout_of(&site, "Activities", body)))
-}
-
-/// A person's browser asks for a token as a password.
-fn signed_in(site: &Site, request: &HttpRequest, scope: Scope) -> Result<(), Problem> {
-    let challenge = Some("Basic realm=\"quickbeam: any name, a token as the password\", charset=\"UTF-8\"");
-    require(site, request, scope).map(drop).map_err(|problem| match wanted(request) {
-        Wanted::Html if problem.status == 401 => Problem { challenge, ..problem },
-        _ => problem,
-    })
-}
-
-/// `GET /flows`
-pub async fn flows(request: HttpRequest, filter: Query<Filter>, site: Data<Site>) -> Result<HttpResponse, Problem> {
-    signed_in(&site, &request, Scope::FlowsRead)?;
-    let page = flows::list(&site, &filter).await?;
-    if wanted(&request) != Wanted::Html {
-        return Ok(negotiate::json(Wanted::Json, &page));
-    }
-    let field = |item: &Value, name: &str| item[name].as_str().unwrap_or_default().to_owned();
-    let waits = |item: &Value| {
-        let signals = item["waits_for"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        signals.collect::<Vec<_>>().join(", ")
-    };
-    let body = html! {
-        @if page.items.is_empty() { p.empty { "No flows here." } }
-        table {
-            thead { tr { th { "Flow" } th { "State" } th { "Waits for" } th { "Started" } th { "About" } } }
-            tbody {
-                @for item in &page.items {
-                    tr {
-                        td { a href={ "/flows/" (field(item, "id")) } { (field(item, "name")) } }
-                        td { span class={ "phase " (field(item, "phase")) } { (field(item, "phase")) } }
-                        td { (waits(item)) }
-                        td { (time(&field(item, "started"))) }
-                        td { @let object = field(item, "object"); a href=(object) { (object) } }
-                    }
-                }
-            }
-        }
-        (more("/flows", &page.next))
-    };
-    Ok(negotiate::html(layout_of(&site, "Flows", body)))
-}
-
-/// `GET /flows/{id}`
-pub async fn flow(request: HttpRequest, id: Path<String>, site: Data<Site>) -> Result<HttpResponse, Problem> {
-    signed_in(&site, &request, Scope::FlowsRead)?;
-    let flow = flows::find(&site, &id).await?;
-    if wanted(&request) != Wanted::Html {
-        return Ok(negotiate::json(Wanted::Json, &flow));
-    }
-    let phase = flow["phase"].as_str().unwrap_or_default();
-    let body = html! {
-        p.meta { span class={ "phase " (phase) } { (phase) } " started " (time(&text(&flow["started"]))) ", last moved " (time(&text(&flow["updated"]))) }
-        table {
-            thead { tr { th { "Step" } th { "State" } th { "Details" } } }
-            tbody {
-                @for (name, step) in flow["steps"].as_object().into_iter().flatten() {
-                    tr {
-                        td { (name) }
-                        td { (step["state"].as_str().unwrap_or_default()) }
-                        td { code { (details(step)) } }
-                    }
-                }
-            }
-        }
-        @if let Some(result) = flow.get("result") { h2 { "Result" } pre { (serde_json::to_string_pretty(result).unwrap_or_default()) } }
-        @if let Some(reason) = flow.get("reason") { h2 { "Why it ended" } p { (text(reason)) } }
-        h2 { "Began with" }
-        pre { (serde_json::to_string_pretty(&flow["input"]).unwrap_or_default()) }
-    };
-    Ok(negotiate::html(layout_of(&site, &text(&flow["name"]), body)))
-}
-
-fn details(step: &Value) -> String {
-    let Some(step) = step.as_object() else { return String::new() };
-    step.iter()
-        .filter(|(name, _)| *name != "state")
-        .map(|(name, value)| format!("{name}: {}", text(value)))
-        .collect::<Vec<_>>()
-        .join("  ")
 }

@@ -3,7 +3,7 @@
 use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{admin, flows, follow, objects, pages, public, queues, retention, store};
+use super::{admin, callback, flows, follow, objects, pages, public, queues, retention, store};
 use crate::wire::error::Problem;
 use crate::wire::inbox;
 
@@ -66,15 +66,19 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/api/follow", web::post().to(follow::follow))
         .route("/api/follow", web::delete().to(follow::unfollow))
         .route("/flow/start/{name}", web::post().to(flows::start))
-        .route("/flow/resume/{id}", web::post().to(flows::resume))
+        .route("/flow/resume/{id}", web::post().to(flows::verbs::resume))
+        .route("/flow/callback/{id}/{token}", web::post().to(callback::called))
         .route("/flow/{id}", web::get().to(flows::show))
-        .route("/flows", web::get().to(pages::flows))
+        .route("/flows", web::get().to(pages::flows::flows))
+        .route("/flows/bulk", web::post().to(flows::bulk::bulk))
+        .route("/flows/versions", web::get().to(flows::versions::versions))
         .route("/flows/queues", web::get().to(queues::index))
         .route("/flows/queues/{gate}", web::get().to(queues::show))
         .route("/flows/{id}/queue", web::get().to(queues::place))
-        .route("/flows/{id}", web::get().to(pages::flow))
-        .route("/flows/{id}/resume", web::post().to(flows::resume))
-        .route("/flows/{id}/{verb}", web::post().to(flows::verb))
+        .route("/flows/{id}.svg", web::get().to(flows::svg))
+        .route("/flows/{id}", web::get().to(pages::flows::flow))
+        .route("/flows/{id}", web::post().to(pages::flows::told))
+        .route("/flows/{id}/{verb}", web::post().to(flows::verbs::tell))
         .route("/", web::get().to(pages::home))
         .route("/{slug}/allocate", web::post().to(objects::allocate))
         .route("/{slug}", web::get().to(pages::object))

@@ -39,6 +39,8 @@ pub struct Site {
     pub admin_hosts: BTreeSet<String>,
     pub limits: HttpLimits,
     pub rates: Rates,
+    /// Those who call back, by the instance that they call: only the address that they were given says who they are.
+    pub callbacks: Rates<String>,
     /// What retention keeps.
     pub keep: Keep,
     pub programs: Programs,

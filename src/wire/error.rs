@@ -249,6 +249,7 @@ impl Rejected for flow::Rejection {
             ) => Problem::new(409, "not now", detail),
             Self::Step(step::Rejection::WrongShape { mistakes, .. }) => Problem::unprocessable(detail).errors(mistakes),
             Self::Step(step::Rejection::NoCallback) => Problem::not_found(detail),
+            Self::Step(step::Rejection::CallbackOver { .. }) => Problem::new(410, "gone", detail),
             Self::Step(step::Rejection::NoStep { .. }) => Problem::unprocessable(detail),
             Self::Step(step::Rejection::TooLarge { .. }) => Problem::new(413, "too large", detail),
             Self::NoDefinition(_) => Problem::new(500, "definition lost", detail),

@@ -14,13 +14,13 @@ const PEERS_MAX: usize = 10_000;
 /// How long a peer waits that has too many requests under way.
 const BUSY: Duration = Duration::from_secs(1);
 
-/// Buckets by authority.
-pub struct Rates {
+/// Buckets by authority, or by whatever else somebody is told apart by.
+pub struct Rates<K = Authority> {
     clock: SharedClock,
     per_second: f64,
     burst: f64,
     in_flight_max: usize,
-    buckets: Mutex<Recent<Authority, Bucket>>,
+    buckets: Mutex<Recent<K, Bucket>>,
 }
 
 struct Bucket {
@@ -35,7 +35,7 @@ struct Bucket {
 #[derive(Debug)]
 pub struct Place(#[expect(dead_code, reason = "it counts by being there")] Arc<()>);
 
-impl Rates {
+impl<K: Ord + Clone> Rates<K> {
     /// `per_second` on average and in a burst, `in_flight_max` of them at the same time.
     pub fn new(clock: SharedClock, per_second: u32, in_flight_max: usize) -> Self {
         let rate = f64::from(per_second);
@@ -46,7 +46,7 @@ impl Rates {
     ///
     /// # Errors
     /// How long to wait before the next one.
-    pub fn take(&self, peer: &Authority) -> Result<Place, Duration> {
+    pub fn take(&self, peer: &K) -> Result<Place, Duration> {
         let now = self.clock.monotonic();
         let mut buckets = self.buckets.lock();
         if buckets.get(peer).is_none() {

@@ -238,7 +238,9 @@ fn a_request_with_a_callback_waits_for_it_whichever_comes_first() {
     run.when(done("h")).then(&["await h until Some(3601000)"]);
     let call = callback(&run, 3);
     run.when(call.clone()).then(&["called back h 3", "flow done null"]);
-    assert_eq!(run.try_when(call).err(), Some(Rejection::NoCallback));
+    assert!(matches!(run.try_when(call).err(), Some(Rejection::CallbackOver { .. })));
+    let strange = Event::Callback { token: "strange".into(), payload: json!(1) };
+    assert_eq!(run.try_when(strange).err(), Some(Rejection::NoCallback));
     let mut run = Run::started(flow);
     let call = callback(&run, 4);
     run.when(call).then(&["called back h 4", "flow done null"]);

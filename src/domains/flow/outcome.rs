@@ -190,7 +190,7 @@ impl Stepper<'_> {
                 | StepState::Paused { .. }
                 | StepState::Awaiting { .. },
             ) => {}
-            _ => return Err(Rejection::NoCallback),
+            _ => return Err(self.callback_over(token)),
         }
         let (size, left) = (size(&payload), self.compiled.bounds.results.saturating_sub(self.progress.kept));
         if size > left {
@@ -198,6 +198,15 @@ impl Stepper<'_> {
         }
         self.record(Fact::CalledBack { step, payload });
         Ok(())
+    }
+
+    /// Why a callback comes too late, or was none at all.
+    pub(super) fn callback_over(&self, token: &str) -> Rejection {
+        let named = self.progress.callbacks.iter().find(|(_, known)| known.as_str() == token);
+        let Some((step, _)) = named else { return Rejection::NoCallback };
+        let state = self.progress.steps.get(step).map_or("not begun", StepState::word).to_owned();
+        let state = if self.progress.end.is_some() { format!("{state}, and the flow has ended") } else { state };
+        Rejection::CallbackOver { step: step.clone(), state }
     }
 
     // What is known

@@ -156,8 +156,10 @@ pub enum Rejection {
     Finished(Phase),
     #[error("nobody waits for the signal `{signal}`{}", waiting_for(.waiting))]
     NotWaiting { signal: String, waiting: Vec<String> },
-    #[error("no step waits for this callback: it has been called, its time is over, or it never was one")]
+    #[error("no step waits for this callback: it never was one, or the flow began again since it was handed out")]
     NoCallback,
+    #[error("this callback is over: the step `{step}` is {state}")]
+    CallbackOver { step: String, state: String },
     #[error("the payload of `{signal}` does not have the declared shape: {}", joined(.mistakes))]
     WrongShape { signal: String, mistakes: Vec<FieldMistake> },
     #[error("the payload of `{signal}` has {size} bytes, {left} are left of what the flow may keep: send less")]
@@ -252,7 +254,7 @@ impl Stepper<'_> {
             | Event::TryTimedOut { .. }
             | Event::TimedOut { .. }
             | Event::WaitOver { .. } => Ok(()),
-            Event::Callback { .. } => Err(Rejection::NoCallback),
+            Event::Callback { token, .. } => Err(self.callback_over(&token)),
             _ => Err(Rejection::Finished(self.progress.phase())),
         }
     }

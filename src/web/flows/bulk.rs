@@ -1,0 +1,158 @@
+//! `/flows/bulk`: one verb for all instances that a filter means, a bounded number in each request.
+
+use actix_web::web::{Data, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::filter::{Filter, Found};
+use super::verbs::{command, verb_of};
+use super::{json_body, stored};
+use crate::actors::answers::{Kept, keep, kept};
+use crate::actors::flow::{Command, Flow};
+use crate::actors::once::Once;
+use crate::domains::flow::verbs::{Verb, possible};
+use crate::tokens::Scope;
+use crate::web::auth::{Caller, idempotency_key, once, require};
+use crate::web::http::read_body;
+use crate::web::list::Paging;
+use crate::web::site::Site;
+use crate::wire::error::Problem;
+
+/// Instances told at the same time, so that others are served between them.
+const TOGETHER: usize = 32;
+/// Instances named in an answer; the rest are counted.
+const NAMED: usize = 20;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bulk {
+    verb: String,
+    filter: Map<String, Value>,
+    /// What the verb is given, as for one instance.
+    #[serde(default)]
+    with: Option<Value>,
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    after: Option<String>,
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+/// What became of one.
+enum Told {
+    Moved,
+    Refused(String),
+}
+
+/// `POST /flows/bulk`
+pub async fn bulk(request: HttpRequest, payload: Payload, site: Data<Site>) -> Result<HttpResponse, Problem> {
+    let caller = require(&site, &request, Scope::FlowsWrite)?;
+    let body = read_body(&site, payload).await?;
+    let whole = once(&request, &caller, &body)?;
+    if let Some(whole) = &whole {
+        match kept(&site.runtime, whole).await? {
+            Kept::Nothing => {}
+            Kept::Answer(answer) => return Ok(answered(answer)),
+            Kept::Other => {
+                let detail = "this idempotency key was used for another request; use a new key for a new request";
+                return Err(Problem::unprocessable(detail));
+            }
+        }
+    }
+    let asked: Bulk = serde_json::from_value(json_body(&site, &body)?).map_err(|error| {
+        let form = "send {\"verb\": \"retry\", \"filter\": {\"state\": \"paused\"}, \"dry_run\": true}";
+        Problem::bad_request(format!("{form}: {error}"))
+    })?;
+    let verb = verb_of(&asked.verb)?;
+    let told = command(verb, asked.with.as_ref().unwrap_or(&json!({})), &caller.grant.name)?;
+    let filter = Filter::read(&site, asked.filter.iter().map(|(word, value)| (word.clone(), text_of(value))))?;
+    if filter.is_empty() {
+        let detail = "an empty filter means every instance there is: say which, for example {\"state\": \"paused\"}";
+        return Err(Problem::bad_request(detail));
+    }
+    let paging = Paging { after: asked.after, limit: asked.limit };
+    let page = filter.walk(&site, paging.after.as_deref(), paging.limit()).await?;
+    let mut outcomes = Vec::new();
+    for some in page.items.chunks(TOGETHER) {
+        let each = some.iter().map(|found| async {
+            match asked.dry_run {
+                true => would(&site, verb, found).await,
+                false => one(&site, found, told.clone(), own_once(&request, &caller, found, &body)?).await,
+            }
+        });
+        for outcome in join_all(each).await {
+            outcomes.push(outcome?);
+        }
+    }
+    let answer = summary(verb, asked.dry_run, &page.items, &outcomes, page.next.as_deref());
+    let answer = Bytes::from(answer.to_string());
+    if let Some(whole) = &whole {
+        keep(&site.runtime, whole, answer.clone()).await?;
+    }
+    Ok(answered(answer))
+}
+
+fn answered(answer: Bytes) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(answer)
+}
+
+/// Each instance has a key of its own: a repeat after a crash in the middle tells nobody twice.
+fn own_once(request: &HttpRequest, caller: &Caller, found: &Found, body: &[u8]) -> Result<Option<Once>, Problem> {
+    let scope = format!("{}\u{1f}/flows/bulk\u{1f}{}", caller.grant.name, found.id);
+    Ok(idempotency_key(request)?.map(|key| Once::new(&scope, &key, body)))
+}
+
+async fn one(site: &Site, found: &Found, command: Command, once: Option<Once>) -> Result<Told, Problem> {
+    match site.runtime.registry().ask::<Flow>(&found.id, command, once).await {
+        Ok(_) => Ok(Told::Moved),
+        Err(error) => match Problem::from(error) {
+            // What ails the node ails the next as well: the caller repeats it with the same key.
+            problem if matches!(problem.status, 503 | 507) => Err(problem),
+            problem => Ok(Told::Refused(problem.detail)),
+        },
+    }
+}
+
+/// What telling it would do, as far as its state says.
+async fn would(site: &Site, verb: Verb, found: &Found) -> Result<Told, Problem> {
+    let progress = stored(site, &found.id).await?.and_then(|flow| flow.progress);
+    let possible = progress.map(|progress| possible(&progress)).unwrap_or_default();
+    Ok(match possible.contains(&verb) {
+        true => Told::Moved,
+        false => {
+            let words: Vec<&str> = possible.into_iter().map(Verb::word).collect();
+            Told::Refused(format!("it cannot be told to {verb}; it can be told to {}", words.join(", ")))
+        }
+    })
+}
+
+fn summary(verb: Verb, dry_run: bool, found: &[Found], outcomes: &[Told], next: Option<&str>) -> Value {
+    let told = || found.iter().zip(outcomes);
+    let moved = || told().filter(|(_, told)| matches!(told, Told::Moved)).map(|(found, _)| found.json());
+    let refused = || {
+        told().filter_map(|(found, told)| match told {
+            Told::Refused(why) => Some(json!({ "id": found.id, "name": found.listed.name, "why": why })),
+            Told::Moved => None,
+        })
+    };
+    let mut answer = json!({
+        "verb": verb.word(), "dry_run": dry_run, "moved": moved().count(), "refused": refused().count(),
+        "items": moved().take(NAMED).collect::<Vec<_>>(), "refusals": refused().take(NAMED).collect::<Vec<_>>(),
+    });
+    if let Some(next) = next {
+        answer["next"] = next.into();
+    }
+    answer
+}
+
+fn text_of(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,178 @@
+//! An instance as JSON: where it stands, why it waits, what would move it, and what there is to take back.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::actors::flow::Flow;
+use crate::clock::Time;
+use crate::domains::flow::fact::Why;
+use crate::domains::flow::ledger::Side;
+use crate::domains::flow::progress::{End, ItemState, Progress, StepState};
+use crate::domains::flow::verbs::{Verb, possible};
+
+/// Stands where a token of a callback stood.
+const HIDDEN: &str = "…";
+
+/// An instance for programs and people.
+pub fn instance(id: &str, flow: &Flow) -> Value {
+    let progress = flow.progress.clone().unwrap_or_else(|| Progress::new(id));
+    let mut waits_for: Vec<&str> = progress.waiting().map(|(_, signal, _)| signal).collect();
+    waits_for.dedup();
+    let start = flow.start.as_ref();
+    let possible: Vec<&str> = match &flow.progress {
+        Some(progress) => possible(progress).into_iter().map(Verb::word).collect(),
+        None => Vec::new(),
+    };
+    let mut value = json!({
+        "id": id,
+        "name": start.map(|start| &start.name),
+        "phase": progress.phase(),
+        "started": flow.at.to_string(),
+        "updated": flow.updated.to_string(),
+        "definition": start.map(|start| &start.definition),
+        "origin": start.map(|start| &start.origin),
+        "input": start.map(|start| &start.input),
+        "run": progress.run,
+        "steps": progress.steps,
+        "waits_for": waits_for,
+        "queued": progress.queued().map(|(limit, key)| json!({ "limit": limit.word(), "key": key })),
+        "why": why(&progress),
+        "possible": possible,
+        "undo": progress.ledger,
+    });
+    if !progress.notices.is_empty() {
+        value["notices"] = json!(progress.notices);
+    }
+    if let Some(input) = &progress.input {
+        value["input"]["input"] = Value::clone(input);
+    }
+    match &progress.end {
+        Some(End::Done { result }) => value["result"] = result.clone(),
+        Some(End::Failed { reason, .. } | End::Cancelled { reason, .. } | End::Killed { reason, .. }) => {
+            value["reason"] = reason.as_str().into()
+        }
+        None => {}
+    }
+    hide(&mut value, &tokens(flow));
+    value
+}
+
+/// The tokens that services were handed: whoever reads an instance must not be able to answer for them.
+pub fn tokens(flow: &Flow) -> BTreeSet<String> {
+    flow.progress.iter().flat_map(|progress| progress.callbacks.values().cloned()).collect()
+}
+
+/// Takes the tokens out of all texts.
+pub fn hide(value: &mut Value, tokens: &BTreeSet<String>) {
+    if tokens.is_empty() {
+        return;
+    }
+    match value {
+        Value::String(text) => {
+            for token in tokens.iter().filter(|token| !token.is_empty()) {
+                if text.contains(token.as_str()) {
+                    *text = text.replace(token.as_str(), HIDDEN);
+                }
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(|value| hide(value, tokens)),
+        Value::Object(table) => table.values_mut().for_each(|value| hide(value, tokens)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Why it does not go on by itself at once, one sentence for each thing that it waits for.
+pub fn why(progress: &Progress) -> Vec<String> {
+    let mut why = Vec::new();
+    if progress.end.is_some() {
+        return why;
+    }
+    if let Some(held) = &progress.held {
+        let by = held.by.as_deref().unwrap_or("somebody");
+        why.push(format!("{by} holds it: no step and no try begins until somebody says continue"));
+    }
+    match &progress.undoing {
+        Some(Why::Failed { reason, .. }) => why.push(format!("what it did is taken back, since it failed: {reason}")),
+        Some(Why::Cancelled { reason, .. }) => {
+            why.push(format!("what it did is taken back, since it was cancelled: {reason}"));
+        }
+        None => {}
+    }
+    for entry in &progress.ledger {
+        why.extend(of_side(&format!("the undo of `{}`", entry.step), &entry.undo));
+    }
+    for (step, notice) in &progress.notices {
+        why.extend(of_side(&format!("telling that `{step}` waits"), notice));
+    }
+    for (step, state) in &progress.steps {
+        why.extend(of_step(step, state));
+    }
+    why
+}
+
+fn of_side(what: &str, side: &Side) -> Option<String> {
+    match side {
+        Side::Running { attempt } => Some(format!("{what} is under way, try {attempt}")),
+        Side::Retrying { at, reason, .. } => Some(format!("{what} is tried again at {at}: {reason}")),
+        Side::Stuck { attempt, reason } => Some(format!("{what} used up its tries ({attempt}): {reason}")),
+        Side::Pending | Side::Done | Side::Skipped { .. } => None,
+    }
+}
+
+fn of_step(step: &str, state: &StepState) -> Vec<String> {
+    let until = |until: &Option<Time>| until.map(|until| format!(", until {until}")).unwrap_or_default();
+    let said = match state {
+        StepState::Running { attempt } => format!("`{step}` is under way, try {attempt}"),
+        StepState::Retrying { at, reason, .. } => format!("`{step}` is tried again at {at}: {reason}"),
+        StepState::Paused { attempt, reason } => format!("`{step}` stopped after {attempt} tries: {reason}"),
+        StepState::Waiting { signal, until: limit, assignee } => {
+            let whose = assignee.as_ref().map(|who| format!(" of {who}")).unwrap_or_default();
+            format!("`{step}` waits for the signal `{signal}`{whose}{}", until(limit))
+        }
+        StepState::Sleeping { until } => format!("`{step}` sleeps until {until}"),
+        StepState::Awaiting { until: limit } => format!("`{step}` waits to be called back{}", until(limit)),
+        StepState::Each { states, .. } => {
+            let part = |(item, state): (usize, &ItemState)| match state {
+                ItemState::Running { attempt } => {
+                    Some(format!("element {item} of `{step}` is under way, try {attempt}"))
+                }
+                ItemState::Retrying { at, reason, .. } => {
+                    Some(format!("element {item} of `{step}` is tried again at {at}: {reason}"))
+                }
+                ItemState::Paused { attempt, reason } => {
+                    Some(format!("element {item} of `{step}` stopped after {attempt} tries: {reason}"))
+                }
+                ItemState::Failed { .. } | ItemState::Done { .. } => None,
+            };
+            return states.iter().enumerate().filter_map(part).collect();
+        }
+        _ => return Vec::new(),
+    };
+    vec![said]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domains::flow::progress::Held;
+
+    #[test]
+    fn what_it_waits_for_is_said_and_an_end_waits_for_nothing() {
+        let mut progress = Progress::new("f");
+        let (signal, until, assignee) = ("go".to_owned(), None, Some("ann".to_owned()));
+        progress.steps.insert("ask".into(), StepState::Waiting { signal, until, assignee });
+        progress.held = Some(Held { by: Some("bob".into()) });
+        let said = why(&progress);
+        assert!(said[0].starts_with("bob holds it") && said[1].contains("`go` of ann"), "{said:?}");
+        progress.end = Some(End::Done { result: Value::Null });
+        assert_eq!(why(&progress), [""; 0]);
+    }
+
+    #[test]
+    fn no_text_keeps_a_token() {
+        let mut value = json!({ "a": ["x/t0ken/y", { "b": "t0ken" }], "c": 1 });
+        hide(&mut value, &BTreeSet::from(["t0ken".to_owned()]));
+        assert_eq!(value, json!({ "a": ["x/…/y", { "b": "…" }], "c": 1 }));
+    }
+}

@@ -1,0 +1,70 @@
+//! `/flows/versions`: what runs on which definition.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use actix_web::web::Data;
+use actix_web::{HttpRequest, HttpResponse};
+use serde_json::{Value, json};
+
+use crate::actors::flow::{HASH_SHOWN, Listed, list_prefix};
+use crate::actors::rows::Index;
+use crate::actors::{layout, record};
+use crate::domains::flow::progress::Phase;
+use crate::store::Span;
+use crate::tokens::Scope;
+use crate::web::auth::require;
+use crate::web::site::Site;
+use crate::wire::error::Problem;
+
+/// Entries read at once: others are served between two reads.
+const READ: usize = 1_000;
+/// Instances counted in one request; beyond this the counts are said to be incomplete.
+const COUNTED_MAX: usize = 1_000_000;
+
+/// `GET /flows/versions`: every definition that is declared or still runs, with how many instances are on it.
+pub async fn versions(request: HttpRequest, site: Data<Site>) -> Result<HttpResponse, Problem> {
+    require(&site, &request, Scope::FlowsRead)?;
+    let (counts, whole) = count(&site).await?;
+    let catalog = &site.runtime.world.catalog;
+    let short = |hash: &str| hash.chars().take(HASH_SHOWN).collect::<String>();
+    let current: BTreeSet<(String, String)> =
+        catalog.flows().map(|flow| (flow.definition.name.clone(), short(&flow.hash.0))).collect();
+    let all: BTreeSet<(String, String)> = current.iter().cloned().chain(counts.keys().cloned()).collect();
+    let item = |version: (String, String)| {
+        let phases = counts.get(&version).cloned().unwrap_or_default();
+        let instances: usize = phases.values().sum();
+        let is_current = current.contains(&version);
+        json!({
+            "name": version.0, "definition": version.1, "current": is_current,
+            "instances": instances, "states": phases,
+        })
+    };
+    let items: Vec<Value> = all.into_iter().map(item).collect();
+    Ok(HttpResponse::Ok().json(json!({ "items": items, "complete": whole })))
+}
+
+type Counts = BTreeMap<(String, String), BTreeMap<&'static str, usize>>;
+
+/// How many instances that have not ended are on what.
+async fn count(site: &Site) -> Result<(Counts, bool), Problem> {
+    let (mut counts, mut looked) = (Counts::new(), 0);
+    for phase in Phase::ALL.into_iter().filter(|phase| !phase.is_end()) {
+        let mut span = Span::prefix(&layout::index_prefix(Index::Flows, &list_prefix(Some(phase))), READ);
+        loop {
+            let rows = site.runtime.engine.range(span.clone()).await?;
+            for listed in rows.iter().filter_map(|row| record::decode::<Listed>(&row.value).ok()) {
+                let version = counts.entry((listed.name, listed.definition)).or_default();
+                *version.entry(phase.word()).or_default() += 1;
+            }
+            looked += rows.len();
+            if looked >= COUNTED_MAX {
+                return Ok((counts, false));
+            }
+            match rows.last().filter(|_| rows.len() == READ) {
+                Some(last) => span = span.after(&last.key),
+                None => break,
+            }
+        }
+    }
+    Ok((counts, true))
+}
