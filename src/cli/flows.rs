@@ -1,5 +1,6 @@
 //! `quickbeam flows`: sees, starts and moves flows, one or all that a filter means.
 
+use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
 use super::ago::ago;
@@ -9,6 +10,7 @@ use super::fields;
 use super::list::{self, items, more, text};
 use super::table::{pairs, table};
 use crate::clock::Time;
+use crate::domains::flow::progress::Phase;
 
 mod telling;
 
@@ -25,8 +27,8 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Args)]
 struct List {
-    /// Only those that are queued, running, suspended, paused, undoing, stuck, done, failed, cancelled or killed
-    #[arg(long)]
+    /// Only those in this state
+    #[arg(long, value_parser = PossibleValuesParser::new(Phase::ALL.map(Phase::word)))]
     state: Option<String>,
     /// Only those of this flow
     #[arg(long)]

@@ -177,7 +177,11 @@ fn who_waits_for_a_limit_is_seen_in_order_and_let_in_when_there_is_room() {
     let phase = |id: &str| node.get(&format!("/flow/{id}")).expect(200).json()["phase"].clone();
     let first = begin("a");
     eventually("the first is in", || (phase(&first) == "suspended").then_some(()));
-    let others = [begin("b"), begin("c")];
+    // In the order in which they come to the gate, which is that of their starts only for one after the other.
+    let second = begin("b");
+    let waits = |id: &str| node.get(&format!("/flows/{id}/queue")).expect(200).json()["place"] == 1;
+    eventually("the second waits", || waits(&second).then_some(()));
+    let others = [second, begin("c")];
     let queues = eventually("two wait", || {
         let queues = node.get("/flows/queues").expect(200).json();
         (queues["items"][0]["waiting"] == 2).then_some(queues)
