@@ -45,6 +45,7 @@ pub(crate) fn options() -> Options {
     Options {
         checkpoint_rows_max: argument("--checkpoint-rows", usual.checkpoint_rows_max),
         checkpoint_bytes_max: argument("--checkpoint-bytes", usual.checkpoint_bytes_max),
+        overlapped_bytes_min: argument("--overlapped-bytes", usual.overlapped_bytes_min),
         ..usual
     }
 }
@@ -53,7 +54,7 @@ pub(crate) fn options() -> Options {
 pub(crate) fn compare(span: Duration, writers: usize) -> f64 {
     // The plain file before and after, so that a disk which changes its mind does not decide.
     let before = plain(span, writers);
-    let (within, _) = store(span, writers, Options { overlay_bytes_max: 4 << 30, ..Options::default() });
+    let (within, _) = store(span, writers, Options { overlay_bytes_max: 4 << 30, ..options() });
     let (whole, stats) = store(span, writers, options());
     let after = plain(span, writers);
     let middle = (before.per_second + after.per_second) / 2.0;
