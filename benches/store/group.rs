@@ -45,7 +45,6 @@ pub(crate) fn options() -> Options {
     Options {
         checkpoint_rows_max: argument("--checkpoint-rows", usual.checkpoint_rows_max),
         checkpoint_bytes_max: argument("--checkpoint-bytes", usual.checkpoint_bytes_max),
-        overlapped_bytes_min: argument("--overlapped-bytes", usual.overlapped_bytes_min),
         ..usual
     }
 }
