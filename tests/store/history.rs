@@ -62,17 +62,30 @@ struct World {
 }
 
 impl World {
-    fn judge(&self, plan: &Plan) -> Result<(), Refusal> {
+    /// Whether a batch can have got this answer here. The version of what an unknown batch wrote is not known until it
+    /// was read, and a condition that names it by chance may hold or not.
+    fn allows(&self, plan: &Plan, answer: &Result<(), Refusal>) -> bool {
         let current = self.epochs.get(&plan.shard).copied().unwrap_or_default();
         if plan.epoch < current {
-            return Err(Refusal::Fenced { current: Epoch(current) });
+            return *answer == Err(Refusal::Fenced { current: Epoch(current) });
         }
-        let holds = |(key, version): &(u64, Option<u64>)| match (self.rows.get(key), version) {
+        let can_hold = |(key, version): &(u64, Option<u64>)| match (self.rows.get(key), version) {
             (None, None) => true,
-            (Some(cell), Some(version)) => cell.version == Some(*version),
+            (Some(cell), Some(version)) => cell.version.is_none_or(|known| known == *version),
             (None, Some(_)) | (Some(_), None) => false,
         };
-        plan.conditions.iter().position(|condition| !holds(condition)).map_or(Ok(()), |at| Err(Refusal::Condition(at)))
+        let can_fail = |(key, version): &(u64, Option<u64>)| match (self.rows.get(key), version) {
+            (None, None) => false,
+            (Some(cell), Some(version)) => cell.version != Some(*version),
+            (None, Some(_)) | (Some(_), None) => true,
+        };
+        match answer {
+            Ok(()) => plan.conditions.iter().all(can_hold),
+            Err(Refusal::Condition(at)) => {
+                plan.conditions[..*at].iter().all(can_hold) && plan.conditions.get(*at).is_some_and(can_fail)
+            }
+            Err(Refusal::Fenced { .. }) => false,
+        }
     }
 
     fn apply(&mut self, plan: &Plan, version: Option<u64>) {
@@ -150,7 +163,7 @@ impl History {
     /// Takes what became of a batch; those queued together in their order.
     pub(crate) fn answered(&mut self, plan: &Plan, outcome: &Outcome) {
         self.note(format!("{plan:?} → {outcome:?}"));
-        let allowed = |expected: Result<(), Refusal>| move |world: &World| world.judge(plan) == expected;
+        let allowed = |answer: Result<(), Refusal>| move |world: &World| world.allows(plan, &answer);
         let mut worlds = std::mem::take(&mut self.worlds);
         match outcome {
             Outcome::Committed(position) => {
@@ -164,7 +177,7 @@ impl History {
             Outcome::Refused(refusal) => worlds.retain(allowed(Err(refusal.clone()))),
             Outcome::Failed(_) => {}
             Outcome::Unknown(_) => {
-                let lands = |world: &&World| !world.is_cut && world.judge(plan).is_ok();
+                let lands = |world: &&World| !world.is_cut && world.allows(plan, &Ok(()));
                 let mut landed: Vec<World> = worlds.iter().filter(lands).cloned().collect();
                 landed.iter_mut().for_each(|world| world.apply(plan, None));
                 worlds.iter_mut().for_each(|world| world.is_cut = true);
