@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Batch, Condition, Epoch, Fence, Key, Position, Refusal, Shard};
+use super::{Condition, Epoch, Fence, Key, Position, Refusal, Shard};
 
 /// The highest epoch that was committed in each shard.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -32,10 +32,10 @@ impl Fences {
 
 /// Tries the conditions in order; `version_of` says at which position a key stands at this point of the queue.
 pub(crate) fn conditions<E>(
-    batch: &Batch,
+    conditions: &[Condition],
     mut version_of: impl FnMut(&Key) -> Result<Option<Position>, E>,
 ) -> Result<Result<(), Refusal>, E> {
-    for (index, condition) in batch.conditions.iter().enumerate() {
+    for (index, condition) in conditions.iter().enumerate() {
         let holds = match condition {
             Condition::Absent(key) => version_of(key)?.is_none(),
             Condition::Version(key, version) => version_of(key)? == Some(*version),

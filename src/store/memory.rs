@@ -58,7 +58,7 @@ impl State {
     fn admit(&self, batch: &Batch) -> Result<(), Refusal> {
         self.fences.check(batch.fence)?;
         let version_of = |key: &Key| Ok::<_, Infallible>(self.rows.get(key).map(|row| row.version));
-        match admit::conditions(batch, version_of) {
+        match admit::conditions(&batch.conditions, version_of) {
             Ok(verdict) => verdict,
         }
     }

@@ -23,6 +23,7 @@ mod checkpoint;
 mod committer;
 mod compact;
 mod files;
+mod group;
 mod hot;
 mod log;
 mod migrate;
@@ -32,6 +33,7 @@ mod scrub;
 mod snapshot;
 mod state;
 mod stats;
+mod syncer;
 mod table;
 
 pub use log::inspect;
@@ -39,7 +41,7 @@ pub use scrub::Scrub;
 pub use snapshot::{Live, Loader, Snapshot, Step, Walk};
 pub use stats::{FileStats, Stats};
 
-use committer::Committer;
+use committer::{Committer, Synced};
 use queue::{Job, Stop};
 use readers::Read;
 use state::Shared;
@@ -62,6 +64,9 @@ pub struct Options {
     pub checkpoint_bytes_max: usize,
     /// What one commit of the log writes, unless a single batch is larger.
     pub group_bytes_max: usize,
+    /// From this size on a group is synced while the one before it is answered. A smaller one is on disk sooner than
+    /// another thread would have heard of it.
+    pub overlapped_bytes_min: usize,
     /// Pages of the table kept in memory.
     pub cache_bytes: usize,
     /// What knowing of absent keys may cost: about 3 bytes for each key, and for each prefix that no other key shares.
@@ -77,6 +82,7 @@ impl Default for Options {
             checkpoint_rows_max: 4_000,
             checkpoint_bytes_max: 4 << 20,
             group_bytes_max: 1 << 20,
+            overlapped_bytes_min: 32 << 10,
             cache_bytes: 64 << 20,
             filter_bytes_max: 8 << 20,
             readers: 2,
@@ -142,10 +148,14 @@ impl RedbEngine {
         let opened = files::open(&disk, &options, &counters)?;
         let shared = Arc::new(Shared::new(opened.pair, counters));
         let (orders, ordered) = mpsc::channel();
-        let committer = Committer::new(shared.clone(), disk, options, orders, opened.ready);
+        let (to_sync, syncs) = mpsc::channel();
+        let slot = Arc::new(syncer::Slot::default());
+        let synced = Synced { orders: to_sync, slot: slot.clone() };
+        let committer = Committer::new(shared.clone(), disk, options, orders, synced, opened.ready);
         let mut engine = Self { shared: shared.clone(), threads: Mutex::new(None) };
         let mut threads = Threads { writers: Vec::new(), readers: Vec::new(), lock };
-        let started = start(&mut threads, &shared, committer, ordered, options);
+        let syncing = move || syncer::run(&syncs, &slot);
+        let started = start(&mut threads, &shared, committer, syncing, ordered, options);
         *engine.threads.get_mut() = Some(threads);
         started.map_err(OpenError::Thread)?;
         Ok(engine)
@@ -264,6 +274,7 @@ fn start(
     threads: &mut Threads,
     shared: &Arc<Shared>,
     committer: Committer,
+    syncing: impl FnOnce() + Send + 'static,
     ordered: mpsc::Receiver<checkpoint::Order>,
     options: Options,
 ) -> std::io::Result<()> {
@@ -277,6 +288,7 @@ fn start(
     let to_checkpoint = shared.clone();
     let checkpointing = move || checkpoint::run(&to_checkpoint, &ordered, &options);
     threads.writers.push(spawn("store-commit", Box::new(committing))?);
+    threads.writers.push(spawn("store-sync", Box::new(syncing))?);
     threads.writers.push(spawn("store-checkpoint", Box::new(checkpointing))?);
     for _ in 0..options.readers.max(1) {
         let reading = shared.clone();

@@ -73,6 +73,7 @@ pub(crate) fn cramped() -> Options {
         overlay_bytes_max: 2_000,
         checkpoint_rows_max: 3,
         group_bytes_max: 500,
+        overlapped_bytes_min: 1,
         filter_bytes_max: 1 << 16,
         ..Options::default()
     }

@@ -8,15 +8,17 @@ use tokio::sync::oneshot;
 
 use super::checkpoint::Order;
 use super::files::{self, Opened, Ready};
+use super::group::{Group, Judged, Verdict, outcome};
 use super::log::{AppendError, Log};
 use super::queue::{CheckpointAnswer, Job, Work};
 use super::state::{Pair, Shared};
 use super::table::{Held, Table};
-use super::{OpenError, Options, log};
+use super::{OpenError, Options, log, syncer};
 use crate::store::admit;
 use crate::store::disk::Disk;
 use crate::store::frame::{self, Op};
-use crate::store::{Batch, Epoch, Failure, Fence, Key, Outcome, Position, ReadError, Refusal, Shard};
+use crate::store::overlay::Mark;
+use crate::store::{Batch, Epoch, Failure, Fence, Key, Outcome, Position, ReadError, Shard};
 
 pub(super) struct Committer {
     shared: Arc<Shared>,
@@ -28,12 +30,23 @@ pub(super) struct Committer {
     table: Arc<Table>,
     /// Where the history ends, the group that is being judged included.
     last: Held,
+    /// Where what readers see ends.
+    shown: Held,
+    /// What is being synced by another thread, which has the log meanwhile.
+    flight: Option<Judged>,
+    synced: Synced,
     /// Up to this frame the log is in the table.
     held_row: u64,
     /// After a failure nothing of these epochs may land, whatever was queued behind it.
     poisoned: BTreeMap<Shard, Epoch>,
     writing: Option<Writing>,
     wanted: Vec<CheckpointAnswer>,
+}
+
+/// The way to the thread that syncs, and back.
+pub(super) struct Synced {
+    pub(super) orders: mpsc::Sender<syncer::Order>,
+    pub(super) slot: Arc<syncer::Slot>,
 }
 
 /// The checkpoint under way: where it will have brought the table, and who waits for it.
@@ -43,44 +56,13 @@ struct Writing {
     answers: Vec<CheckpointAnswer>,
 }
 
-/// What is written together.
-#[derive(Default)]
-struct Group<'a> {
-    frame: frame::Writer,
-    left: Left<'a>,
-}
-
-/// What the batches of a group leave behind, which nobody else can see yet. Put in order only once a condition asks:
-/// most batches have none.
-#[derive(Default)]
-struct Left<'a> {
-    versions: BTreeMap<&'a Key, Option<Position>>,
-    newer: Vec<(&'a Batch, Position)>,
-}
-
-impl Left<'_> {
-    #[allow(clippy::option_option, reason = "the outer one is whether the group says anything of the key")]
-    fn version_of(&mut self, key: &Key) -> Option<Option<Position>> {
-        for (batch, position) in self.newer.drain(..) {
-            self.versions.extend(batch.puts.iter().map(|(key, _)| (key, Some(position))));
-            self.versions.extend(batch.deletes.iter().map(|key| (key, None)));
-        }
-        self.versions.get(key).copied()
-    }
-}
-
-enum Verdict {
-    Land(Position),
-    Refuse(Refusal),
-    Fail(Arc<Failure>),
-}
-
 impl Committer {
     pub(super) fn new(
         shared: Arc<Shared>,
         disk: Arc<dyn Disk>,
         options: Options,
         checkpoints: mpsc::Sender<Order>,
+        synced: Synced,
         ready: Ready,
     ) -> Self {
         let Ready { log, table, last, held_row } = ready;
@@ -91,7 +73,10 @@ impl Committer {
             checkpoints,
             log: Some(log),
             table,
+            shown: last.clone(),
             last,
+            flight: None,
+            synced,
             held_row,
             poisoned: BTreeMap::new(),
             writing: None,
@@ -104,6 +89,11 @@ impl Committer {
         self.order(Order::Filter);
         self.checkpoint_if_due();
         loop {
+            if self.flight.is_some() {
+                self.landed();
+                self.checkpoint_if_due();
+                continue;
+            }
             match self.shared.queue.next(self.has_room(), self.options.group_bytes_max) {
                 Work::Group(jobs) => self.group(jobs),
                 Work::Checkpointed(result) => self.checkpointed(result),
@@ -116,14 +106,82 @@ impl Committer {
         }
     }
 
+    /// A large group is synced by a thread of its own. Whatever else there is to do waits for that.
     fn group(&mut self, jobs: Vec<Job>) {
-        let bytes = jobs.iter().map(|job| job.bytes).sum();
-        let mut group = Group { frame: frame::Writer::with_room(bytes), ..Group::default() };
-        let verdicts: Vec<Verdict> = jobs.iter().map(|job| self.judge(&job.batch, &mut group)).collect();
-        let frame = group.frame.done();
-        let written = if frame.is_empty() { Ok(()) } else { self.write(&frame) };
-        // Answered only now, and refusals too: a batch may have been refused because of one that has just failed.
-        let answered = jobs.into_iter().zip(verdicts).map(|(Job { batch, answer, .. }, verdict)| {
+        let judged = self.judge_all(jobs);
+        if judged.frame.len() >= self.options.overlapped_bytes_min.max(1) {
+            return self.send(judged);
+        }
+        let written = if judged.frame.is_empty() { Ok(self.shown.mark.row) } else { self.append(&judged.frame) };
+        self.finish(judged, written);
+    }
+
+    fn send(&mut self, judged: Judged) {
+        let log = self.log.take().expect("a batch is admitted only while the log is open");
+        let order = syncer::Order { log, frame: judged.frame.clone(), held: self.held_row };
+        self.synced.orders.send(order).expect("the syncing thread lives until this sender is gone");
+        self.flight = Some(judged);
+    }
+
+    /// A large group has been synced. If as much is queued again, that is sent off before this one is finished.
+    fn landed(&mut self) {
+        let (log, written) = self.synced.slot.wait().expect("the syncing thread does not panic");
+        self.log = Some(log);
+        let least = self.options.overlapped_bytes_min.max(1);
+        let jobs = match written {
+            Ok(_) => self.shared.queue.next_behind(self.has_room(), least, self.options.group_bytes_max),
+            Err(_) => None,
+        };
+        let next = jobs.map(|jobs| self.judge_all(jobs));
+        let flight = self.flight.take().expect("only a group in flight is synced by that thread");
+        match next {
+            Some(next) if next.frame.len() >= least => {
+                self.send(next);
+                self.finish(flight, written);
+            }
+            Some(next) => {
+                self.finish(flight, written);
+                let written = if next.frame.is_empty() { Ok(self.shown.mark.row) } else { self.append(&next.frame) };
+                self.finish(next, written);
+            }
+            None => self.finish(flight, written),
+        }
+    }
+
+    fn judge_all(&mut self, jobs: Vec<Job>) -> Judged {
+        let mut group = Group::of(jobs);
+        for index in 0..group.jobs.len() {
+            let verdict = self.judge(index, &mut group);
+            group.verdicts.push(verdict);
+        }
+        let frame = std::mem::take(&mut group.frame).done();
+        Judged { group, frame, position: self.last.mark.position, fences: self.last.fences.clone() }
+    }
+
+    fn append(&mut self, frame: &Bytes) -> Result<u64, AppendError> {
+        let log = self.log.as_mut().expect("a batch is admitted only while the log is open");
+        log.append(frame, self.held_row)
+    }
+
+    /// Shows what a group has written, and says what became of its batches. Answered only now, and refusals too: a batch
+    /// may have been refused because of one that has just failed.
+    fn finish(&mut self, judged: Judged, written: Result<u64, AppendError>) {
+        let Judged { group, frame, position, fences } = judged;
+        let written = match written {
+            Ok(_) if frame.is_empty() => Ok(()),
+            Ok(row) => {
+                self.shown = Held { mark: Mark { position, row }, fences };
+                self.shared.counters.groups.add(1);
+                self.show(&frame);
+                Ok(())
+            }
+            Err(error) => {
+                let (AppendError::Failed(failure) | AppendError::Unknown(failure)) = &error;
+                self.fall_ill(failure.clone());
+                Err(error)
+            }
+        };
+        let answered = group.jobs.into_iter().zip(group.verdicts).map(|(Job { batch, answer, .. }, verdict)| {
             self.answer(answer, outcome(verdict, &written));
             batch
         });
@@ -136,8 +194,8 @@ impl Committer {
     }
 
     /// Says what becomes of a batch if the group it is in reaches the disk.
-    fn judge<'a>(&mut self, batch: &'a Batch, group: &mut Group<'a>) -> Verdict {
-        let fence = batch.fence;
+    fn judge(&mut self, index: usize, group: &mut Group) -> Verdict {
+        let fence = group.jobs[index].batch.fence;
         if self.poisoned.get(&fence.shard).is_some_and(|&poisoned| fence.epoch <= poisoned) {
             // What made the store ill says more than that it is.
             let illness = self.shared.illness.read().clone();
@@ -149,49 +207,35 @@ impl Committer {
         if let Err(refusal) = self.last.fences.check(fence) {
             return Verdict::Refuse(refusal);
         }
-        match admit::conditions(batch, |key| self.version_of(key, group)) {
+        let conditions = std::mem::take(&mut group.jobs[index].batch.conditions);
+        match admit::conditions(&conditions, |key| self.version_of(key, group)) {
             Ok(Err(refusal)) => Verdict::Refuse(refusal),
             Err(failure) => {
                 self.poison(fence);
                 Verdict::Fail(failure)
             }
-            Ok(Ok(())) => Verdict::Land(self.admit(batch, group)),
+            Ok(Ok(())) => Verdict::Land(self.admit(index, group)),
         }
     }
 
-    fn admit<'a>(&mut self, batch: &'a Batch, group: &mut Group<'a>) -> Position {
+    fn admit(&mut self, index: usize, group: &mut Group) -> Position {
+        let batch = &group.jobs[index].batch;
         self.last.mark.position.0 += 1;
         let position = self.last.mark.position;
         self.last.fences.raise(batch.fence);
         self.poisoned.remove(&batch.fence.shard);
         group.frame.push(position, batch);
-        group.left.newer.push((batch, position));
         position
     }
 
-    fn version_of(&self, key: &Key, group: &mut Group<'_>) -> Result<Option<Position>, ReadError> {
-        if let Some(version) = group.left.version_of(key) {
+    fn version_of(&mut self, key: &Key, group: &mut Group) -> Result<Option<Position>, ReadError> {
+        if let Some(version) = group.version_of(key) {
+            return Ok(version);
+        }
+        if let Some(version) = self.flight.as_mut().and_then(|flight| flight.group.version_of(key)) {
             return Ok(version);
         }
         Ok(self.shared.get(key)?.map(|row| row.version))
-    }
-
-    /// Brings a frame to disk, then shows it to readers.
-    fn write(&mut self, frame: &Bytes) -> Result<(), AppendError> {
-        let log = self.log.as_mut().expect("a batch is admitted only while the log is open");
-        match log.append(frame, self.held_row) {
-            Ok(row) => {
-                self.last.mark.row = row;
-                self.shared.counters.groups.add(1);
-                self.show(frame);
-                Ok(())
-            }
-            Err(error) => {
-                let (AppendError::Failed(failure) | AppendError::Unknown(failure)) = &error;
-                self.fall_ill(failure.clone());
-                Err(error)
-            }
-        }
     }
 
     /// The same way in which a replay applies a frame, so that memory and replay cannot differ.
@@ -203,7 +247,7 @@ impl Committer {
             let op = op.expect("the frame was written a moment ago");
             overlay.apply(op, &mut position, |key| filters.may_hold(key));
         }
-        overlay.reached(self.last.mark, log::size(frame.len()));
+        overlay.reached(self.shown.mark, log::size(frame.len()));
     }
 
     /// Whoever began to watch after the frame was shown can see it, so that it does not matter who is told of it.
@@ -253,7 +297,7 @@ impl Committer {
     }
 
     fn checkpoint_if_due(&mut self) {
-        if self.log.is_none() {
+        if self.log.is_none() && self.flight.is_none() {
             let illness = self.shared.illness.read().clone().unwrap_or_else(|| Arc::new(Failure::Closed));
             return tell_all(self.wanted.drain(..), &Err(illness));
         }
@@ -261,7 +305,7 @@ impl Committer {
             return;
         }
         let frozen = self.shared.pair.write().overlay.freeze();
-        let held = Held { mark: frozen.through, fences: self.last.fences.clone() };
+        let held = Held { mark: frozen.through, fences: self.shown.fences.clone() };
         let (row, rows) = (held.mark.row, frozen.rows.len());
         self.shared.queue.checkpoint_begins();
         self.writing = Some(Writing { row, rows, answers: std::mem::take(&mut self.wanted) });
@@ -336,23 +380,13 @@ impl Committer {
         drop(old);
         self.table = ready.table;
         self.log = Some(ready.log);
+        self.shown = ready.last.clone();
         self.last = ready.last;
         self.held_row = ready.held_row;
         self.shared.counters.reopened.add(1);
         self.shared.watchers.all_missed();
         self.order(Order::Filter);
         Ok(())
-    }
-}
-
-fn outcome(verdict: Verdict, written: &Result<(), AppendError>) -> Outcome {
-    match (verdict, written) {
-        (Verdict::Land(position), Ok(())) => Outcome::Committed(position),
-        (Verdict::Land(_), Err(AppendError::Failed(failure))) => Outcome::Failed(failure.clone()),
-        (Verdict::Land(_), Err(AppendError::Unknown(failure))) => Outcome::Unknown(failure.clone()),
-        (Verdict::Refuse(refusal), Ok(())) => Outcome::Refused(refusal),
-        (Verdict::Refuse(_), Err(_)) => Outcome::Failed(Arc::new(Failure::Poisoned)),
-        (Verdict::Fail(failure), _) => Outcome::Failed(failure),
     }
 }
 

@@ -54,6 +54,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
+    /// What they take in frames.
+    jobs_bytes: usize,
     checkpointed: Option<Result<(), Failure>>,
     read_failed: bool,
     /// Rows written by the checkpoint under way, and whether there are more since somebody looked.
@@ -72,6 +74,7 @@ impl Queue {
             close(job);
             return;
         }
+        waiting.jobs_bytes += job.bytes;
         waiting.jobs.push_back(job);
         drop(waiting);
         self.wake.notify_one();
@@ -134,6 +137,13 @@ impl Queue {
         }
     }
 
+    /// What is queued, if there is that much of it and nothing else to do. Does not wait.
+    pub(super) fn next_behind(&self, room: bool, bytes_min: usize, bytes_max: usize) -> Option<Vec<Job>> {
+        let mut waiting = self.waiting.lock();
+        let enough = waiting.jobs_bytes >= bytes_min;
+        (room && enough && waiting.only_jobs()).then(|| waiting.group(bytes_max))
+    }
+
     /// Waits until the checkpoint that is under way has ended.
     pub(super) fn wait_checkpointed(&self) -> Result<(), Failure> {
         let mut waiting = self.waiting.lock();
@@ -151,6 +161,7 @@ impl Queue {
         waiting.stop = Stop::Now;
         waiting.wanted.clear();
         let jobs = std::mem::take(&mut waiting.jobs);
+        waiting.jobs_bytes = 0;
         drop(waiting);
         jobs.into_iter().for_each(close);
     }
@@ -161,6 +172,10 @@ impl Queue {
 }
 
 impl Waiting {
+    fn only_jobs(&self) -> bool {
+        self.stop == Stop::No && self.checkpointed.is_none() && !self.read_failed && self.wanted.is_empty()
+    }
+
     fn next(&mut self, room: bool, bytes_max: usize) -> Option<Work> {
         if let Some(result) = self.checkpointed.take() {
             return Some(Work::Checkpointed(result));
@@ -191,7 +206,9 @@ impl Waiting {
             first || bytes <= bytes_max
         };
         let count = self.jobs.iter().map(fits).take_while(|&fits| fits).count();
-        self.jobs.drain(..count).collect()
+        let group: Vec<Job> = self.jobs.drain(..count).collect();
+        self.jobs_bytes -= group.iter().map(|job| job.bytes).sum::<usize>();
+        group
     }
 }
 
