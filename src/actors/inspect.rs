@@ -153,7 +153,7 @@ pub async fn list(
     let mut found = Vec::new();
     loop {
         let page = around::range(runtime.engine.as_ref(), span.clone()).await?;
-        let Some(last) = page.last().cloned() else { return Ok((found, None)) };
+        let Some(behind) = page.behind(&span) else { return Ok((found, None)) };
         for (id, summary) in summaries(runtime, &page) {
             if state.is_none_or(|state| summary.state == state) {
                 found.push(summary);
@@ -162,7 +162,7 @@ pub async fn list(
                 return Ok((found, Some(id)));
             }
         }
-        span = span.after(&last);
+        span = behind;
     }
 }
 
@@ -210,10 +210,10 @@ async fn failed(
     let mut found: BTreeMap<Key, Summary> = known.collect();
     let mut span = behind(kind, after, HEADS_READ);
     while let Ok(page) = around::range(runtime.engine.as_ref(), span.clone()).await {
-        let Some(last) = page.last().cloned() else { break };
+        let Some(behind) = page.behind(&span) else { break };
         let failed = summaries(runtime, &page).into_iter().filter(|(_, summary)| summary.state == State::Failed);
         found.extend(failed.map(|(id, summary)| (layout::head(&id), summary)));
-        span = span.after(&last);
+        span = behind;
     }
     let next = (found.len() > limit).then(|| found.keys().nth(limit - 1).and_then(layout::head_actor)).flatten();
     (found.into_values().take(limit).collect(), next)

@@ -64,7 +64,7 @@ pub(super) struct Occasion {
 /// No try will read what is damaged, so that it must not be taken for a disk that is unwell.
 fn unread(error: ReadError) -> RebuildError {
     match &*error {
-        Failure::Damaged { what } => RebuildError::Damaged { what: what.clone() },
+        Failure::Damaged { what, .. } => RebuildError::Damaged { what: what.clone() },
         _ => RebuildError::Store(error),
     }
 }

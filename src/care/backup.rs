@@ -239,7 +239,7 @@ impl Making {
         match more {
             Ok(true) => self.walk = Some(walk),
             Ok(false) => self.rows_done(walk).await?,
-            Err(Failure::Damaged { what }) if self.allow_damage => {
+            Err(Failure::Damaged { what, .. }) if self.allow_damage => {
                 self.manifest.damage.push(what);
                 self.rows_done(walk).await?;
             }

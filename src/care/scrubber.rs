@@ -140,7 +140,7 @@ impl Scrubber {
             Err(Failure::Closed) => return None,
             Err(failure) => {
                 match &failure {
-                    Failure::Damaged { what } => error!(damage = what, "the store is damaged"),
+                    Failure::Damaged { what, .. } => error!(damage = what, "the store is damaged"),
                     failure => warn!(%failure, "the store could not be scrubbed"),
                 }
                 let damages = u64::from(matches!(failure, Failure::Damaged { .. }));

@@ -193,5 +193,5 @@ impl Shared {
 
 /// A stored row that makes no sense.
 fn damaged(what: String) -> OpError {
-    OpError::Failed(Arc::new(Failure::Damaged { what }))
+    OpError::Failed(Arc::new(Failure::damaged(what)))
 }

@@ -44,6 +44,6 @@ pub(crate) struct ConditionRefused;
 impl<Current: std::fmt::Debug + std::fmt::Display> AccessError<Current> {
     /// A stored row that makes no sense.
     pub(crate) fn damaged(what: String) -> Self {
-        Self::Failed(Arc::new(Failure::Damaged { what }))
+        Self::Failed(Arc::new(Failure::damaged(what)))
     }
 }

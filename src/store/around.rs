@@ -1,18 +1,17 @@
 //! Reading around damage: the rows of a span that can be read, and the keys of those that cannot.
 
-use std::sync::Arc;
+use super::{Engine, Failure, Key, ReadError, Row, Span, Stretch};
 
-use super::{Engine, Failure, Key, ReadError, Row, Span};
-
-/// Rows stepped past in one read; where more are damaged the store is lost, and whoever asks hears that instead.
+/// Stretches stepped past in one read; where there are more the store is lost, and whoever asks hears that instead.
 const DAMAGED_MAX: usize = 64;
-/// No key of ours is longer, so that a search which goes on behind this has found something else than a row.
-const KEY_BYTES_MAX: usize = 4 << 10;
 
-/// A row that is there and cannot be read.
+/// A row that is there and cannot be read, or keys of which nothing is known.
 #[derive(Debug, Clone)]
 pub struct Unread {
+    /// The first of them; of a single row its key.
     pub key: Key,
+    /// The first behind them.
+    pub to: Key,
     pub failure: ReadError,
 }
 
@@ -24,16 +23,18 @@ pub struct Around {
 }
 
 impl Around {
-    /// Where to go on behind this page, if it had anything.
-    pub fn last(&self) -> Option<&Key> {
-        self.rows.last().map(|row| &row.key).max(self.unread.last().map(|unread| &unread.key))
+    /// The same span behind this page, if the page had anything.
+    pub fn behind(&self, span: &Span) -> Option<Span> {
+        let row = self.rows.last().map(|row| row.key.successor());
+        let unread = self.unread.last().map(|unread| unread.to.clone());
+        row.max(unread).map(|from| Span { from, ..span.clone() })
     }
 }
 
 /// Reads a span from its beginning, past rows that are damaged. They count for the limit as the others do.
 ///
 /// # Errors
-/// What else is wrong with the store, or too much damage.
+/// What else is wrong with the store, damage of which it cannot be said where it ends, or too much.
 pub async fn range(engine: &dyn Engine, mut span: Span) -> Result<Around, ReadError> {
     let mut around = Around::default();
     loop {
@@ -44,64 +45,26 @@ pub async fn range(engine: &dyn Engine, mut span: Span) -> Result<Around, ReadEr
             }
             Err(failure) => failure,
         };
-        if !is_damage(&failure) || around.unread.len() == DAMAGED_MAX {
+        let Failure::Damaged { rows: Some(Stretch { from, to }), .. } = &*failure else { return Err(failure) };
+        let (key, to) = (from.clone().max(span.from.clone()), to.clone());
+        if around.unread.len() == DAMAGED_MAX || to <= key {
             return Err(failure);
         }
-        let key = first_damaged(engine, &span).await?.ok_or_else(|| failure.clone())?;
         let before = engine.range(span.clone().before(&key)).await?;
         span.limit = span.limit.saturating_sub(before.len() + 1);
         around.rows.extend(before);
-        span = span.after(&key);
-        around.unread.push(Unread { key, failure });
-        if span.limit == 0 {
+        span.from = to.clone();
+        around.unread.push(Unread { key, to, failure });
+        if span.limit == 0 || span.from >= span.to {
             return Ok(around);
         }
-    }
-}
-
-fn is_damage(failure: &Arc<Failure>) -> bool {
-    matches!(**failure, Failure::Damaged { .. })
-}
-
-/// The key at which reading fails, found byte by byte: what ends at it or before can be read, what ends behind cannot.
-/// So no engine has to know which row it stumbled over, only that it did.
-async fn first_damaged(engine: &dyn Engine, span: &Span) -> Result<Option<Key>, ReadError> {
-    let mut found: Vec<u8> = Vec::new();
-    while found.len() < KEY_BYTES_MAX {
-        let whole = Key::from_bytes(found.clone());
-        if !reads_up_to(engine, span, &whole.successor()).await? {
-            return Ok(Some(whole));
-        }
-        let (mut low, mut high) = (0_u16, 256_u16);
-        while high - low > 1 {
-            let middle = u8::try_from(low.midpoint(high)).expect("below 256");
-            let end = Key::from_bytes([found.as_slice(), &[middle]].concat());
-            if reads_up_to(engine, span, &end).await? {
-                low = u16::from(middle);
-            } else {
-                high = u16::from(middle);
-            }
-        }
-        found.push(u8::try_from(low).expect("between 0 and 255"));
-    }
-    Ok(None)
-}
-
-async fn reads_up_to(engine: &dyn Engine, span: &Span, end: &Key) -> Result<bool, ReadError> {
-    if *end <= span.from {
-        return Ok(true);
-    }
-    let part = Span { to: end.clone().min(span.to.clone()), ..span.clone() };
-    match engine.range(part).await {
-        Ok(_) => Ok(true),
-        Err(failure) if is_damage(&failure) => Ok(false),
-        Err(failure) => Err(failure),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use bytes::Bytes;
     use futures_util::FutureExt;
@@ -125,10 +88,11 @@ mod tests {
         fn range(&self, span: Span) -> BoxFuture<'static, Result<Vec<Row>, ReadError>> {
             let keys = self.keys.clone();
             let read = self.inner.range(span);
-            let damaged = move |row: &Row| keys.contains(&row.key);
-            read.map(move |rows| match rows? {
-                rows if rows.iter().any(damaged) => Err(Arc::new(Failure::Damaged { what: "a row".into() })),
-                rows => Ok(rows),
+            read.map(move |rows| {
+                let rows = rows?;
+                let Some(row) = rows.iter().find(|row| keys.contains(&row.key)) else { return Ok(rows) };
+                let rows = Some(Stretch { from: row.key.clone(), to: row.key.successor() });
+                Err(Arc::new(Failure::Damaged { what: "a row".to_owned(), rows }))
             })
             .boxed()
         }
@@ -169,10 +133,10 @@ mod tests {
             loop {
                 let around = page(&engine, span);
                 prop_assert!(around.rows.len() + around.unread.len() <= limit);
-                let Some(last) = around.last().cloned() else { break };
+                let Some(behind) = around.behind(&whole) else { break };
                 read.extend(around.rows.into_iter().map(|row| row.key));
                 unread.extend(around.unread.into_iter().map(|unread| unread.key));
-                span = whole.clone().after(&last);
+                span = behind;
             }
             let wanted = |bad: bool| -> Vec<Key> {
                 let fits = |key: &&Vec<u8>| key[0] == 7 && damaged(key) == bad;
@@ -188,6 +152,6 @@ mod tests {
         let keys: BTreeSet<Vec<u8>> = (0..=255_u8).map(|byte| vec![byte]).collect();
         let engine = engine(&keys, |_| true);
         let read = range(&engine, Span::prefix(&Key::default(), 200)).now_or_never().unwrap();
-        assert!(is_damage(&read.unwrap_err()));
+        assert!(matches!(*read.unwrap_err(), Failure::Damaged { .. }));
     }
 }

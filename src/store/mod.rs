@@ -163,9 +163,27 @@ pub enum Failure {
     #[error("an earlier write failed and the store has not recovered yet")]
     Poisoned,
     #[error("stored data is damaged: {what}")]
-    Damaged { what: String },
+    Damaged {
+        what: String,
+        /// The keys of which nothing is known, where that can be said: others can be read.
+        rows: Option<Stretch>,
+    },
     #[error("the store is closed")]
     Closed,
+}
+
+/// Keys from one on and below another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stretch {
+    pub from: Key,
+    pub to: Key,
+}
+
+impl Failure {
+    /// Damage of which it is not known which rows it concerns.
+    pub(crate) fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged { what: what.into(), rows: None }
+    }
 }
 
 /// A read that could not be answered.

@@ -19,6 +19,8 @@ use super::disk::{Disk, Folder, Guard, LockError};
 use super::{Batch, Change, Engine, Failure, Key, Outcome, ReadError, Row, Span, Versioned, frame};
 
 mod backend;
+mod block;
+mod blocks;
 mod checkpoint;
 mod committer;
 mod compact;
@@ -27,14 +29,17 @@ mod group;
 mod hot;
 mod log;
 mod migrate;
+mod pack;
 mod queue;
 mod readers;
+mod scan;
 mod scrub;
 mod snapshot;
 mod state;
 mod stats;
 mod syncer;
 mod table;
+mod tally;
 
 pub use log::inspect;
 pub use scrub::Scrub;
@@ -53,6 +58,9 @@ pub struct RedbEngine {
     threads: Mutex<Option<Threads>>,
 }
 
+/// Pages of redb have 4,096 bytes, and it notes 12 of its own where there is one value.
+const BLOCK_BYTES: usize = 4_084;
+
 /// The bounds of an engine. Memory stays within them whatever the size of the store.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -67,6 +75,8 @@ pub struct Options {
     /// From this size on a group is synced while the one before it is answered. A smaller one is on disk sooner than
     /// another thread would have heard of it.
     pub overlapped_bytes_min: usize,
+    /// How large a block of rows in the table becomes. With its separator it should fit into a page of redb.
+    pub block_bytes_max: usize,
     /// Pages of the table kept in memory.
     pub cache_bytes: usize,
     /// What knowing of absent keys may cost: about 3 bytes for each key, and for each prefix that no other key shares.
@@ -83,6 +93,7 @@ impl Default for Options {
             checkpoint_bytes_max: 4 << 20,
             group_bytes_max: 1 << 20,
             overlapped_bytes_min: 32 << 10,
+            block_bytes_max: BLOCK_BYTES,
             cache_bytes: 64 << 20,
             filter_bytes_max: 8 << 20,
             readers: 2,
@@ -117,7 +128,7 @@ impl From<OpenError> for Failure {
             OpenError::Failed { source, .. } => source,
             OpenError::Folder(source) => Self::Io { doing: "opening the folder", source },
             OpenError::Thread(source) => Self::Io { doing: "starting a thread", source },
-            OpenError::Held { .. } | OpenError::Newer { .. } => Self::Damaged { what: error.to_string() },
+            OpenError::Held { .. } | OpenError::Newer { .. } => Self::damaged(error.to_string()),
         }
     }
 }

@@ -1,14 +1,14 @@
 //! A row that the disk has changed: its actor has failed and is named, and everybody else goes on.
 
 use quickbeam::store::redb::Options;
-use quickbeam::store::{Key, RedbEngine};
+use quickbeam::store::{Engine, Key, RedbEngine, Span};
 use redb::{Database, ReadableTable, TableDefinition};
 use serde_json::{Value, json};
 
 use crate::harness::{Node, Plan, Spot, eventually};
 use crate::http::Call;
 
-const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
+const BLOCKS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("blocks");
 /// In the keys of stored rows: what heads and turns of an actor begin with, and the numbers of kinds.
 const AREAS: [u8; 2] = *b"he";
 const OUTBOX: u8 = 4;
@@ -20,26 +20,32 @@ fn damage(node: &Node, kind: u8, key: &str) {
     let engine = RedbEngine::open(&store, Options::default()).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(engine.checkpoint()).unwrap();
+    let rows = AREAS.iter().flat_map(|&area| {
+        let prefix = Key::build().tag(area).tag(kind).text(key).done();
+        runtime.block_on(engine.range(Span::prefix(&prefix, usize::MAX))).unwrap()
+    });
+    // As they stand in a block: the end of the key, then the value.
+    let ends = rows.map(|row| [&row.key.as_bytes()[row.key.as_bytes().len() - 3..], &row.value].concat());
+    let ends: Vec<Vec<u8>> = ends.collect();
     engine.close();
     let database = Database::open(store.join("table.redb")).unwrap();
     let mut transaction = database.begin_write().unwrap();
     transaction.set_quick_repair(true);
-    let mut rows = transaction.open_table(ROWS).unwrap();
+    let mut blocks = transaction.open_table(BLOCKS).unwrap();
+    let found = blocks.iter().unwrap().map(|block| block.unwrap());
+    let found: Vec<_> = found.map(|(separator, block)| (separator.value().to_vec(), block.value().to_vec())).collect();
     let mut flipped = 0;
-    for area in AREAS {
-        let prefix = Key::build().tag(area).tag(kind).text(key).done();
-        let end = prefix.after_prefix();
-        let found = rows.range(prefix.as_bytes()..end.as_bytes()).unwrap();
-        let found: Vec<_> =
-            found.map(|row| row.unwrap()).map(|(key, row)| (key.value().to_vec(), row.value().to_vec())).collect();
-        for (key, mut row) in found {
-            *row.last_mut().unwrap() ^= 1;
-            rows.insert(key.as_slice(), row.as_slice()).unwrap();
+    for (separator, mut block) in found {
+        let places = ends.iter().filter_map(|end| Some((block.windows(end.len()).position(|part| part == end)?, end)));
+        for at in places.map(|(at, end)| at + end.len() - 1).collect::<Vec<_>>() {
+            block[at] ^= 1;
             flipped += 1;
         }
+        blocks.insert(separator.as_slice(), block.as_slice()).unwrap();
     }
-    drop(rows);
+    drop(blocks);
     transaction.commit().unwrap();
+    assert_eq!(flipped, ends.len(), "the rows of {key}");
     assert!(flipped > 0, "nothing is stored of {key}");
 }
 

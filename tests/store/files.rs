@@ -4,12 +4,12 @@ use std::path::Path;
 
 use futures_util::FutureExt;
 use quickbeam::store::redb::{OpenError, Options};
-use quickbeam::store::{Engine, Failure, Key, Outcome, RedbEngine, Span};
+use quickbeam::store::{Engine, Failure, Key, Outcome, RedbEngine, Span, around};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
-use crate::subject::{Subject, Words, batch, block_on, committed, everything, key, value};
+use crate::subject::{Subject, Words, batch, block_on, committed, cramped, everything, key, value};
 
-const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
+const BLOCKS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("blocks");
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 
 fn open(folder: &Path) -> RedbEngine {
@@ -45,11 +45,11 @@ fn a_newer_table_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()));
     edit(&folder.path().join("table.redb"), |transaction| {
-        let newer = 3_u32.to_le_bytes();
+        let newer = 4_u32.to_le_bytes();
         transaction.open_table(META).unwrap().insert("format", newer.as_slice()).unwrap();
     });
     let refusal = refusal(folder.path());
-    assert!(matches!(refusal, OpenError::Newer { file: "table.redb", found: 3, known: 2 }), "{refusal}");
+    assert!(matches!(refusal, OpenError::Newer { file: "table.redb", found: 4, known: 3 }), "{refusal}");
 }
 
 #[test]
@@ -97,12 +97,14 @@ fn with_changed_table(work: impl FnOnce(&redb::WriteTransaction)) -> (tempfile::
 #[test]
 fn a_flipped_bit_is_never_served() {
     let (_folder, engine) = with_changed_table(|transaction| {
-        let mut rows = transaction.open_table(ROWS).unwrap();
-        let mut stored = rows.get(key("b").as_bytes()).unwrap().unwrap().value().to_vec();
-        *stored.last_mut().unwrap() ^= 1;
-        rows.insert(key("b").as_bytes(), stored.as_slice()).unwrap();
+        let mut blocks = transaction.open_table(BLOCKS).unwrap();
+        let mut stored = blocks.get(&[][..]).unwrap().unwrap().value().to_vec();
+        // Of a key is written what the one before it does not have, then the value.
+        let at = stored.windows(3).position(|window| window == b"b\x001").unwrap();
+        stored[at + 2] ^= 1;
+        blocks.insert(&[][..], stored.as_slice()).unwrap();
     });
-    let damaged = |failure: &Failure| matches!(failure, Failure::Damaged { what } if what.contains('b'));
+    let damaged = |failure: &Failure| matches!(failure, Failure::Damaged { what, .. } if what.contains('b'));
     assert!(damaged(&block_on(engine.get(&key("b"))).unwrap_err()));
     assert!(damaged(&block_on(engine.range(Span::prefix(&Key::default(), 9))).unwrap_err()));
     assert_eq!(value(&engine, "a").as_deref(), Some("1"), "the others go on");
@@ -110,27 +112,65 @@ fn a_flipped_bit_is_never_served() {
     assert!(matches!(&failed, Outcome::Failed(failure) if damaged(failure)), "{failed:?}");
     committed(&engine, batch().epoch(1).put("d", "1"));
     let scrub = block_on(engine.scrub()).unwrap();
-    assert_eq!((scrub.rows, scrub.damages), (3, 1), "{:?}", scrub.listed);
+    assert_eq!((scrub.rows, scrub.damages), (2, 2), "the row and the tally: {:?}", scrub.listed);
+}
+
+/// The separators of the blocks, from the second on.
+fn separators(path: &Path) -> Vec<Vec<u8>> {
+    let blocks = Database::open(path).unwrap().begin_read().unwrap().open_table(BLOCKS).unwrap();
+    let separators: Vec<_> = blocks.iter().unwrap().map(|block| block.unwrap().0.value().to_vec()).collect();
+    separators[1..].to_vec()
 }
 
 #[test]
-fn a_vanished_row_is_found_by_the_scrub() {
-    let (_folder, engine) = with_changed_table(|transaction| {
-        transaction.open_table(ROWS).unwrap().remove(key("b").as_bytes()).unwrap();
+fn a_block_that_vanishes_is_missed_by_every_read_and_only_its_rows_are_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = RedbEngine::open(folder.path(), cramped()).unwrap();
+    let names: Vec<String> = (0..100).map(|number| format!("{number:03}")).collect();
+    for name in &names {
+        committed(&engine, batch().put(name, "1"));
+    }
+    block_on(engine.checkpoint()).unwrap();
+    drop(engine);
+    let path = folder.path().join("table.redb");
+    let all = separators(&path);
+    assert!(all.len() > 4, "{}", all.len());
+    let (gone, next) = (all[2].clone(), all[3].clone());
+    edit(&path, |transaction| {
+        transaction.open_table(BLOCKS).unwrap().remove(gone.as_slice()).unwrap();
     });
+    let engine = RedbEngine::open(folder.path(), cramped()).unwrap();
+    let is_lost = |name: &String| (gone.as_slice()..next.as_slice()).contains(&key(name).as_bytes());
+    let (lost, left): (Vec<_>, Vec<_>) = names.iter().partition(|name| is_lost(name));
+    assert!(!lost.is_empty());
+    assert!(left.iter().all(|name| value(&engine, name).is_some()));
+    for name in &lost {
+        assert!(matches!(*block_on(engine.get(&key(name))).unwrap_err(), Failure::Damaged { .. }), "{name}");
+    }
+    let whole = Span::prefix(&Key::default(), 1_000);
+    for span in [whole.clone(), whole.clone().backward()] {
+        assert!(matches!(*block_on(engine.range(span)).unwrap_err(), Failure::Damaged { .. }));
+    }
+    let around = block_on(around::range(&engine, whole)).unwrap();
+    assert_eq!((around.rows.len(), around.unread.len()), (left.len(), 1));
     let scrub = block_on(engine.scrub()).unwrap();
-    assert_eq!((scrub.rows, scrub.damages), (2, 1), "{:?}", scrub.listed);
-    assert!(scrub.listed[0].contains("row"), "the area is named: {:?}", scrub.listed);
+    assert_eq!((scrub.rows as usize, scrub.damages), (left.len(), 2), "the stretch and the tally: {:?}", scrub.listed);
+    // What is written into the hole is known again, and what is not stays unknown.
+    committed(&engine, batch().put(lost[0], "2"));
+    block_on(engine.checkpoint()).unwrap();
+    assert_eq!(value(&engine, lost[0]).as_deref(), Some("2"));
+    assert!(lost[1..].iter().all(|name| block_on(engine.get(&key(name))).is_err()));
+    assert!(left.iter().all(|name| value(&engine, name).is_some()));
 }
 
 #[test]
-fn a_row_put_back_in_an_older_version_is_found_by_the_scrub() {
+fn a_block_put_back_in_an_older_version_is_found_by_the_scrub() {
     let folder = tempfile::tempdir().unwrap();
     let engine = open(folder.path());
     let path = folder.path().join("table.redb");
     let stored = |path: &Path| {
-        let rows = Database::open(path).unwrap().begin_read().unwrap().open_table(ROWS).unwrap();
-        rows.get(key("a").as_bytes()).unwrap().unwrap().value().to_vec()
+        let blocks = Database::open(path).unwrap().begin_read().unwrap().open_table(BLOCKS).unwrap();
+        blocks.get(&[][..]).unwrap().unwrap().value().to_vec()
     };
     committed(&engine, batch().put("a", "1"));
     block_on(engine.checkpoint()).unwrap();
@@ -142,7 +182,7 @@ fn a_row_put_back_in_an_older_version_is_found_by_the_scrub() {
     assert_eq!(block_on(engine.scrub()).unwrap().damages, 0);
     drop(engine);
     edit(&path, |transaction| {
-        transaction.open_table(ROWS).unwrap().insert(key("a").as_bytes(), older.as_slice()).unwrap();
+        transaction.open_table(BLOCKS).unwrap().insert(&[][..], older.as_slice()).unwrap();
     });
     assert_eq!(block_on(open(folder.path()).scrub()).unwrap().damages, 1);
 }

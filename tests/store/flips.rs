@@ -165,7 +165,7 @@ impl Flip<'_> {
         match (named, missing) {
             (0, 0) => drop(note(&self.met.unnoticed)),
             (0, _) => self.vanished(engine),
-            _ => drop(note(&self.met.named)),
+            _ => self.named(engine),
         }
         self.write(engine);
     }
@@ -179,13 +179,25 @@ impl Flip<'_> {
         }
     }
 
-    fn vanished(&self, engine: &RedbEngine) {
-        note(&self.met.vanished);
+    /// Whatever a reader stumbles over, the scrub has to find too.
+    fn named(&self, engine: &RedbEngine) {
+        note(&self.met.named);
+        if self.file.starts_with("table") && !self.is_found(engine) {
+            self.fail("reads name damage that the scrub does not find");
+        }
+    }
+
+    fn is_found(&self, engine: &RedbEngine) -> bool {
         let scrub = block_on(async {
             engine.checkpoint().await?;
             engine.scrub().await
         });
-        if scrub.is_err() || scrub.is_ok_and(|scrub| scrub.damages > 0) {
+        scrub.is_err() || scrub.is_ok_and(|scrub| scrub.damages > 0)
+    }
+
+    fn vanished(&self, engine: &RedbEngine) {
+        note(&self.met.vanished);
+        if self.is_found(engine) {
             note(&self.met.vanished_found);
         } else if self.file.starts_with("table") {
             self.fail("rows vanished, and the scrub does not find that");

@@ -22,7 +22,7 @@ fn open(disk: &SimulatedDisk) -> Result<RedbEngine, OpenError> {
 /// What is wrong with the store, as opening says it.
 fn damage(opened: Result<RedbEngine, OpenError>) -> String {
     match opened.unwrap_err() {
-        OpenError::Failed { source: Failure::Damaged { what }, .. } => what,
+        OpenError::Failed { source: Failure::Damaged { what, .. }, .. } => what,
         other => panic!("{other:?}"),
     }
 }

@@ -1,15 +1,17 @@
-//! A store of format 1, whose log was a redb file: brought up to this version, whatever interrupts that.
+//! A store of format 1, whose log was a redb file, or of format 2, whose rows each stood by themselves: brought up to this
+//! version, whatever interrupts that.
 
 use std::path::Path;
 
 use quickbeam::store::redb::{OpenError, Options};
-use quickbeam::store::{Engine, Epoch, Failure, Outcome, Position, RedbEngine, Refusal};
+use quickbeam::store::{Engine, Epoch, Failure, Key, Outcome, Position, RedbEngine, Refusal, Span, around};
 use redb::{Database, TableDefinition, WriteTransaction};
 
 use crate::disk::{Faults, SimulatedDisk};
 use crate::subject::{Words, batch, block_on, committed, cramped, everything, key, refused};
 
 const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
+const BLOCKS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("blocks");
 const TALLIES: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("tallies");
 const STATE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("state");
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
@@ -65,10 +67,16 @@ fn tally(rows: &[Vec<u8>]) -> Vec<u8> {
 }
 
 fn write(path: &Path, work: impl FnOnce(&WriteTransaction)) {
+    write_to(path, |transaction| {
+        transaction.open_table(META).unwrap().insert("format", 1_u32.to_le_bytes().as_slice()).unwrap();
+        work(transaction);
+    });
+}
+
+fn write_to(path: &Path, work: impl FnOnce(&WriteTransaction)) {
     let database = Database::create(path).unwrap();
     let mut transaction = database.begin_write().unwrap();
     transaction.set_quick_repair(true);
-    transaction.open_table(META).unwrap().insert("format", 1_u32.to_le_bytes().as_slice()).unwrap();
     work(&transaction);
     transaction.commit().unwrap();
 }
@@ -87,15 +95,40 @@ fn old_folder() -> tempfile::TempDir {
         old.log.iter().for_each(|(number, row)| drop(rows.insert(number, row.as_slice()).unwrap()));
     });
     write(&folder.path().join("table.redb"), |transaction| {
-        let mut rows = transaction.open_table(ROWS).unwrap();
-        let stored = ["a", "b"].map(|name| sealed(key(name).as_bytes(), &[&1_u64.to_le_bytes(), &b"1"[..]].concat()));
-        for (name, stored) in ["a", "b"].iter().zip(&stored) {
-            rows.insert(key(name).as_bytes(), stored.as_slice()).unwrap();
-        }
-        transaction.open_table(TALLIES).unwrap().insert(&b"row\0"[..], tally(&stored).as_slice()).unwrap();
+        old_rows(transaction);
         let held = [1_u64.to_le_bytes(), 1_u64.to_le_bytes()].concat();
         let held = sealed(b"held", &[&held[..], &0_u32.to_le_bytes(), &7_u64.to_le_bytes()].concat());
         transaction.open_table(STATE).unwrap().insert("held", held.as_slice()).unwrap();
+    });
+    folder
+}
+
+/// What both hold of rows in the table, as formats 1 and 2 wrote it.
+fn old_rows(transaction: &WriteTransaction) {
+    let mut rows = transaction.open_table(ROWS).unwrap();
+    let stored = ["a", "b"].map(|name| sealed(key(name).as_bytes(), &[&1_u64.to_le_bytes(), &b"1"[..]].concat()));
+    for (name, stored) in ["a", "b"].iter().zip(&stored) {
+        rows.insert(key(name).as_bytes(), stored.as_slice()).unwrap();
+    }
+    transaction.open_table(TALLIES).unwrap().insert(&b"row\0"[..], tally(&stored).as_slice()).unwrap();
+}
+
+/// The same as format 2 had it: a log as it is now, beside a table whose rows are made what they were.
+fn folder_of_format_2() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = RedbEngine::open(folder.path(), Options::default()).unwrap();
+    committed(&engine, batch().epoch(7).put("a", "1").put("b", "1"));
+    block_on(engine.checkpoint()).unwrap();
+    committed(&engine, batch().epoch(7).put("c", &"x".repeat(3_000)).put("a", "2"));
+    for number in 0..20 {
+        committed(&engine, batch().epoch(7).put(&format!("d{number:02}"), &number.to_string()).delete("b"));
+    }
+    drop(engine);
+    write_to(&folder.path().join("table.redb"), |transaction| {
+        transaction.delete_table(BLOCKS).unwrap();
+        transaction.delete_table(TALLIES).unwrap();
+        transaction.open_table(META).unwrap().insert("format", 2_u32.to_le_bytes().as_slice()).unwrap();
+        old_rows(transaction);
     });
     folder
 }
@@ -108,6 +141,7 @@ fn check(engine: &RedbEngine) {
     assert_eq!(rows[21], "d19=19");
     let late = refused(block_on(engine.commit(batch().epoch(6))));
     assert_eq!(late, Refusal::Fenced { current: Epoch(7) });
+    block_on(engine.checkpoint()).unwrap();
     let scrub = block_on(engine.scrub()).unwrap();
     assert_eq!((scrub.rows, scrub.damages), (22, 0), "{:?}", scrub.listed);
 }
@@ -123,16 +157,45 @@ fn a_store_of_format_1_keeps_all_of_it_and_a_copy_of_what_it_was() {
     assert_eq!(everything(&engine).len(), 23);
     assert!(!folder.path().join("log.redb").exists());
     // The copies are a store that the version which wrote it can open, and so can this one.
-    let copies = folder.path().join("before-format-2");
+    let copies = folder.path().join("before-format-3");
     assert_eq!(std::fs::read_dir(&copies).unwrap().count(), 2);
     check(&RedbEngine::open(&copies, Options::default()).unwrap());
 }
 
-/// The old folder on a disk that can fail.
-fn old_disk() -> SimulatedDisk {
-    let folder = old_folder();
+#[test]
+fn a_store_of_format_2_keeps_all_of_it_and_a_copy_of_what_it_was() {
+    let folder = folder_of_format_2();
+    let engine = RedbEngine::open(folder.path(), Options::default()).unwrap();
+    check(&engine);
+    assert_eq!(committed(&engine, batch().epoch(7).put("e", "1")), Position(23));
+    drop(engine);
+    let engine = RedbEngine::open(folder.path(), Options::default()).unwrap();
+    assert_eq!(everything(&engine).len(), 23);
+    let copies = folder.path().join("before-format-3");
+    check(&RedbEngine::open(&copies, Options::default()).unwrap());
+}
+
+#[test]
+fn a_row_that_was_damaged_before_is_known_to_be_lost_and_the_others_are_kept() {
+    let folder = folder_of_format_2();
+    write_to(&folder.path().join("table.redb"), |transaction| {
+        let mut rows = transaction.open_table(ROWS).unwrap();
+        rows.insert(key("bb").as_bytes(), &b"damaged"[..]).unwrap();
+    });
+    let engine = RedbEngine::open(folder.path(), Options::default()).unwrap();
+    let failure = block_on(engine.get(&key("bb"))).unwrap_err();
+    assert!(matches!(&*failure, Failure::Damaged { what, .. } if what.contains("bb")), "{failure}");
+    let failure = block_on(engine.range(Span::prefix(&Key::default(), 100))).unwrap_err();
+    assert!(matches!(&*failure, Failure::Damaged { .. }), "{failure}");
+    assert_eq!(block_on(around::range(&engine, Span::prefix(&Key::default(), 100))).unwrap().rows.len(), 22);
+}
+
+/// The files of an old folder on a disk that can fail.
+fn old_disk(folder: &tempfile::TempDir) -> SimulatedDisk {
     let disk = SimulatedDisk::default();
-    for name in ["table.redb", "log.redb"] {
+    let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    for name in files.filter(|name| name != "lock").collect::<Vec<_>>() {
+        let name = name.as_str();
         let file = disk.shared().open(name).unwrap();
         file.write(0, &std::fs::read(folder.path().join(name)).unwrap()).unwrap();
         file.sync().unwrap();
@@ -144,15 +207,22 @@ fn old_disk() -> SimulatedDisk {
 
 #[test]
 fn a_crash_at_any_step_is_made_good_by_the_next_opening() {
-    let disk = old_disk();
+    for folder in [old_folder(), folder_of_format_2()] {
+        crash_at_any_step(&folder);
+    }
+}
+
+fn crash_at_any_step(folder: &tempfile::TempDir) {
+    let disk = old_disk(folder);
     let before = disk.calls();
     let engine = RedbEngine::open_on(disk.shared(), cramped()).unwrap();
     let calls = disk.calls() - before;
+    check(&engine);
     drop(engine);
     assert!(calls > 20, "{calls}");
     let step = if std::env::var_os("QUICKBEAM_TESTS_LONG").is_some() { 1 } else { (calls / 40) | 1 };
     for call in (1..calls).step_by(usize::try_from(step).unwrap()) {
-        let disk = old_disk();
+        let disk = old_disk(folder);
         let fail_from = Some(disk.calls() + call);
         disk.set(Faults { fail_from, ..Faults::default() });
         // The last calls are those of a thread that only fills the filter.
@@ -185,7 +255,7 @@ fn an_old_log_that_is_gone_or_damaged_leaves_everything_as_it_was() {
 fn an_old_table_beside_a_newer_log_is_refused() {
     let folder = old_folder();
     drop(RedbEngine::open(folder.path(), Options::default()).unwrap());
-    let copy = folder.path().join("before-format-2/table.redb");
+    let copy = folder.path().join("before-format-3/table.redb");
     std::fs::copy(copy, folder.path().join("table.redb")).unwrap();
     let refusal = RedbEngine::open(folder.path(), Options::default()).unwrap_err();
     assert!(matches!(refusal, OpenError::Failed { file: "table.redb", source: Failure::Damaged { .. } }), "{refusal}");

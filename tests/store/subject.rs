@@ -74,6 +74,7 @@ pub(crate) fn cramped() -> Options {
         checkpoint_rows_max: 3,
         group_bytes_max: 500,
         overlapped_bytes_min: 1,
+        block_bytes_max: 300,
         filter_bytes_max: 1 << 16,
         ..Options::default()
     }

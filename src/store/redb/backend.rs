@@ -172,7 +172,7 @@ pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error
 pub(super) fn guarded<T>(doing: &'static str, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Failure> {
     match std::panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(|error| failure(doing, error)),
-        Err(panic) => Err(Failure::Damaged { what: format!("{doing}: {}", said(panic.as_ref())) }),
+        Err(panic) => Err(Failure::damaged(format!("{doing}: {}", said(panic.as_ref())))),
     }
 }
 
@@ -181,12 +181,12 @@ pub(super) fn failure(doing: &'static str, error: redb::Error) -> Failure {
     match error {
         // A file that is not redb's, or shorter than it says.
         redb::Error::Io(error) if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) => {
-            Failure::Damaged { what: format!("{doing}: {error}") }
+            Failure::damaged(format!("{doing}: {error}"))
         }
         redb::Error::Io(error) => io_failure(doing, error),
         redb::Error::DatabaseClosed => Failure::Closed,
         redb::Error::PreviousIo => io_failure(doing, io::Error::other("an earlier access to the file failed")),
-        other => Failure::Damaged { what: format!("{doing}: {other}") },
+        other => Failure::damaged(format!("{doing}: {other}")),
     }
 }
 

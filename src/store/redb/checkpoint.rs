@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use super::Options;
 use super::state::Shared;
-use super::table::{Held, Table, View};
+use super::table::{Held, Passed, Table, View};
 use crate::store::filter::{Filter, Filters};
 use crate::store::overlay::{Entry, Generation};
 use crate::store::{Failure, Key};
@@ -102,9 +102,19 @@ fn fill_if_due(shared: &Shared, stopped: &Arc<AtomicBool>) -> Option<JoinHandle<
 }
 
 fn fill(filters: &Filters, filter: &Filter, view: &View, stopped: &AtomicBool) {
-    let filled = view.walk(|key, _| {
-        filter.add(key);
+    let mut lost = false;
+    let filled = view.walk(|passed| {
+        match passed {
+            Passed::Row(key, _) => filter.add(key),
+            Passed::Lost(..) => lost = true,
+            Passed::Unsealed(_) => {}
+        }
         if stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
+    if lost {
+        // Of keys of which nothing is known none may be said to be absent: reading them is what names the damage. So
+        // there is no filter, and as long as this one is not finished none is begun again.
+        return;
+    }
     filters.finish(filled.is_ok() && !stopped.load(Ordering::Relaxed));
 }

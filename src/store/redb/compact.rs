@@ -44,7 +44,7 @@ fn compacted(disk: &Folder, beside: &Path) -> Result<(u64, u64), OpenError> {
     let copy = Folder::new(beside).map_err(OpenError::Folder)?;
     let before = copied(disk, &copy).map_err(|error| broken(io_failure(COPYING, error)))?;
     let options = Options::default();
-    let mut table = Table::open(&copy, options.cache_bytes, &Counters::default())?;
+    let mut table = Table::open(&copy, &options, &Counters::default())?;
     let rows = table.view().map_err(broken)?.count();
     for _ in 0..ROUNDS_MAX {
         if !table.compact().map_err(broken)? {
@@ -54,7 +54,7 @@ fn compacted(disk: &Folder, beside: &Path) -> Result<(u64, u64), OpenError> {
     let found = scrub::run(&table.view().map_err(broken)?).map_err(broken)?;
     if found.damages > 0 || found.rows != rows {
         let what = found.listed.first().cloned().unwrap_or_else(|| format!("{rows} rows became {}", found.rows));
-        return Err(broken(Failure::Damaged { what }));
+        return Err(broken(Failure::damaged(what)));
     }
     drop(table);
     let done = || {

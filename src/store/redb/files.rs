@@ -35,9 +35,9 @@ pub(super) fn open(disk: &Arc<dyn Disk>, options: &Options, counters: &Counters)
     // The table is made first, so that either file without the other is always a loss.
     let there = disk.exists(table::NAME).map_err(|error| in_table(io_failure("looking for the table", error)))?;
     if !there && log::exists(&**disk)? {
-        return Err(in_table(Failure::Damaged { what: "it is missing beside its log".to_owned() }));
+        return Err(in_table(Failure::damaged("it is missing beside its log")));
     }
-    let mut table = Table::open(&**disk, options.cache_bytes, counters)?;
+    let mut table = Table::open(&**disk, options, counters)?;
     if table.is_old() {
         table = migrate::run(table, disk, options, counters)?;
     }
@@ -60,12 +60,12 @@ fn over(table: Table, disk: &Arc<dyn Disk>, options: &Options, counters: &Counte
     }
     migrate::tidy(&**disk)?;
     let view = Arc::new(table.view().map_err(in_table)?);
-    let filters = Arc::new(Filters::new(view.count() == 0, options.filter_bytes_max));
+    let filters = Arc::new(Filters::new(view.is_empty(), options.filter_bytes_max));
     let mut replay = Replay::over(&held);
     let each = |frame, bytes| replay.frame(frame, bytes, &filters);
     let log = Log::open(disk.clone(), store, held.mark.row, options, &counters.log, each)?;
     let replayed = replay.done();
-    let broken = |broken: Malformed| Failure::Damaged { what: broken.to_string() };
+    let broken = |broken: Malformed| Failure::damaged(broken.to_string());
     let (mut overlay, mut last) =
         replayed.map_err(|error| OpenError::Failed { file: log::NAME, source: broken(error) })?;
     last.mark.row = log.last();

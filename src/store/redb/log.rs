@@ -85,6 +85,18 @@ pub(super) fn size(frame_bytes: usize) -> u64 {
     sector::size(frame_bytes as u64)
 }
 
+/// The files of the log.
+pub(super) fn names(disk: &dyn Disk) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for name in (1..).map(segment::name) {
+        if !disk.exists(&name)? {
+            break;
+        }
+        names.push(name);
+    }
+    Ok(names)
+}
+
 /// Whether there is a log.
 pub(super) fn exists(disk: &dyn Disk) -> Result<bool, OpenError> {
     disk.exists(&segment::name(1)).map_err(|error| broken(io_failure(READING, error)))
@@ -115,7 +127,7 @@ impl Log {
         for segment in &segments {
             belongs(segment, store)?;
         }
-        let lost = |what| broken(Failure::Damaged { what });
+        let lost = |what| broken(Failure::damaged(what));
         let first = segments.iter().rposition(|segment| segment.header.first <= held + 1);
         let Some(first) = first else {
             return Err(lost(format!("frame {} of the log is missing, where the table ends", held + 1)));
@@ -246,7 +258,7 @@ fn belongs(segment: &Segment, store: StoreId) -> Result<(), OpenError> {
     }
     let name = segment::name(segment.slot);
     let what = format!("{name} is the log of another store: put the files back together that belong together");
-    Err(broken(Failure::Damaged { what }))
+    Err(broken(Failure::damaged(what)))
 }
 
 fn segment_bytes(options: &Options) -> u64 {
@@ -275,7 +287,7 @@ fn replay(segments: &[Segment], held: u64, each: &mut impl FnMut(Bytes, u64)) ->
             let (name, first) = (segment::name(segments[index - 1].slot), segment.header.first);
             let what =
                 format!("{name} at byte {}: frame {} is lost, frame {first} begins the next file", end.at, end.next);
-            return Err(Failure::Damaged { what });
+            return Err(Failure::damaged(what));
         }
         tail = frames(&mut walk, held, each)?;
         walk.nothing_follows()?;

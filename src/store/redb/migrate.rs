@@ -1,33 +1,39 @@
-//! Brings the store of an earlier version up to this one: its log was a redb file of numbered rows.
+//! Brings the store of an earlier version up to this one.
 //!
-//! Both files are copied first. Then the table takes what the log holds beyond it, and only with that done it says that
-//! it is of this version: whatever interrupts this is found and done again. The old log is removed last.
+//! In format 1 the log was a redb file of numbered rows; until format 2 each row of the table was a value of its own. All
+//! files are copied first. Then the rows are put into blocks, and of format 1 the table takes what the log holds beyond
+//! it. Only with that done it says that it is of this version: whatever interrupts this is found and done again.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
-use redb::{ReadableDatabase, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 
 use super::backend::{self, guarded, io_failure};
 use super::files::Replay;
 use super::stats::{Counters, FileCounters};
 use super::table::{self, Table};
 use super::{OpenError, Options, checkpoint, log};
-use crate::store::Failure;
 use crate::store::disk::Disk;
 use crate::store::filter::Filters;
+use crate::store::overlay::Entry;
+use crate::store::{Failure, Key, Position};
 
 /// The log as format 1 had it.
 const OLD_LOG: &str = "log.redb";
 const OLD_FORMAT: u32 = 1;
 const ROWS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("rows");
+/// The rows of the table as both had them: `crc32 · version · value`.
+const OLD_ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
 /// Takes what replay reads at once.
 const CACHE_BYTES: usize = 16 << 20;
 /// Where the copies lie.
-const FOLDER: &str = "before-format-2";
+const FOLDER: &str = "before-format-3";
 const COPYING: &str = "copying the files of the earlier version";
+const MOVING: &str = "putting the rows of the earlier version into blocks";
 
-/// Takes a table of format 1, which becomes one of this version with all that its log holds.
+/// Takes a table of an earlier version, which becomes one of this version with all that it held.
 pub(super) fn run(
     table: Table,
     disk: &Arc<dyn Disk>,
@@ -35,20 +41,77 @@ pub(super) fn run(
     counters: &Counters,
 ) -> Result<Table, OpenError> {
     let in_table = |source| OpenError::Failed { file: table::NAME, source };
-    if log::exists(&**disk)? {
-        let what = "it has format 1 and lies beside a log of format 2: put files together that belong together";
+    let has_old_log = table.format() == OLD_FORMAT;
+    if has_old_log && log::exists(&**disk)? {
+        let what = "it has format 1 and lies beside a log of a later one: put files together that belong together";
         table.gate().forbid_writes();
-        return Err(in_table(Failure::Damaged { what: what.to_owned() }));
+        return Err(in_table(Failure::damaged(what)));
     }
-    // Closed, so that the copy needs no repair.
-    drop(table);
-    back_up(&**disk).map_err(|error| in_table(io_failure(COPYING, error)))?;
-    let table = Table::open(&**disk, options.cache_bytes, counters)?;
-    let taken = take(&table, &**disk, options).and_then(|()| table.adopt().map_err(in_table));
+    let mut table = table;
+    // Otherwise an attempt that was interrupted had come so far, and what is there now is not what was there before.
+    if table.migrate(MOVING, has_old_rows).map_err(in_table)? {
+        // Closed, so that the copy needs no repair.
+        drop(table);
+        back_up(&**disk, has_old_log).map_err(|error| in_table(io_failure(COPYING, error)))?;
+        table = Table::open(&**disk, options, counters)?;
+    }
+    let taken = move_rows(&table, options).map_err(in_table);
+    let taken = taken.and_then(|()| if has_old_log { take(&table, &**disk, options) } else { Ok(()) });
+    let adopt = |transaction: &WriteTransaction| table::adopt(transaction, !has_old_log);
+    let taken = taken.and_then(|()| table.migrate(MOVING, adopt).map_err(in_table));
     if taken.is_err() {
         table.gate().forbid_writes();
     }
     taken.map(|()| table)
+}
+
+fn has_old_rows(transaction: &WriteTransaction) -> Result<bool, redb::Error> {
+    Ok(transaction.list_tables()?.any(|table| table.name() == OLD_ROWS.name()))
+}
+
+/// Puts all rows into blocks, if that was not done yet. One that is damaged is known to be lost from then on.
+fn move_rows(table: &Table, options: &Options) -> Result<(), Failure> {
+    if !table.migrate(MOVING, has_old_rows)? {
+        return Ok(());
+    }
+    table.migrate(MOVING, |transaction| table::make_empty(transaction))?;
+    let mut last: Option<Key> = None;
+    loop {
+        let read = |transaction: &WriteTransaction| old_rows(transaction, last.as_ref(), options.checkpoint_rows_max);
+        let rows = table.migrate(MOVING, read)?;
+        let Some((key, _)) = rows.last() else {
+            return table.migrate(MOVING, |transaction| Ok(transaction.delete_table(OLD_ROWS).map(drop)?));
+        };
+        last = Some(key.clone());
+        let sound: Vec<(&Key, &Entry)> = rows.iter().filter_map(|(key, entry)| Some((key, entry.as_ref()?))).collect();
+        table.write(&sound, None)?;
+        for (key, _) in rows.iter().filter(|(_, entry)| entry.is_none()) {
+            tracing::warn!(?key, "a row was damaged before it was brought to this version, and is lost");
+            table.lose(key)?;
+        }
+    }
+}
+
+/// The next rows, without what they hold where that is damaged.
+fn old_rows(
+    transaction: &WriteTransaction,
+    last: Option<&Key>,
+    most: usize,
+) -> Result<Vec<(Key, Option<Entry>)>, redb::Error> {
+    let rows = transaction.open_table(OLD_ROWS)?;
+    let from = last.map_or(Bound::Unbounded, |last| Bound::Excluded(last.as_bytes()));
+    let page = rows.range::<&[u8]>((from, Bound::Unbounded))?.take(most.max(1));
+    page.map(|row| {
+        let (key, stored) = row?;
+        Ok((Key::from_bytes(key.value().to_vec()), old_row(key.value(), stored.value())))
+    })
+    .collect()
+}
+
+fn old_row(key: &[u8], stored: &[u8]) -> Option<Entry> {
+    let mut rest = table::checked(stored, key)?;
+    let version = Position(rest.try_get_u64_le().ok()?);
+    Some(Entry { version, value: Some(Bytes::copy_from_slice(rest)) })
 }
 
 /// Removes what the table holds in full by now.
@@ -61,10 +124,11 @@ pub(super) fn tidy(disk: &dyn Disk) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn back_up(disk: &dyn Disk) -> std::io::Result<()> {
-    for name in [table::NAME, OLD_LOG] {
-        if disk.exists(name)? {
-            copy(disk, name, &format!("{FOLDER}/{name}"))?;
+fn back_up(disk: &dyn Disk, has_old_log: bool) -> std::io::Result<()> {
+    let logs = if has_old_log { vec![OLD_LOG.to_owned()] } else { log::names(disk)? };
+    for name in logs.into_iter().chain([table::NAME.to_owned()]) {
+        if disk.exists(&name)? {
+            copy(disk, &name, &format!("{FOLDER}/{name}"))?;
         }
     }
     Ok(())
@@ -101,13 +165,12 @@ fn take(table: &Table, disk: &dyn Disk, options: &Options) -> Result<(), OpenErr
         return Ok(());
     }
     if !there {
-        return Err(in_log(Failure::Damaged { what: "it is missing, and the table needs it".to_owned() }));
+        return Err(in_log(Failure::damaged("it is missing, and the table needs it")));
     }
     let mut replay = Replay::over(&held);
     let filters = Filters::new(false, options.filter_bytes_max);
     let last = read(disk, held.mark.row, |frame| replay.frame(frame, 0, &filters))?;
-    let (mut overlay, mut held) =
-        replay.done().map_err(|broken| in_log(Failure::Damaged { what: broken.to_string() }))?;
+    let (mut overlay, mut held) = replay.done().map_err(|broken| in_log(Failure::damaged(broken.to_string())))?;
     held.mark.row = last;
     let frozen = overlay.freeze();
     let mut rows = frozen.rows.iter().peekable();

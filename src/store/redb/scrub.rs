@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use super::table::{self, Tally, View};
-use crate::store::overlay::Entry;
+use super::blocks;
+use super::table::{Passed, View};
+use super::tally::{self, Tally};
 use crate::store::{Failure, Key};
 
 /// Damage listed by name; more would only fill memory.
@@ -47,20 +48,24 @@ pub(super) struct Tallied {
 }
 
 impl Tallied {
-    /// Takes a row in, and gives what it holds unless it is damaged.
-    pub(super) fn see(&mut self, key: &[u8], stored: &[u8]) -> Option<Entry> {
-        self.scrub.rows += 1;
-        let area = table::area(key);
-        match self.found.get_mut(area) {
-            Some(tally) => tally.add(stored),
-            None => self.found.entry(area.to_vec()).or_default().add(stored),
-        }
-        match table::decode(key, stored) {
-            Ok(entry) => Some(entry),
-            Err(error) => {
-                self.scrub.note(|| error.to_string());
-                self.scrub.name(Key::from_bytes(key.to_vec()));
-                None
+    /// Takes in what a walk passes.
+    pub(super) fn see(&mut self, passed: &Passed<'_>) {
+        match *passed {
+            Passed::Row(key, row) => {
+                self.scrub.rows += 1;
+                let area = tally::area(key);
+                match self.found.get_mut(area) {
+                    Some(tally) => tally.add(row),
+                    None => self.found.entry(area.to_vec()).or_default().add(row),
+                }
+            }
+            Passed::Lost(from, to) => {
+                self.scrub.note(|| blocks::lost(from, to).to_string());
+                self.scrub.name(Key::from_bytes(from.to_vec()));
+            }
+            Passed::Unsealed(separator) => {
+                let separator = separator.escape_ascii();
+                self.scrub.note(|| format!("the block at {separator} does not match its checksum, its rows do"));
             }
         }
     }
@@ -94,10 +99,11 @@ impl Tallied {
 /// Checks the rows one by one, and what they sum up to against what was written.
 pub(super) fn run(view: &View) -> Result<Scrub, Failure> {
     let mut tallied = Tallied::default();
-    view.walk(|key, stored| {
-        // What the row holds is not wanted here.
-        drop(tallied.see(key, stored));
-        tallied.find(view, key);
+    view.walk(|passed| {
+        tallied.see(&passed);
+        if let Passed::Row(key, _) = passed {
+            tallied.find(view, key);
+        }
         ControlFlow::Continue(())
     })?;
     tallied.compare(view)

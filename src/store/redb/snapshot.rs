@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 
 use super::scrub::{Scrub, Tallied};
 use super::state::Shared;
-use super::table::{Held, Table, View};
+use super::table::{Held, Passed, Table, View};
 use super::{OpenError, Options, RedbEngine, table};
 use crate::store::disk::{Disk, Folder, Guard, LockError};
 use crate::store::overlay::{Entry, Mark};
@@ -115,20 +115,23 @@ impl Walk {
         let (mut rows, mut bytes, mut next) = (0, 0, None);
         let Self { snapshot, overlay_at, tallied, thorough, .. } = self;
         let overlay = &snapshot.overlay;
-        snapshot.view.walk_from(&from, |key, stored| {
-            if rows >= step.rows_max || bytes >= step.bytes_max {
+        snapshot.view.walk_from(&from, |passed| {
+            if let Passed::Row(key, _) | Passed::Lost(key, _) = passed
+                && (rows >= step.rows_max || bytes >= step.bytes_max)
+            {
                 next = Some(key.to_vec());
                 return ControlFlow::Break(());
             }
+            tallied.see(&passed);
+            let Passed::Row(key, row) = passed else { return ControlFlow::Continue(()) };
             rows += 1;
-            bytes += key.len() + stored.len();
-            let entry = tallied.see(key, stored);
+            bytes += key.len() + row.value.len();
             if *thorough {
                 tallied.find(&snapshot.view, key);
             }
-            let newer = give_before(overlay, overlay_at, Some(key), &mut give);
-            if let (false, Some(entry)) = (newer, entry) {
-                give_entry(Key::from_bytes(key.to_vec()), entry, &mut give);
+            if !give_before(overlay, overlay_at, Some(key), &mut give) {
+                let (key, value) = (Key::from_bytes(key.to_vec()), Bytes::copy_from_slice(row.value));
+                give(Row { key, version: row.version, value });
             }
             ControlFlow::Continue(())
         })?;
@@ -204,8 +207,7 @@ impl Loader {
             LockError::Held { holder } => OpenError::Held { holder },
             LockError::Io(source) => OpenError::Folder(source),
         })?;
-        let cache = Options::default().cache_bytes;
-        let table = Table::open(&disk, cache, &super::Counters::default())?;
+        let table = Table::open(&disk, &Options::default(), &super::Counters::default())?;
         let held = table.held().map_err(|source| OpenError::Failed { file: table::NAME, source })?;
         Ok(Self { table, held, rows: Vec::new(), bytes: 0, _lock: lock })
     }

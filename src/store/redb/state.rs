@@ -64,7 +64,7 @@ impl Shared {
             return Some(Vec::new());
         }
         let pair = self.pair.read();
-        let stored = match pair.view.count() > 0 && pair.filters.may_hold_within(span) {
+        let stored = match !pair.view.is_empty() && pair.filters.may_hold_within(span) {
             true => self.hot.rows(&pair.view, span)?,
             false => Vec::new(),
         };

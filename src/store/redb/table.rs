@@ -1,36 +1,44 @@
-//! The table file: rows by key, how far the log is held in it, and a tally per area by which a vanished row shows.
+//! The table file: blocks of rows, how far the log is held in it, and a tally per area by which a lost row shows.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use bytes::{Buf, Bytes};
-use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use bytes::Buf;
+use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
-use super::OpenError;
 use super::backend::{self, Gate, OpenFile, begin, guarded};
+use super::block::{self, Block, Content};
+use super::blocks::{self, Tallies, Trouble};
 use super::log::StoreId;
+use super::pack;
+use super::scan::Scan;
 use super::stats::Counters;
+use super::tally::Tally;
+use super::{OpenError, Options};
 use crate::clock::{Clock, SystemClock};
 use crate::store::admit::Fences;
 use crate::store::disk::Disk;
 use crate::store::overlay::{self, Entry, Mark};
-use crate::store::{Direction, Epoch, Failure, Fence, Key, Position, Row, Shard, Span, Versioned};
+use crate::store::{Epoch, Failure, Fence, Key, Position, Row, Shard, Span, Versioned};
 
 pub(super) const NAME: &str = "table.redb";
 type Bytewise = ReadOnlyTable<&'static [u8], &'static [u8]>;
-const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
+const BLOCKS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("blocks");
 const TALLIES: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("tallies");
 const STATE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("state");
 const STATE_HELD: &str = "held";
 /// Which log belongs to this table, and whether it was made.
 const STATE_LOG: &str = "log";
 /// What this version writes. A table that says more is refused, one that says less is brought up by `migrate`.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const READING: &str = "reading the table";
 
 /// The open table.
 #[derive(Debug)]
-pub(super) struct Table(OpenFile);
+pub(super) struct Table {
+    file: OpenFile,
+    block_bytes_max: usize,
+}
 
 /// What of the log the table holds, and the fences as they stood there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,36 +61,44 @@ impl Tie {
 }
 
 impl Table {
-    pub(super) fn open(disk: &dyn Disk, cache_bytes: usize, counters: &Counters) -> Result<Self, OpenError> {
+    pub(super) fn open(disk: &dyn Disk, options: &Options, counters: &Counters) -> Result<Self, OpenError> {
         let fill = |transaction: &redb::WriteTransaction| {
-            transaction.open_table(ROWS)?;
-            transaction.open_table(TALLIES)?;
+            make_empty(transaction)?;
             let mut state = transaction.open_table(STATE)?;
             state.insert(STATE_HELD, encode_held(&Held::default()).as_slice())?;
             state.insert(STATE_LOG, encode_tie(&Tie::new()).as_slice())?;
             Ok(())
         };
-        Ok(Self(backend::open(disk, NAME, FORMAT, cache_bytes, &counters.table, fill)?))
+        let file = backend::open(disk, NAME, FORMAT, options.cache_bytes, &counters.table, fill)?;
+        Ok(Self { file, block_bytes_max: options.block_bytes_max })
     }
 
-    /// Whether an earlier version wrote it.
+    /// Which version wrote it.
+    pub(super) fn format(&self) -> u32 {
+        self.file.format
+    }
+
     pub(super) fn is_old(&self) -> bool {
-        self.0.format < FORMAT
+        self.file.format < FORMAT
     }
 
-    /// Makes it a table of this version, once it holds all that the log of the earlier one did.
-    pub(super) fn adopt(&self) -> Result<(), Failure> {
-        guarded("bringing the table to this version", || {
-            let transaction = begin(&self.0.database)?;
-            transaction.open_table(STATE)?.insert(STATE_LOG, encode_tie(&Tie::new()).as_slice())?;
-            backend::mark_format(&transaction, FORMAT)?;
-            Ok(transaction.commit()?)
+    /// Does something to a table of an earlier version.
+    pub(super) fn migrate<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, Failure> {
+        guarded(doing, || {
+            let transaction = begin(&self.file.database)?;
+            let done = work(&transaction)?;
+            transaction.commit()?;
+            Ok(done)
         })
     }
 
     pub(super) fn tie(&self) -> Result<Tie, Failure> {
         guarded("reading which log belongs to the table", || {
-            let state = self.0.database.begin_read()?.open_table(STATE)?;
+            let state = self.file.database.begin_read()?.open_table(STATE)?;
             let stored = state.get(STATE_LOG)?;
             let tie = stored.and_then(|bytes| decode_tie(bytes.value()));
             tie.ok_or_else(|| redb::Error::Corrupted("which log belongs to the table cannot be read".to_owned()))
@@ -92,7 +108,7 @@ impl Table {
     /// From now on a log that is not there is one that was lost.
     pub(super) fn log_was_made(&self, store: StoreId) -> Result<(), Failure> {
         guarded("tying the table to its log", || {
-            let transaction = begin(&self.0.database)?;
+            let transaction = begin(&self.file.database)?;
             let tie = Tie { store, made: true };
             transaction.open_table(STATE)?.insert(STATE_LOG, encode_tie(&tie).as_slice())?;
             Ok(transaction.commit()?)
@@ -101,27 +117,39 @@ impl Table {
 
     pub(super) fn held(&self) -> Result<Held, Failure> {
         guarded("reading how far the table goes", || {
-            let state = self.0.database.begin_read()?.open_table(STATE)?;
+            let state = self.file.database.begin_read()?.open_table(STATE)?;
             let stored = state.get(STATE_HELD)?;
             let held = stored.and_then(|bytes| decode_held(bytes.value()));
             held.ok_or_else(|| redb::Error::Corrupted("how far the table goes cannot be read".to_owned()))
         })
     }
 
+    /// Notes that nothing is known of a key.
+    pub(super) fn lose(&self, key: &Key) -> Result<(), Failure> {
+        self.migrate("noting a damaged row", |transaction| {
+            blocks::lose(&mut transaction.open_table(BLOCKS)?, key.as_bytes(), self.block_bytes_max)
+        })
+    }
+
     /// The rows as they are now, whatever is written later.
     pub(super) fn view(&self) -> Result<View, Failure> {
         guarded(READING, || {
-            let transaction = self.0.database.begin_read()?;
-            let rows = transaction.open_table(ROWS)?;
-            Ok(View { count: rows.len()?, rows, tallies: transaction.open_table(TALLIES)? })
+            let transaction = self.file.database.begin_read()?;
+            let blocks = transaction.open_table(BLOCKS)?;
+            let only = if blocks.len()? == 1 { blocks.first()? } else { None };
+            let empty = only.is_some_and(|(separator, stored)| {
+                let block = Block::read(separator.value(), stored.value());
+                block.is_sound() && block.count() == 0
+            });
+            Ok(View { blocks, tallies: transaction.open_table(TALLIES)?, empty, count: OnceLock::new() })
         })
     }
 
     /// Writes sorted rows, and with the last of them how far the table now goes.
     pub(super) fn write(&self, rows: &[(&Key, &Entry)], held: Option<&Held>) -> Result<(), Failure> {
         guarded("writing the table", || {
-            let transaction = begin(&self.0.database)?;
-            let tally = write_rows(&mut transaction.open_table(ROWS)?, rows)?;
+            let transaction = begin(&self.file.database)?;
+            let tally = blocks::write(&mut transaction.open_table(BLOCKS)?, rows, self.block_bytes_max)?;
             write_tallies(&mut transaction.open_table(TALLIES)?, tally)?;
             if let Some(held) = held {
                 transaction.open_table(STATE)?.insert(STATE_HELD, encode_held(held).as_slice())?;
@@ -133,73 +161,94 @@ impl Table {
     /// Moves pages to the front and shortens the file; true when another round may win more. Only for a copy: it commits
     /// in another way than everybody else does.
     pub(super) fn compact(&mut self) -> Result<bool, Failure> {
-        guarded("compacting the table", || Ok(self.0.database.compact()?))
+        guarded("compacting the table", || Ok(self.file.database.compact()?))
     }
 
     /// Shuts off what still reads or writes through this handle.
     pub(super) fn gate(&self) -> &Arc<Gate> {
-        &self.0.gate
+        &self.file.gate
     }
 }
 
-/// The rows of the table at one moment. Every value is checked when it is read.
+/// The rows of the table at one moment. Every block is checked when it is read.
 pub(super) struct View {
-    rows: Bytewise,
+    blocks: Bytewise,
     tallies: Bytewise,
-    count: u64,
+    empty: bool,
+    count: OnceLock<u64>,
 }
 
 impl View {
+    /// True only when the table certainly holds nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.empty
+    }
+
+    /// How many rows there are, by the tallies.
     pub(super) fn count(&self) -> u64 {
-        self.count
+        let tallied = || self.tallies().map_or(0, |tallies| tallies.values().flatten().map(|tally| tally.count).sum());
+        *self.count.get_or_init(tallied)
     }
 
     pub(super) fn get(&self, key: &Key) -> Result<Option<Versioned>, Failure> {
-        guarded(READING, || {
-            let stored = self.rows.get(key.as_bytes())?;
-            let entry = stored.map(|stored| decode(key.as_bytes(), stored.value())).transpose()?;
-            Ok(entry.and_then(|entry| entry.versioned()))
-        })
+        let entry = read(|| blocks::get(&self.blocks, key.as_bytes()))?;
+        Ok(entry.and_then(|entry| entry.versioned()))
     }
 
     /// False when whoever asks for this key is not led to a row. A disk that fails says nothing of that.
     pub(super) fn finds(&self, key: &[u8]) -> bool {
-        !matches!(self.rows.get(key), Ok(None) | Err(redb::StorageError::Corrupted(_)))
+        match read(|| blocks::get(&self.blocks, key)) {
+            Ok(found) => found.is_some(),
+            Err(failure) => !matches!(failure, Failure::Damaged { .. }),
+        }
     }
 
     /// The rows of a span, seen through what the overlay knows of it.
     pub(super) fn range(&self, span: &Span, piece: Vec<(Key, Entry)>) -> Result<Vec<Row>, Failure> {
-        guarded(READING, || {
-            let rows = self.rows.range(span.from.as_bytes()..span.to.as_bytes())?.map(|row| {
-                let (key, stored) = row?;
-                let entry = decode(key.value(), stored.value())?;
-                Ok((Key::from_bytes(Bytes::copy_from_slice(key.value())), entry))
-            });
-            match span.direction {
-                Direction::Forward => overlay::merge(piece, rows, span),
-                Direction::Backward => overlay::merge(piece, rows.rev(), span),
-            }
-        })
+        read(|| overlay::merge(piece, Scan::new(&self.blocks, span), span))
     }
+}
+
+fn read<T>(work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Failure> {
+    guarded(READING, || match work() {
+        Ok(done) => Ok(Ok(done)),
+        Err(Trouble::Rows(failure)) => Ok(Err(failure)),
+        Err(Trouble::File(error)) => Err(error),
+    })?
 }
 
 /// What a walk over the table does next.
 pub(super) type Step = std::ops::ControlFlow<()>;
 
+/// What a walk passes.
+pub(super) enum Passed<'a> {
+    Row(&'a [u8], block::Row<'a>),
+    /// Nothing is known of the keys from one up to another; to the end of all when that is empty.
+    Lost(&'a [u8], &'a [u8]),
+    /// The block under this separator is not what was written, although all of its rows are.
+    Unsealed(&'a [u8]),
+}
+
 impl View {
-    /// Shows every row as it is stored, in order.
-    pub(super) fn walk(&self, each: impl FnMut(&[u8], &[u8]) -> Step) -> Result<(), Failure> {
+    /// Shows everything as it is stored, in order.
+    pub(super) fn walk(&self, each: impl FnMut(Passed<'_>) -> Step) -> Result<(), Failure> {
         self.walk_from(&[], each)
     }
 
     /// The same from a key on.
-    pub(super) fn walk_from(&self, from: &[u8], mut each: impl FnMut(&[u8], &[u8]) -> Step) -> Result<(), Failure> {
+    pub(super) fn walk_from(&self, from: &[u8], mut each: impl FnMut(Passed<'_>) -> Step) -> Result<(), Failure> {
         guarded("walking through the table", || {
-            for row in self.rows.range(from..)? {
-                let (key, stored) = row?;
-                if each(key.value(), stored.value()).is_break() {
-                    break;
+            let first = blocks::floor(&self.blocks, from)?.map(|(separator, _)| separator.value().to_vec());
+            let mut edge = first.clone().unwrap_or_default();
+            for found in self.blocks.range::<&[u8]>(edge.clone().as_slice()..)? {
+                let (separator, stored) = found?;
+                if pass(from, separator.value(), stored.value(), &mut edge, &self.blocks, &mut each)?.is_break() {
+                    return Ok(());
                 }
+            }
+            if first.is_none() || !edge.is_empty() {
+                // Only a walk that is at its end goes on behind it.
+                let _: Step = each(Passed::Lost(edge.as_slice().max(from), &[]));
             }
             Ok(())
         })
@@ -207,7 +256,7 @@ impl View {
 
     /// Bytes of keys and values in the file; the rest of it is free or holds it together. Reads every page.
     pub(super) fn live_bytes(&self) -> Result<u64, Failure> {
-        guarded("measuring the table", || Ok(self.rows.stats()?.stored_bytes()))
+        guarded("measuring the table", || Ok(self.blocks.stats()?.stored_bytes()))
     }
 
     /// The tally of each area, `None` where it cannot be read.
@@ -223,72 +272,54 @@ impl View {
     }
 }
 
-/// How many rows an area holds, and the sum of their hashes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Tally {
-    pub(super) count: u64,
-    pub(super) hash: u64,
-}
-
-impl Tally {
-    pub(super) fn add(&mut self, stored: &[u8]) {
-        self.count = self.count.wrapping_add(1);
-        self.hash = self.hash.wrapping_add(row_hash(stored));
+/// Shows one block of a walk, and before it what is missing between it and the one before.
+fn pass(
+    from: &[u8],
+    separator: &[u8],
+    stored: &[u8],
+    edge: &mut Vec<u8>,
+    all: &Bytewise,
+    each: &mut impl FnMut(Passed<'_>) -> Step,
+) -> Result<Step, redb::Error> {
+    if separator > edge.as_slice() && each(Passed::Lost(edge.as_slice().max(from), separator)).is_break() {
+        return Ok(Step::Break(()));
     }
-
-    fn subtract(&mut self, stored: &[u8]) {
-        self.count = self.count.wrapping_sub(1);
-        self.hash = self.hash.wrapping_sub(row_hash(stored));
-    }
-
-    pub(super) fn decode(area: &[u8], stored: &[u8]) -> Option<Self> {
-        let mut rest = checked(stored, area)?;
-        Some(Self { count: rest.try_get_u64_le().ok()?, hash: rest.try_get_u64_le().ok()? })
-    }
-
-    fn encode(self, area: &[u8]) -> Vec<u8> {
-        sealed(area, &[self.count.to_le_bytes(), self.hash.to_le_bytes()].concat())
-    }
-}
-
-/// The part of a key that its tally stands under: the first part of the tuple.
-pub(super) fn area(key: &[u8]) -> &[u8] {
-    const AREA_BYTES_MAX: usize = 32;
-    let end = key.iter().position(|&byte| byte == 0).map_or(key.len(), |end| end + 1);
-    &key[..end.min(AREA_BYTES_MAX)]
-}
-
-/// Reads a stored row: `crc32(key, rest) · version · value`.
-pub(super) fn decode(key: &[u8], stored: &[u8]) -> Result<Entry, redb::Error> {
-    let damaged = || redb::Error::Corrupted(format!("the row {} does not match its checksum", key.escape_ascii()));
-    let mut rest = checked(stored, key).ok_or_else(damaged)?;
-    let version = Position(rest.try_get_u64_le().map_err(|_| damaged())?);
-    Ok(Entry { version, value: Some(Bytes::copy_from_slice(rest)) })
-}
-
-type Tallies<'a> = BTreeMap<&'a [u8], Tally>;
-
-fn write_rows<'a>(
-    table: &mut redb::Table<'_, &'static [u8], &'static [u8]>,
-    rows: &[(&'a Key, &Entry)],
-) -> Result<Tallies<'a>, redb::Error> {
-    let mut tallies = Tallies::new();
-    for (key, entry) in rows {
-        let key = key.as_bytes();
-        let tally = tallies.entry(area(key)).or_default();
-        let old = match &entry.value {
-            Some(value) => {
-                let stored = sealed(key, &[&entry.version.0.to_le_bytes(), value.as_ref()].concat());
-                tally.add(&stored);
-                table.insert(key, stored.as_slice())?
-            }
-            None => table.remove(key)?,
+    let block = Block::read(separator, stored);
+    *edge = match block.next() {
+        Some(next) => next,
+        None => blocks::next_separator(all, separator)?,
+    };
+    let lines = block.lines(edge);
+    let mut told = block.is_sound();
+    for (key, content) in lines.iter() {
+        let step = match content {
+            Content::Row(row) if key >= from => each(Passed::Row(key, row)),
+            Content::Lost { to } if block::is_before(from, to) => each(Passed::Lost(key.max(from), to)),
+            _ => continue,
         };
-        if let Some(old) = old {
-            tally.subtract(old.value());
+        told |= matches!(content, Content::Lost { .. });
+        if step.is_break() {
+            return Ok(step);
         }
     }
-    Ok(tallies)
+    Ok(if told { Step::Continue(()) } else { each(Passed::Unsealed(separator)) })
+}
+
+/// A table without rows: one block that covers all keys.
+pub(super) fn make_empty(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    transaction.delete_table(BLOCKS)?;
+    transaction.delete_table(TALLIES)?;
+    transaction.open_table(BLOCKS)?.insert(&[][..], pack::empty(&[], &[]).as_slice())?;
+    transaction.open_table(TALLIES)?;
+    Ok(())
+}
+
+/// Makes it a table of this version, once it holds all that the earlier one did.
+pub(super) fn adopt(transaction: &WriteTransaction, keeps_its_log: bool) -> Result<(), redb::Error> {
+    if !keeps_its_log {
+        transaction.open_table(STATE)?.insert(STATE_LOG, encode_tie(&Tie::new()).as_slice())?;
+    }
+    backend::mark_format(transaction, FORMAT)
 }
 
 fn write_tallies(
@@ -299,23 +330,16 @@ fn write_tallies(
         let stored = table.get(area)?.map(|stored| Tally::decode(area, stored.value()));
         // One that cannot be read stays as it is, for the scrub to find.
         let Some(old) = stored.unwrap_or(Some(Tally::default())) else { continue };
-        let count = old.count.wrapping_add(change.count);
-        let new = Tally { count, hash: old.hash.wrapping_add(change.hash) };
-        table.insert(area, new.encode(area).as_slice())?;
+        table.insert(area, old.plus(change).encode(area).as_slice())?;
     }
     Ok(())
 }
 
-fn row_hash(stored: &[u8]) -> u64 {
-    let crc = stored.first_chunk::<4>().map_or(0, |crc| u64::from(u32::from_le_bytes(*crc)));
-    (crc | (stored.len() as u64) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
-}
-
-fn sealed(key: &[u8], rest: &[u8]) -> Vec<u8> {
+pub(super) fn sealed(key: &[u8], rest: &[u8]) -> Vec<u8> {
     [&checksum(key, rest).to_le_bytes(), rest].concat()
 }
 
-fn checked<'a>(stored: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+pub(super) fn checked<'a>(stored: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let (crc, rest) = stored.split_first_chunk::<4>()?;
     (u32::from_le_bytes(*crc) == checksum(key, rest)).then_some(rest)
 }

@@ -65,7 +65,7 @@ pub fn frames(disk: &dyn Disk, mut each: impl FnMut(LogFrame) -> ControlFlow<()>
         {
             let what =
                 format!("{name} begins with frame {}, the file before it ends before {expected}", segment.header.first);
-            return Err(failed(Failure::Damaged { what }));
+            return Err(failed(Failure::damaged(what)));
         }
         let mut walk = segment.walk();
         while let Some(found) = walk.next().map_err(failed)? {
@@ -84,7 +84,7 @@ fn shown(name: &str, found: Found) -> Result<LogFrame, Failure> {
     let mut batches: Vec<LogBatch> = Vec::new();
     for op in frame::ops(frame) {
         let what = |broken| format!("{name} at byte {offset}: frame {number}: {broken}");
-        let op = op.map_err(|broken| Failure::Damaged { what: what(broken) })?;
+        let op = op.map_err(|broken| Failure::damaged(what(broken)))?;
         match (op, batches.last_mut()) {
             (Op::Begin(position, fence), _) => {
                 batches.push(LogBatch { position, fence, puts: 0, deletes: 0, value_bytes: 0 });
@@ -96,7 +96,7 @@ fn shown(name: &str, found: Found) -> Result<LogFrame, Failure> {
             (Op::Delete(_), Some(batch)) => batch.deletes += 1,
             (Op::Put(..) | Op::Delete(_), None) => {
                 let what = format!("{name} at byte {offset}: frame {number}: it begins in the middle of a batch");
-                return Err(Failure::Damaged { what });
+                return Err(Failure::damaged(what));
             }
         }
     }

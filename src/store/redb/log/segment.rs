@@ -65,7 +65,7 @@ pub(super) fn all(disk: &dyn Disk) -> Result<Vec<Segment>, OpenError> {
     }
     if exists(slot + 1)? {
         let what = format!("{} is missing between its neighbours", name(slot));
-        return Err(broken(Failure::Damaged { what }));
+        return Err(broken(Failure::damaged(what)));
     }
     segments.sort_unstable_by_key(|segment| segment.header.turn);
     Ok(segments)
@@ -89,7 +89,7 @@ impl Header {
     fn decode(bytes: &[u8; HEADER_BYTES], name: &str) -> Result<Self, OpenError> {
         let damaged = |what: &str| {
             let what = format!("{name} at byte 0: {what}");
-            OpenError::Failed { file: NAME, source: Failure::Damaged { what } }
+            OpenError::Failed { file: NAME, source: Failure::damaged(what) }
         };
         let (magic, mut rest) = bytes.split_at(8);
         if magic != MAGIC {
@@ -132,7 +132,7 @@ impl Segment {
         let file = disk.open(&name).map_err(failed)?;
         let bytes = file.len().map_err(failed)?;
         if bytes < HEADER_BYTES as u64 {
-            return Err(broken(Failure::Damaged { what: format!("{name} is too short for its header") }));
+            return Err(broken(Failure::damaged(format!("{name} is too short for its header"))));
         }
         let mut header = [0; HEADER_BYTES];
         file.read(0, &mut header).map_err(failed)?;
@@ -165,9 +165,7 @@ impl Walk<'_> {
         if bytes > self.segment.bytes - self.at {
             // Its room was on disk before it was begun.
             let (name, at, number) = (name(self.segment.slot), self.at, self.number);
-            return Err(Failure::Damaged {
-                what: format!("{name} at byte {at}: frame {number}: the file was cut short"),
-            });
+            return Err(Failure::damaged(format!("{name} at byte {at}: frame {number}: the file was cut short")));
         }
         let mut torn = false;
         for index in 1..bytes / sector::BYTES as u64 {
@@ -192,9 +190,9 @@ impl Walk<'_> {
     /// What stands at this place of the frame, if it was written with it.
     fn sector(&mut self, index: u64) -> Result<Option<&[u8]>, Failure> {
         let (number, offset) = (self.number, self.at + index * sector::BYTES as u64);
-        let damaged = |what: String| Failure::Damaged {
-            what: format!("{} at byte {offset}: frame {number}: {what}", name(self.segment.slot)),
-        };
+        let slot = self.segment.slot;
+        let damaged =
+            |what: String| Failure::damaged(format!("{} at byte {offset}: frame {number}: {what}", name(slot)));
         if offset >= self.segment.bytes {
             return Ok(None);
         }
@@ -222,7 +220,7 @@ impl Walk<'_> {
             {
                 let (name, at, number) = (name(self.segment.slot), self.at, self.number);
                 let what = format!("{name} at byte {at}: frame {number} is lost, frame {later} follows at {offset}");
-                return Err(Failure::Damaged { what });
+                return Err(Failure::damaged(what));
             }
             offset += sector::BYTES as u64;
         }

@@ -1,0 +1,274 @@
+//! The rows of the table in their blocks: one looked up, sorted changes merged into them.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
+use redb::{AccessGuard, ReadableTable, Table};
+
+use super::block::{Block, Content, Lines, Row, is_before};
+use super::pack::{Fill, pack};
+use super::tally::{Tally, area};
+use crate::store::overlay::Entry;
+use crate::store::{Failure, Key, Stretch};
+
+pub(super) type Bytewise = &'static [u8];
+/// Separators and blocks.
+pub(super) type Found<'t> = (AccessGuard<'t, Bytewise>, AccessGuard<'t, Bytewise>);
+
+/// What keeps a row from being read.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    File(redb::Error),
+    Rows(Failure),
+}
+
+impl From<redb::StorageError> for Trouble {
+    fn from(error: redb::StorageError) -> Self {
+        Self::File(error.into())
+    }
+}
+
+/// What is known of a key.
+///
+/// # Errors
+/// When the file cannot be read, or nothing is known of the key.
+pub(super) fn get(blocks: &impl ReadableTable<Bytewise, Bytewise>, key: &[u8]) -> Result<Option<Entry>, Trouble> {
+    let Some((separator, stored)) = floor(blocks, key)? else {
+        return Err(Trouble::Rows(lost(&[], &next_separator(blocks, &[])?)));
+    };
+    let (separator, stored) = (separator.value(), stored.value());
+    let block = Block::read(separator, stored);
+    let said = |content: Content<'_>| match content {
+        Content::Row(row) => Ok(entry(row)),
+        Content::Lost { to } => Err(Trouble::Rows(lost(key, to))),
+    };
+    match block.next() {
+        Some(next) if is_before(key, &next) => block.find(key, said).transpose(),
+        Some(next) => Err(Trouble::Rows(lost(&next, &next_separator(blocks, separator)?))),
+        None => {
+            let lines = block.lines(&next_separator(blocks, separator)?);
+            let line = lines.iter().find(|(at, content)| match content {
+                Content::Row(_) => *at == key,
+                Content::Lost { to } => *at <= key && is_before(key, to),
+            });
+            line.map(|(_, content)| said(content)).transpose()
+        }
+    }
+}
+
+/// What sorted changes did to the tallies, by area.
+pub(super) type Tallies<'a> = BTreeMap<&'a [u8], Tally>;
+
+/// Writes sorted changes. What they say of keys that were lost is known again.
+///
+/// # Errors
+/// When the file cannot be read or written, or the pages above the blocks contradict each other.
+pub(super) fn write<'a>(
+    blocks: &mut Table<'_, Bytewise, Bytewise>,
+    mut changes: &[(&'a Key, &'a Entry)],
+    bytes_max: usize,
+) -> Result<Tallies<'a>, redb::Error> {
+    let mut tallies = Tallies::new();
+    while let Some((key, _)) = changes.first() {
+        let place = Place::of(blocks, key.as_bytes())?;
+        let inside = changes.partition_point(|(key, _)| is_before(key.as_bytes(), &place.next));
+        if inside == 0 {
+            let what = format!("the tree of the table leads {key:?} to a place where it cannot be");
+            return Err(redb::Error::Corrupted(what));
+        }
+        let (here, behind) = changes.split_at(inside);
+        let lines = place.lines();
+        let at_end = lines.iter().next_back().is_none_or(|(last, _)| last < key.as_bytes());
+        let merged = merge(&lines, here, &mut tallies);
+        put(blocks, &place.separator, &place.next, &merged, Fill { bytes_max, at_end })?;
+        changes = behind;
+    }
+    Ok(tallies)
+}
+
+/// Notes that nothing is known of a key, of which nothing else is said.
+pub(super) fn lose(
+    blocks: &mut Table<'_, Bytewise, Bytewise>,
+    key: &[u8],
+    bytes_max: usize,
+) -> Result<(), redb::Error> {
+    let place = Place::of(blocks, key)?;
+    let lines = place.lines();
+    let mut merged = Merged { lines: Lines::with_room(lines.len() + 1, 4_096), lost: None };
+    let (before, behind): (Vec<_>, Vec<_>) = lines.iter().partition(|(at, _)| *at < key);
+    before.into_iter().for_each(|(at, content)| merged.take(at, content));
+    merged.end_lost();
+    merged.lines.push_lost(key, &[key, &[0]].concat());
+    behind.into_iter().for_each(|(at, content)| merged.take(at, content));
+    merged.end_lost();
+    put(blocks, &place.separator, &place.next, &merged.lines, Fill { bytes_max, at_end: false })
+}
+
+/// The block that a key belongs to, or the hole where it is missing.
+struct Place {
+    separator: Vec<u8>,
+    next: Vec<u8>,
+    stored: Option<Vec<u8>>,
+}
+
+impl Place {
+    fn of(blocks: &Table<'_, Bytewise, Bytewise>, key: &[u8]) -> Result<Self, redb::Error> {
+        let Some((separator, stored)) = floor(blocks, key)? else {
+            return Ok(Self { separator: Vec::new(), next: next_separator(blocks, &[])?, stored: None });
+        };
+        let separator = separator.value().to_vec();
+        match Block::read(&separator, stored.value()).next() {
+            Some(next) if is_before(key, &next) => Ok(Self { next, stored: Some(stored.value().to_vec()), separator }),
+            Some(next) => Ok(Self { next: next_separator(blocks, &separator)?, separator: next, stored: None }),
+            None => {
+                let next = next_separator(blocks, &separator)?;
+                Ok(Self { next, stored: Some(stored.value().to_vec()), separator })
+            }
+        }
+    }
+
+    fn lines(&self) -> Lines<'_> {
+        if let Some(stored) = &self.stored {
+            return Block::read(&self.separator, stored).lines(&self.next);
+        }
+        let mut lines = Lines::default();
+        lines.push_lost(&self.separator, &self.next);
+        lines
+    }
+}
+
+/// Puts lines in the place of those between two separators. A block that would be empty goes, and the one before it takes
+/// over what it covered.
+fn put(
+    blocks: &mut Table<'_, Bytewise, Bytewise>,
+    separator: &[u8],
+    next: &[u8],
+    lines: &Lines<'_>,
+    fill: Fill,
+) -> Result<(), redb::Error> {
+    if lines.len() > 0 || separator.is_empty() {
+        for (separator, stored) in pack(separator, next, lines, fill) {
+            blocks.insert(separator.as_slice(), stored.as_slice())?;
+        }
+        return Ok(());
+    }
+    blocks.remove(separator)?;
+    let before = match floor(blocks, separator)? {
+        Some((before, stored)) => {
+            let block = Block::read(before.value(), stored.value());
+            let end = block.next().unwrap_or_else(|| separator.to_vec());
+            Place { separator: before.value().to_vec(), next: end, stored: Some(stored.value().to_vec()) }
+        }
+        None => Place { separator: Vec::new(), next: separator.to_vec(), stored: None },
+    };
+    let mut lines = before.lines();
+    // What was missing between the two stays unknown.
+    lines.push_lost(&before.next, separator);
+    for (separator, stored) in pack(&before.separator, next, &lines, fill) {
+        blocks.insert(separator.as_slice(), stored.as_slice())?;
+    }
+    Ok(())
+}
+
+/// Old lines with changes laid over them.
+fn merge<'lines, 'change: 'lines>(
+    old: &'lines Lines<'_>,
+    changes: &[(&'change Key, &'change Entry)],
+    tallies: &mut Tallies<'change>,
+) -> Lines<'lines> {
+    let bytes = changes.iter().map(|(key, _)| key.as_bytes().len()).sum::<usize>();
+    let mut merged = Merged { lines: Lines::with_room(old.len() + changes.len(), bytes + 4_096), lost: None };
+    let mut old = old.iter().peekable();
+    for (key, entry) in changes {
+        let key = key.as_bytes();
+        while let Some((at, content)) = old.next_if(|(at, _)| *at < key) {
+            merged.take(at, content);
+        }
+        merged.lose_before(key);
+        let tally = tallies.entry(area(key)).or_default();
+        match old.next_if(|(at, _)| *at == key) {
+            Some((_, Content::Row(row))) => tally.subtract(row),
+            Some((_, Content::Lost { to })) => merged.lost = Some((Cow::Owned([key, &[0]].concat()), to)),
+            None => {}
+        }
+        if let Some(value) = &entry.value {
+            let row = Row::new(key, entry.version, value);
+            tally.add(row);
+            merged.lines.push(key, row);
+        }
+    }
+    for (at, content) in old {
+        merged.take(at, content);
+    }
+    merged.end_lost();
+    merged.lines
+}
+
+struct Merged<'a> {
+    lines: Lines<'a>,
+    /// A stretch that is lost, as far as it has not been written down yet.
+    lost: Option<(Cow<'a, [u8]>, &'a [u8])>,
+}
+
+impl<'a> Merged<'a> {
+    fn take(&mut self, at: &'a [u8], content: Content<'a>) {
+        self.end_lost();
+        match content {
+            Content::Row(row) => self.lines.push(at, row),
+            Content::Lost { to } => self.lost = Some((Cow::Borrowed(at), to)),
+        }
+    }
+
+    /// What is lost up to a key of which something is known now; behind it it goes on.
+    fn lose_before(&mut self, key: &[u8]) {
+        if let Some((from, to)) = self.lost.take_if(|(_, to)| is_before(key, to)) {
+            self.lines.push_lost(&from, key);
+            self.lost = Some((Cow::Owned([key, &[0]].concat()), to));
+        }
+        if self.lost.as_ref().is_some_and(|(_, to)| !is_before(key, to)) {
+            self.end_lost();
+        }
+    }
+
+    fn end_lost(&mut self) {
+        if let Some((from, to)) = self.lost.take() {
+            self.lines.push_lost(&from, to);
+        }
+    }
+}
+
+/// The block with the highest separator that is not above a key.
+pub(super) fn floor<'t>(
+    blocks: &'t impl ReadableTable<Bytewise, Bytewise>,
+    key: &[u8],
+) -> Result<Option<Found<'t>>, redb::StorageError> {
+    blocks.range::<&[u8]>(..=key)?.next_back().transpose()
+}
+
+/// The lowest separator above this one, empty at the end of all.
+pub(super) fn next_separator(
+    blocks: &impl ReadableTable<Bytewise, Bytewise>,
+    separator: &[u8],
+) -> Result<Vec<u8>, redb::StorageError> {
+    let above = (Bound::Excluded(separator), Bound::Unbounded);
+    let next = blocks.range::<&[u8]>(above)?.next().transpose()?;
+    Ok(next.map_or(Vec::new(), |(separator, _)| separator.value().to_vec()))
+}
+
+pub(super) fn entry(row: Row<'_>) -> Entry {
+    Entry { version: row.version, value: Some(Bytes::copy_from_slice(row.value)) }
+}
+
+/// Says that nothing is known of the keys from one up to another, or to the end of all.
+pub(super) fn lost(from: &[u8], to: &[u8]) -> Failure {
+    let from = Key::from_bytes(from.to_vec());
+    let to = if to.is_empty() { Key::default().after_prefix() } else { Key::from_bytes(to.to_vec()) };
+    let what = if to == from.successor() {
+        format!("the row {from:?} does not match its checksum")
+    } else {
+        format!("what stands from {from:?} up to {to:?} cannot be told")
+    };
+    Failure::Damaged { what, rows: Some(Stretch { from, to }) }
+}
