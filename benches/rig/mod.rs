@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
 #![allow(dead_code, reason = "each benchmark takes a part of this")]
 
+pub(crate) mod caller;
+pub(crate) mod counts;
 pub(crate) mod disk;
 pub(crate) mod floor;
 pub(crate) mod http;
@@ -17,6 +19,12 @@ pub(crate) mod runtime;
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// What the files of a node's store take.
+pub(crate) fn disk_use(folder: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(folder.join("data/store")).unwrap();
+    entries.map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
 }
 
 /// Beside the build, so that it is the disk under the source and not one in memory.
