@@ -176,8 +176,8 @@ impl Registry {
         }
     }
 
-    /// Resolves after the next turn of this actor is on disk. Register first, then look, then wait.
-    pub fn watch(&self, id: &ActorId) -> oneshot::Receiver<()> {
+    /// Resolves when a turn is on disk after which nothing moves this actor by itself. Register first, then look, then wait.
+    pub fn watch_rest(&self, id: &ActorId) -> oneshot::Receiver<()> {
         let (seen, turn) = oneshot::channel();
         let mut watchers = self.watchers.lock();
         let waiting = watchers.entry(id.clone()).or_default();
@@ -189,7 +189,7 @@ impl Registry {
         turn
     }
 
-    pub(super) fn turn_settled(&self, id: &ActorId) {
+    pub(super) fn rests(&self, id: &ActorId) {
         if self.watching.load(Ordering::Acquire) == 0 {
             return;
         }

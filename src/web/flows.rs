@@ -121,20 +121,21 @@ async fn settled(site: &Site, id: &str, wait: Duration) -> Result<Option<Flow>, 
     let actor = ActorId::of::<Flow>(id);
     let mut deadline = site.clock.sleep(wait);
     loop {
-        let turn = site.runtime.registry().watch(&actor);
+        let rest = site.runtime.registry().watch_rest(&actor);
         let flow = stored(site, id).await?;
-        if flow
-            .as_ref()
-            .and_then(|flow| flow.progress.as_ref())
-            .is_some_and(|progress| !matches!(progress.phase(), Phase::Running | Phase::Queued))
-        {
+        if flow.as_ref().and_then(|flow| flow.progress.as_ref()).is_some_and(|progress| rests(progress.phase())) {
             return Ok(flow);
         }
-        match select(turn, deadline).await {
+        match select(rest, deadline).await {
             Either::Left((_, left)) => deadline = left,
             Either::Right(_) => return Ok(None),
         }
     }
+}
+
+/// What waits at a limit is let in by itself, and what is taken back goes on.
+fn rests(phase: Phase) -> bool {
+    !matches!(phase, Phase::Running | Phase::Queued | Phase::Undoing)
 }
 
 /// The instance as it is on disk.
