@@ -253,10 +253,8 @@ impl<E: Entity> Host<E> {
                     self.life = Some(Life::blank(&self.seat.id));
                 }
                 told.into_iter().for_each(Told::now);
-                // Whoever waits for the end of a flow need not read it again after each of its turns.
-                if self.life.as_ref().is_some_and(Life::at_rest) {
-                    self.runtime.registry().rests(&self.seat.id);
-                }
+                let rests = self.life.as_ref().is_some_and(Life::at_rest);
+                self.runtime.registry().turn_settled(&self.seat.id, rests);
             }
             Some(why) => {
                 told.into_iter().for_each(|told| told.failed(why()));

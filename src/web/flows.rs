@@ -19,6 +19,7 @@ use super::site::Site;
 use crate::actors::entity::ActorId;
 use crate::actors::flow::{Command, Flow, Origin, Start};
 use crate::actors::inspect;
+use crate::actors::registry::Until;
 use crate::domains::flow::definition::DefinitionHash;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::progress::Phase;
@@ -121,7 +122,7 @@ async fn settled(site: &Site, id: &str, wait: Duration) -> Result<Option<Flow>, 
     let actor = ActorId::of::<Flow>(id);
     let mut deadline = site.clock.sleep(wait);
     loop {
-        let rest = site.runtime.registry().watch_rest(&actor);
+        let rest = site.runtime.registry().watch(&actor, Until::Rest);
         let flow = stored(site, id).await?;
         if flow.as_ref().and_then(|flow| flow.progress.as_ref()).is_some_and(|progress| rests(progress.phase())) {
             return Ok(flow);
