@@ -177,7 +177,11 @@ impl<E: Entity> Host<E> {
             return self.turn_away(waiter);
         }
         let first = match once.map(|(once, stored)| repeated::<E>(&once, stored)) {
-            Some(Repeated::Before(answer)) => return self.tell(waiter, answer),
+            Some(Repeated::Before(answer)) => {
+                // What was answered then may be long over: who repeats it must not wait for a turn that has been.
+                self.runtime.registry().turn_settled(&self.seat.id, life.at_rest());
+                return self.tell(waiter, answer);
+            }
             Some(Repeated::First { row, fingerprint }) => Some((row, fingerprint)),
             None => None,
         };
