@@ -49,6 +49,9 @@ pub enum Until {
     Rest,
 }
 
+/// What is waited for, and who is told.
+type Watcher = (Until, oneshot::Sender<()>);
+
 /// An actor in memory, as admin shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Presence {
@@ -70,7 +73,7 @@ pub struct Registry {
     arbiters: Vec<ArbiterHandle>,
     kinds: Kinds,
     book: Mutex<Book>,
-    watchers: Mutex<HashMap<ActorId, Vec<(Until, oneshot::Sender<()>)>>>,
+    watchers: Mutex<HashMap<ActorId, Vec<Watcher>>>,
     watching: AtomicUsize,
     /// Held by the request and not by the one who asked, who may hang up.
     under_way: UnderWay,
