@@ -19,7 +19,7 @@ mod rig;
 use rig::load::Load;
 use rig::node::{Node, Recipe};
 use rig::runtime::{Command as Order, Counter, Rig};
-use rig::{argument, disk, median};
+use rig::{argument, disk, disk_use, median};
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// Long enough for what a start leaves to be done.
@@ -138,9 +138,4 @@ fn start_flows(recipe: &Recipe, node: &Node, flows: usize) {
     let one = node.public.must("GET", "/flows?state=suspended&limit=1", &Value::Null);
     assert_eq!(one["items"][0]["phase"], "suspended");
     println!("{flows} flows started at {:.0}/s over {CONNECTIONS} connections", found.rate());
-}
-
-fn disk_use(folder: &Path) -> u64 {
-    let entries = std::fs::read_dir(folder.join("data/store")).unwrap();
-    entries.map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
 }

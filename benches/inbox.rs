@@ -18,6 +18,7 @@ use serde_json::json;
 
 mod rig;
 
+use rig::counts::Counts;
 use rig::load::Outcome;
 use rig::node::{Node, Recipe, free_port};
 use rig::peers::{AUTHORITIES, Peers};
@@ -108,16 +109,17 @@ impl Bench {
     fn compare(&mut self, connections: usize, rounds: usize) {
         println!("\n{connections} connections");
         let (mut expected, mut ratios, mut slow) = ([FIRST_RATE; 2], Vec::new(), Vec::new());
-        let mut totals = Totals::default();
+        let (mut totals, mut accepted) = (Counts::default(), 0);
         for round in 0..=rounds {
             // The first one warms both up: keys are fetched, files grow, code gets into the caches.
             let floor = self.floor_round(connections, &mut expected[0]);
-            let before = totals.read(&self.node);
+            let before = Counts::read(&self.node);
             let node = self.node_round(connections, &mut expected[1]);
             if round == 0 {
                 continue;
             }
-            totals.add(&before, &Totals::default().read(&self.node), node.outcome.answered);
+            totals.add(&Counts::read(&self.node).since(&before));
+            accepted += node.outcome.answered as u64;
             show("floor", &floor);
             show("node", &node);
             let ratio = node.outcome.rate() / floor.outcome.rate();
@@ -125,7 +127,7 @@ impl Bench {
             ratios.push(ratio);
             slow.push(node.outcome.quantile(0.99));
         }
-        totals.show();
+        println!("  of the node, for each of {accepted} accepted: {}", totals.shown(accepted));
         println!("  median ratio {:.2}, median p99 of the node {:.1} ms", median(ratios), median(slow));
     }
 
@@ -169,44 +171,4 @@ fn show(name: &str, round: &Round) {
         outcome.quantile(0.99),
         cpu * 1e6,
     );
-}
-
-/// What the node counts, over all rounds.
-#[derive(Default)]
-struct Totals {
-    accepted: u64,
-    counts: [u64; 8],
-}
-
-const COUNTED: [(&str, &str); 8] = [
-    ("turns", "/counters/turns"),
-    ("batches", "/store/committed"),
-    ("groups", "/store/groups"),
-    ("syncs of the log", "/store/log/syncs"),
-    ("syncs of the table", "/store/table/syncs"),
-    ("bytes to the log", "/store/log/bytes_written"),
-    ("bytes to the table", "/store/table/bytes_written"),
-    ("far reads", "/store/reads_far"),
-];
-
-impl Totals {
-    fn read(&self, node: &Node) -> [u64; 8] {
-        let status = node.status();
-        COUNTED.map(|(_, at)| status.pointer(at).unwrap().as_u64().unwrap())
-    }
-
-    fn add(&mut self, before: &[u64; 8], after: &[u64; 8], accepted: usize) {
-        self.accepted += accepted as u64;
-        for (at, count) in self.counts.iter_mut().enumerate() {
-            *count += after[at] - before[at];
-        }
-    }
-
-    fn show(&self) {
-        let each = COUNTED
-            .iter()
-            .zip(self.counts)
-            .map(|((name, _), count)| format!("{:.3} {name}", count as f64 / self.accepted as f64));
-        println!("  of the node, for each of {} accepted: {}", self.accepted, each.collect::<Vec<_>>().join(", "));
-    }
 }

@@ -149,7 +149,7 @@ async fn update(node: &Node) {
 async fn resume(node: &Node) {
     // The flow begins a moment after the update was acknowledged.
     let id = loop {
-        let flows = listed::<flow::Listed>(&node.runtime.engine, Index::Flows).await;
+        let flows = flows(&node.runtime.engine).await;
         let letter = flows.into_iter().find(|(_, listed)| listed.name == "letter" && listed.phase != Phase::Running);
         match letter {
             Some((id, _)) => break id,
@@ -162,8 +162,16 @@ async fn resume(node: &Node) {
 
 /// The entries of a shared list, with whose each is.
 async fn listed<T: DeserializeOwned>(engine: &Arc<dyn Engine>, index: Index) -> Vec<(String, T)> {
-    let prefix = layout::index_prefix(index, &Key::default());
-    let rows = engine.range(Span::prefix(&prefix, 1_000)).await.unwrap();
+    below(engine, &layout::index_prefix(index, &Key::default())).await
+}
+
+/// Each flow once, from the list of all.
+async fn flows(engine: &Arc<dyn Engine>) -> Vec<(String, flow::Listed)> {
+    below(engine, &layout::index_prefix(Index::Flows, &flow::list_prefix(None))).await
+}
+
+async fn below<T: DeserializeOwned>(engine: &Arc<dyn Engine>, prefix: &Key) -> Vec<(String, T)> {
+    let rows = engine.range(Span::prefix(prefix, 1_000)).await.unwrap();
     let owner = |key: &Key| layout::index_owner(key).unwrap().key.to_string();
     rows.iter().map(|row| (owner(&row.key), record::decode(&row.value).unwrap())).collect()
 }
@@ -211,9 +219,14 @@ async fn end(node: &Node, engine: &Arc<SteeredEngine>) -> End {
     for (_, object) in listed::<Object>(&store, Index::Objects).await {
         seen.objects.push((object.path, Value::Object(object.fields)));
     }
-    for (_, flow) in listed::<flow::Listed>(&store, Index::Flows).await {
+    for (id, flow) in flows(&store).await {
+        let list = layout::index_prefix(Index::Flows, &flow::list_prefix(Some(flow.phase)));
+        let briefs = below::<flow::Brief>(&store, &list).await;
+        assert!(briefs.iter().any(|(other, brief)| *other == id && brief.name == flow.name), "{id} is not in its list");
         seen.flows.push((flow.name, flow.phase));
     }
+    let lists = engine.range(Span::prefix(&layout::index_prefix(Index::Flows, &Key::default()), 1_000)).await.unwrap();
+    assert_eq!(lists.len(), 2 * seen.flows.len(), "each is in the list of all and in that of its phase");
     seen.flows.sort();
     for name in ["notices", "digest"] {
         let stream = inspect::state::<Stream>(&node.runtime, &stream::local_stream(name)).await.unwrap();

@@ -93,21 +93,44 @@ impl Shared {
 }
 
 /// Reads one answer to its end; true for a 2xx.
-async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> bool {
+pub(super) async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> bool {
     loop {
         assert!(stream.read_buf(buffer).await.unwrap() > 0, "the server hung up");
         let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
-        if buffer.len() >= head + 4 + body_length(&buffer[..head]) {
+        let (head, body) = buffer.split_at(head + 4);
+        let whole = match field(head, b"content-length: ") {
+            Some(length) => body.len() >= number(length, 10),
+            // An answer in chunks, or none at all as for 204.
+            None => field(head, b"transfer-encoding: ").is_none() || all_chunks(body),
+        };
+        if whole {
             return buffer[9] == b'2';
         }
     }
 }
 
-fn body_length(head: &[u8]) -> usize {
-    const NAME: &[u8] = b"content-length: ";
-    let found = head.windows(NAME.len()).position(|window| window.eq_ignore_ascii_case(NAME));
-    let digits = found.map_or(&head[..0], |at| &head[at + NAME.len()..]);
-    digits.iter().take_while(|byte| byte.is_ascii_digit()).fold(0, |sum, byte| sum * 10 + usize::from(byte - b'0'))
+/// What stands behind this name in the head, to its end.
+fn field<'a>(head: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let at = head.windows(name.len()).position(|window| window.eq_ignore_ascii_case(name))?;
+    Some(&head[at + name.len()..])
+}
+
+/// The digits at the beginning.
+fn number(text: &[u8], base: u32) -> usize {
+    let digits = text.iter().map_while(|byte| char::from(*byte).to_digit(base));
+    digits.fold(0, |sum, digit| sum * base as usize + digit as usize)
+}
+
+fn all_chunks(mut body: &[u8]) -> bool {
+    loop {
+        let Some(line) = body.windows(2).position(|window| window == b"\r\n") else { return false };
+        let length = number(body, 16);
+        let Some(rest) = body.get(line + 2 + length + 2..) else { return false };
+        if length == 0 {
+            return true;
+        }
+        body = rest;
+    }
 }
 
 impl Outcome {

@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
 #![allow(dead_code, reason = "each benchmark takes a part of this")]
 
+use std::os::unix::fs::MetadataExt;
+
+pub(crate) mod caller;
+pub(crate) mod counts;
 pub(crate) mod disk;
 pub(crate) mod floor;
 pub(crate) mod http;
@@ -13,10 +17,19 @@ pub(crate) mod plain;
 pub(crate) mod process;
 pub(crate) mod runtime;
 
+/// In which the system counts what a file takes.
+const BLOCK: u64 = 512;
+
 /// The value in the middle.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// What the files of a node's store take on the disk: of a table that has grown ahead not what is still a hole.
+pub(crate) fn disk_use(folder: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(folder.join("data/store")).unwrap();
+    entries.map(|entry| entry.unwrap().metadata().unwrap().blocks() * BLOCK).sum()
 }
 
 /// Beside the build, so that it is the disk under the source and not one in memory.

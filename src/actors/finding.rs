@@ -86,7 +86,7 @@ pub fn cut(value: &str) -> String {
     value.chars().take(VALUE_MAX).collect()
 }
 
-/// What the list says of the instance that an entry under `prefix` stands for; `None` when it was removed meanwhile.
+/// What the list of all says of the instance that an entry under `prefix` stands for; `None` when it was removed meanwhile.
 ///
 /// # Errors
 /// What the store says.

@@ -144,7 +144,7 @@ pub struct Standing {
     pub existed: bool,
 }
 
-/// A row of the lists of flows.
+/// A row of the list of all flows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Listed {
     pub name: String,
@@ -152,15 +152,23 @@ pub struct Listed {
     pub started: Time,
     pub updated: Time,
     /// Signals that it waits for.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits_for: Vec<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object: Option<String>,
     /// The beginning of the hash of what it runs on.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub definition: String,
     #[serde(default, skip_serializing_if = "Traits::is_empty")]
     pub traits: Traits,
+}
+
+/// A row of the list of flows in one phase: what it counts by. The rest stands in the list of all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Brief {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub definition: String,
 }
 
 /// Letters of a definition's hash that lists show: enough to tell all definitions of a node apart.

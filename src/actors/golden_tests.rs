@@ -541,6 +541,7 @@ impl<'de> serde::Deserialize<'de> for Snapshot {
 #[test]
 fn the_form_of_snapshots_keeps() {
     let meta = Meta { timers: [("t".to_owned(), AT)].into(), errands: [((1, 2), AT)].into(), trimmed: 3 };
-    let head = Head { turn: 7, at: AT, label: Label::Suspended, state: b"state".as_slice().into(), meta };
-    Golden::default().form("head", &Snapshot(head)).holds::<Snapshot>("heads");
+    let head = Head { turn: 7, written: 0, at: AT, label: Label::Suspended, state: b"state".as_slice().into(), meta };
+    let young = Head { turn: 0, written: 7, meta: Meta::default(), ..head.clone() };
+    Golden::default().form("head", &Snapshot(head)).form("young", &Snapshot(young)).holds::<Snapshot>("heads");
 }

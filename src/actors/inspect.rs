@@ -179,7 +179,7 @@ fn summaries(runtime: &Runtime, page: &around::Around) -> Vec<(ActorId, Summary)
     let read = page.rows.iter().filter_map(|row| {
         let id = layout::head_actor(&row.key)?;
         let summary = match record::decode::<Head>(&row.value) {
-            Ok(head) => summarise(runtime, &id, head.label, head.turn),
+            Ok(head) => summarise(runtime, &id, head.label, head.turn.max(head.written)),
             Err(error) => damaged(runtime, &id, format!("what is stored of it cannot be read: {error}")),
         };
         Some((id, summary))

@@ -9,7 +9,7 @@ use super::entity::{Decision, Turn};
 use super::errands::Recipient;
 use super::family;
 use super::finding::Traits;
-use super::flow::{Event, Flow, HASH_SHOWN, Listed, Origin, Rejection, Standing, Start, UndoFor, list_row};
+use super::flow::{Brief, Event, Flow, HASH_SHOWN, Listed, Origin, Rejection, Standing, Start, UndoFor, list_row};
 use super::gate;
 use super::log::Letter;
 use super::outbox::{self, Outbox};
@@ -149,11 +149,12 @@ impl<'a> Moves<'a> {
         let (definition, traits) = (self.start.definition.chars().take(HASH_SHOWN).collect(), self.traits.clone());
         let updated = self.turn.now;
         let listed = Listed { name, phase, started, updated, waits_for, object, definition, traits };
+        let brief = Brief { name: listed.name.clone(), definition: listed.definition.clone() };
         if let Some((before, _)) = self.before.clone().filter(|(before, _)| *before != phase) {
             self.change(|decision| decision.delete(list_row(Some(before), started)));
         }
         self.change(|decision| {
-            decision.put(list_row(None, started), &listed).put(list_row(Some(phase), started), &listed)
+            decision.put(list_row(None, started), &listed).put(list_row(Some(phase), started), &brief)
         });
         self
     }

@@ -24,14 +24,17 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode:
 /// The last snapshot of an actor, and what the shell keeps of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Head {
-    /// The turn after which this was taken.
+    /// The turn after which the snapshot was taken; 0 as long as the events say all there is to say.
     pub turn: u64,
+    /// The turn that wrote this, when that is another one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub written: u64,
     pub at: Time,
     #[serde(default)]
     pub label: Label,
     /// The state, encoded.
     pub state: Bytes,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Meta::is_empty")]
     pub meta: Meta,
 }
 
@@ -50,6 +53,10 @@ pub struct Meta {
 }
 
 impl Meta {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     pub fn apply(&mut self, change: &Changes) {
         for (name, due) in &change.timers {
             match due {
@@ -78,6 +85,13 @@ pub struct Changes {
     pub trimmed: u64,
 }
 
+impl Changes {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -88,10 +102,10 @@ pub struct TurnRecord<Event> {
     pub at: Time,
     pub cause: Cause,
     pub events: Vec<Event>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Changes::is_empty")]
     pub changes: Changes,
     /// How many messages left with this turn.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub messages: u64,
 }
 

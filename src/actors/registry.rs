@@ -40,6 +40,18 @@ pub struct Failed {
     pub at: Time,
 }
 
+/// What somebody waits for who watches an actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// Its next turn is on disk.
+    Turn,
+    /// A turn is on disk after which nothing moves it by itself.
+    Rest,
+}
+
+/// What is waited for, and who is told.
+type Watcher = (Until, oneshot::Sender<()>);
+
 /// An actor in memory, as admin shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Presence {
@@ -61,7 +73,7 @@ pub struct Registry {
     arbiters: Vec<ArbiterHandle>,
     kinds: Kinds,
     book: Mutex<Book>,
-    watchers: Mutex<HashMap<ActorId, Vec<oneshot::Sender<()>>>>,
+    watchers: Mutex<HashMap<ActorId, Vec<Watcher>>>,
     watching: AtomicUsize,
     /// Held by the request and not by the one who asked, who may hang up.
     under_way: UnderWay,
@@ -176,29 +188,34 @@ impl Registry {
         }
     }
 
-    /// Resolves after the next turn of this actor is on disk. Register first, then look, then wait.
-    pub fn watch(&self, id: &ActorId) -> oneshot::Receiver<()> {
+    /// Resolves when that has come. Register first, then look, then wait.
+    pub fn watch(&self, id: &ActorId, until: Until) -> oneshot::Receiver<()> {
         let (seen, turn) = oneshot::channel();
         let mut watchers = self.watchers.lock();
         let waiting = watchers.entry(id.clone()).or_default();
         let before = waiting.len();
-        waiting.retain(|watcher| !watcher.is_closed());
-        waiting.push(seen);
+        waiting.retain(|(_, watcher)| !watcher.is_closed());
+        waiting.push((until, seen));
         self.watching.fetch_add(1, Ordering::AcqRel);
         self.watching.fetch_sub(before + 1 - waiting.len(), Ordering::AcqRel);
         turn
     }
 
-    pub(super) fn turn_settled(&self, id: &ActorId) {
+    pub(super) fn turn_settled(&self, id: &ActorId, rests: bool) {
         if self.watching.load(Ordering::Acquire) == 0 {
             return;
         }
-        if let Some(waiting) = self.watchers.lock().remove(id) {
-            self.watching.fetch_sub(waiting.len(), Ordering::AcqRel);
-            for watcher in waiting {
-                // Whoever stopped waiting needs no word.
-                let _ = watcher.send(());
-            }
+        let mut watchers = self.watchers.lock();
+        let Some(waiting) = watchers.get_mut(id) else { return };
+        let woken: Vec<_> = waiting.extract_if(.., |(until, _)| rests || *until == Until::Turn).collect();
+        if waiting.is_empty() {
+            watchers.remove(id);
+        }
+        drop(watchers);
+        self.watching.fetch_sub(woken.len(), Ordering::AcqRel);
+        for (_, watcher) in woken {
+            // Whoever stopped waiting needs no word.
+            let _ = watcher.send(());
         }
     }
 
@@ -237,7 +254,7 @@ impl Registry {
         let mut watchers = self.watchers.lock();
         for waiting in watchers.values_mut() {
             let before = waiting.len();
-            waiting.retain(|watcher| !watcher.is_closed());
+            waiting.retain(|(_, watcher)| !watcher.is_closed());
             self.watching.fetch_sub(before - waiting.len(), Ordering::AcqRel);
         }
         watchers.retain(|_, waiting| !waiting.is_empty());

@@ -18,7 +18,7 @@ use super::record::{self, Answer};
 use super::rows::Index;
 use super::runtime::Runtime;
 use super::stream;
-use super::{layout, rows};
+use super::{finding, layout, rows};
 use crate::clock::{Time, ulid};
 use crate::domains::flow::progress::Phase;
 use crate::store::{Batch, Condition, Key, Outcome, ReadError, Row, Span};
@@ -138,10 +138,16 @@ impl Pass<'_> {
         let ended_before = self.now.minus(kept);
         let mut gone = 0;
         for phase in Phase::ALL.into_iter().filter(|phase| phase.is_end()) {
-            let mut pages =
-                Pages::of(Span::prefix(&layout::index_prefix(Index::Flows, &flow::list_prefix(Some(phase))), PAGE));
+            let list = layout::index_prefix(Index::Flows, &flow::list_prefix(Some(phase)));
+            // Entries stand in the order of the start: who began later has not ended before.
+            let to = Key::build().raw(list.as_bytes()).number(ended_before.0).done();
+            let mut pages = Pages::of(Span { to, ..Span::prefix(&list, PAGE) });
             while let Some(page) = pages.next(self.runtime).await? {
-                let due: Vec<ActorId> = page.iter().filter_map(|row| due_flow(row, ended_before)).collect();
+                let mut due: Vec<ActorId> = Vec::new();
+                for row in &page {
+                    let listed = finding::listed(self.runtime.engine.as_ref(), &list, row).await?;
+                    due.extend(listed.filter(|(_, listed)| listed.updated < ended_before).map(|(id, _)| id));
+                }
                 gone += due.len() as u64;
                 if !self.dry {
                     let forget = due.iter().map(|id| {
@@ -240,11 +246,6 @@ impl Pass<'_> {
         }
         Ok(gone)
     }
-}
-
-fn due_flow(row: &Row, ended_before: Time) -> Option<ActorId> {
-    let listed: flow::Listed = record::decode(&row.value).ok()?;
-    if listed.updated < ended_before { layout::index_owner(&row.key) } else { None }
 }
 
 /// A walk over a span, with a pause before each page but the first.

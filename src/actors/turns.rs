@@ -177,7 +177,11 @@ impl<E: Entity> Host<E> {
             return self.turn_away(waiter);
         }
         let first = match once.map(|(once, stored)| repeated::<E>(&once, stored)) {
-            Some(Repeated::Before(answer)) => return self.tell(waiter, answer),
+            Some(Repeated::Before(answer)) => {
+                // What was answered then may be long over: who repeats it must not wait for a turn that has been.
+                self.runtime.registry().turn_settled(&self.seat.id, life.at_rest());
+                return self.tell(waiter, answer);
+            }
             Some(Repeated::First { row, fingerprint }) => Some((row, fingerprint)),
             None => None,
         };
@@ -253,7 +257,8 @@ impl<E: Entity> Host<E> {
                     self.life = Some(Life::blank(&self.seat.id));
                 }
                 told.into_iter().for_each(Told::now);
-                self.runtime.registry().turn_settled(&self.seat.id);
+                let rests = self.life.as_ref().is_some_and(Life::at_rest);
+                self.runtime.registry().turn_settled(&self.seat.id, rests);
             }
             Some(why) => {
                 told.into_iter().for_each(|told| told.failed(why()));

@@ -6,10 +6,11 @@ use std::time::Duration;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use futures_util::future::{Either, select};
+use futures_util::future::{BoxFuture, Either, select};
 use maud::Markup;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
 
 use super::auth::{Caller, once_required, require};
 use super::http::{json_of, read_body};
@@ -17,8 +18,9 @@ use super::list::{Page, Paging};
 use super::picture;
 use super::site::Site;
 use crate::actors::entity::ActorId;
-use crate::actors::flow::{Command, Flow, Origin, Start};
+use crate::actors::flow::{Command, Flow, Origin, Standing, Start};
 use crate::actors::inspect;
+use crate::actors::registry::Until;
 use crate::domains::flow::definition::DefinitionHash;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::progress::Phase;
@@ -64,8 +66,9 @@ pub async fn start(
     // The key gives the id, so that a repeat finds the same instance whatever became of the answer.
     let id = id_of(&caller, &request);
     let command = Command::Start(Box::new(start));
-    site.runtime.registry().ask::<Flow>(&id, command, Some(once)).await?;
-    moved(&site, &request, &id, 202).await
+    let waiting = Waiting::of(&site, &request, &id);
+    let standing = site.runtime.registry().ask::<Flow>(&id, command, Some(once)).await?;
+    moved(&site, &id, standing, waiting, 202).await
 }
 
 fn id_of(caller: &Caller, request: &HttpRequest) -> String {
@@ -88,11 +91,30 @@ fn json_body(site: &Site, body: &[u8]) -> Result<Value, Problem> {
     json_of(site, body)
 }
 
+/// Somebody who prefers to wait, from before anything is asked, so that no end is missed.
+struct Waiting {
+    rest: oneshot::Receiver<()>,
+    deadline: BoxFuture<'static, ()>,
+}
+
+impl Waiting {
+    fn of(site: &Site, request: &HttpRequest, id: &str) -> Option<Self> {
+        let wait = preferred_wait(request)?;
+        Some(Self { rest: rest(site, id), deadline: site.clock.sleep(wait) })
+    }
+}
+
 /// Answers where the instance stands; with `Prefer: wait` once it has come to rest, or the time is over.
-async fn moved(site: &Site, request: &HttpRequest, id: &str, otherwise: u16) -> Result<HttpResponse, Problem> {
+async fn moved(
+    site: &Site,
+    id: &str,
+    standing: Standing,
+    waiting: Option<Waiting>,
+    otherwise: u16,
+) -> Result<HttpResponse, Problem> {
     let location = format!("{}/flow/{id}", site.runtime.world.base);
-    let flow = match preferred_wait(request) {
-        Some(wait) => settled(site, id, wait).await?,
+    let flow = match waiting {
+        Some(waiting) => settled(site, id, standing, waiting).await?,
         None => None,
     };
     Ok(match flow {
@@ -116,25 +138,40 @@ fn preferred_wait(request: &HttpRequest) -> Option<Duration> {
     Some(Duration::from_secs(seconds).min(WAIT_MAX))
 }
 
-/// The instance once nothing moves it any more by itself; `None` when that takes longer than `wait`.
-async fn settled(site: &Site, id: &str, wait: Duration) -> Result<Option<Flow>, Problem> {
-    let actor = ActorId::of::<Flow>(id);
-    let mut deadline = site.clock.sleep(wait);
+/// The instance once nothing moves it any more by itself; `None` when that takes longer than was preferred.
+async fn settled(site: &Site, id: &str, standing: Standing, waiting: Waiting) -> Result<Option<Flow>, Problem> {
+    let Waiting { mut rest, mut deadline } = waiting;
+    // What moved a moment ago need not be looked at before it rests.
+    let mut look = standing.phase.is_none_or(rests);
     loop {
-        let turn = site.runtime.registry().watch(&actor);
-        let flow = stored(site, id).await?;
-        if flow
-            .as_ref()
-            .and_then(|flow| flow.progress.as_ref())
-            .is_some_and(|progress| !matches!(progress.phase(), Phase::Running | Phase::Queued))
-        {
-            return Ok(flow);
+        if look && let Some(flow) = at_rest(site, id).await? {
+            return Ok(Some(flow));
         }
-        match select(turn, deadline).await {
+        match select(rest, deadline).await {
             Either::Left((_, left)) => deadline = left,
             Either::Right(_) => return Ok(None),
         }
+        // Mostly it rests now, and nobody needs to hear of the next time.
+        if let Some(flow) = at_rest(site, id).await? {
+            return Ok(Some(flow));
+        }
+        (rest, look) = (self::rest(site, id), true);
     }
+}
+
+fn rest(site: &Site, id: &str) -> oneshot::Receiver<()> {
+    site.runtime.registry().watch(&ActorId::of::<Flow>(id), Until::Rest)
+}
+
+/// The instance as it is on disk, if nothing moves it by itself.
+async fn at_rest(site: &Site, id: &str) -> Result<Option<Flow>, Problem> {
+    let phase = |flow: &Flow| flow.progress.as_ref().map(|progress| progress.phase());
+    Ok(stored(site, id).await?.filter(|flow| phase(flow).is_some_and(rests)))
+}
+
+/// What waits at a limit is let in by itself, and what is taken back goes on.
+fn rests(phase: Phase) -> bool {
+    !matches!(phase, Phase::Running | Phase::Queued | Phase::Undoing)
 }
 
 /// The instance as it is on disk.

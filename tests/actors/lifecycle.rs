@@ -172,6 +172,20 @@ async fn spoil(engine: &SteeredEngine, key: Key, value: Option<&'static [u8]>) {
 }
 
 #[test]
+fn a_young_actor_whose_last_turns_are_gone_is_damaged_and_not_taken_for_another() {
+    on_system(async {
+        let engine = SteeredEngine::shared();
+        let node = Node::on(engine.clone()).await;
+        node.ask("a", Command::Add(1)).await.unwrap();
+        node.ask("a", Command::Become(Label::Suspended)).await.unwrap();
+        let last = engine.area(b'e').last().unwrap().key.clone();
+        spoil(&engine, last, None).await;
+        let again = Node::on(engine).await;
+        assert!(matches!(again.ask("a", Command::Add(1)).await, Err(AskError::Damaged(_))));
+    });
+}
+
+#[test]
 fn an_actor_whose_stored_state_is_damaged_has_failed_and_others_go_on() {
     for letter in [b'h', b'e'] {
         on_system(async move {

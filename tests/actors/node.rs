@@ -13,6 +13,7 @@ use quickbeam::actors::errands::{Errand, Outside, Report};
 use quickbeam::actors::inspect;
 use quickbeam::actors::kinds::Kinds;
 use quickbeam::actors::once::Once;
+use quickbeam::actors::registry::Until;
 use quickbeam::actors::root::{self, Rounds};
 use quickbeam::actors::runtime::{Limits, Runtime};
 use quickbeam::actors::world::{Accept, Delivery, World};
@@ -188,7 +189,7 @@ impl Node {
     /// Waits until what is on disk of a probe is as wanted.
     pub(crate) async fn until(&self, key: &str, holds: impl Fn(&Probe) -> bool) -> Probe {
         loop {
-            let turn = self.runtime.registry().watch(&ActorId::of::<Probe>(key));
+            let turn = self.runtime.registry().watch(&ActorId::of::<Probe>(key), Until::Turn);
             if let Some(probe) = self.stored(key).await.filter(|probe| holds(probe)) {
                 return probe;
             }

@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quickbeam::actors::ask::AskError;
+use quickbeam::actors::entity::{ActorId, Label};
 use quickbeam::actors::once::Once;
+use quickbeam::actors::registry::Until;
 use quickbeam::actors::root;
 use quickbeam::actors::runtime::Limits;
 use quickbeam::store::MemoryEngine;
 
 use super::engine::{Break, SteeredEngine};
 use super::node::{Node, Plan, on_system, settle};
-use super::probe::{Command, Refused};
+use super::probe::{Command, Probe, Refused};
 
 #[test]
 fn an_answer_comes_after_the_commit_and_survives_a_restart() {
@@ -195,8 +197,7 @@ fn a_watcher_is_woken_by_the_next_turn_that_is_on_disk() {
         let engine = SteeredEngine::shared();
         let node = Node::on(engine.clone()).await;
         engine.hold();
-        let mut turn =
-            node.runtime.registry().watch(&quickbeam::actors::entity::ActorId::of::<super::probe::Probe>("a"));
+        let mut turn = node.runtime.registry().watch(&probe("a"), Until::Turn);
         let asked = node.asking("a", Command::Add(1));
         settle().await;
         assert!(turn.try_recv().is_err());
@@ -204,4 +205,22 @@ fn a_watcher_is_woken_by_the_next_turn_that_is_on_disk() {
         tokio::time::timeout(Duration::from_secs(1), turn).await.unwrap().unwrap();
         asked.await.unwrap().unwrap();
     });
+}
+
+#[test]
+fn who_waits_until_an_actor_rests_is_woken_by_no_turn_before() {
+    on_system(async {
+        let node = Node::on(SteeredEngine::shared()).await;
+        let mut rest = node.runtime.registry().watch(&probe("a"), Until::Rest);
+        node.ask("a", Command::Add(1)).await.unwrap();
+        node.ask("a", Command::Add(1)).await.unwrap();
+        settle().await;
+        assert!(rest.try_recv().is_err());
+        node.ask("a", Command::Become(Label::Suspended)).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(1), rest).await.unwrap().unwrap();
+    });
+}
+
+fn probe(key: &str) -> ActorId {
+    ActorId::of::<Probe>(key)
 }

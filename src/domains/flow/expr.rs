@@ -45,12 +45,12 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
 pub struct Input {
     #[serde(default)]
     pub input: Value,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub activity: Value,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub object: Value,
     /// The IRI of who caused it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Value::is_null")]
     pub actor: Value,
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::actors::finding::{self, By, cut, found_prefix};
-use crate::actors::flow::{HASH_SHOWN, Listed, list_prefix};
+use crate::actors::flow::{Brief, HASH_SHOWN, Listed, list_prefix};
 use crate::actors::rows::Index;
 use crate::actors::{layout, record};
 use crate::clock::Time;
@@ -25,6 +25,14 @@ const READ: usize = 256;
 const WORDS: [&str; 9] = ["name", "state", "type", "key", "object", "definition", "since", "until", "older_than"];
 /// What makes a field's name of one that is also a word.
 const FIELD: &str = "field.";
+
+/// What an entry of a list says itself.
+#[derive(Clone, Copy)]
+enum Says {
+    All,
+    Brief,
+    Nothing,
+}
 
 /// Which instances are meant.
 #[derive(Debug, Default)]
@@ -106,10 +114,13 @@ impl Filter {
             && self.fields.iter().all(|(field, value)| traits.fields.get(field) == Some(value))
     }
 
-    /// The entries among which all of them are: as few as possible.
-    fn entries(&self) -> (Key, bool) {
-        let by = |by, value: &str| (layout::index_prefix(Index::FlowsBy, &found_prefix(by, value)), true);
-        let in_state = |state| (layout::index_prefix(Index::Flows, &list_prefix(state)), false);
+    /// The entries among which all of them are, as few as possible; and what each of these says itself.
+    fn entries(&self) -> (Key, Says) {
+        let by = |by, value: &str| (layout::index_prefix(Index::FlowsBy, &found_prefix(by, value)), Says::Nothing);
+        let in_state = |state: Option<Phase>| {
+            let says = if state.is_some() { Says::Brief } else { Says::All };
+            (layout::index_prefix(Index::Flows, &list_prefix(state)), says)
+        };
         match (self.fields.iter().next(), &self.key, self.state, &self.name, &self.kind) {
             (Some((field, value)), ..) => by(By::Field(field), value),
             (None, Some(key), ..) => by(By::Key, key),
@@ -137,7 +148,7 @@ impl Filter {
     /// # Errors
     /// What the store says, or 400 for a wrong `after`.
     pub async fn walk(&self, site: &Site, after: Option<&str>, limit: usize) -> Result<Page<Found>, Problem> {
-        let (prefix, elsewhere) = self.entries();
+        let (prefix, says) = self.entries();
         let mut span = self.span(&prefix, after)?;
         // All entries are of the page, when nothing but times and the list itself are asked for.
         span.limit = if self.is_plain() { limit + 1 } else { READ };
@@ -146,7 +157,7 @@ impl Filter {
             let rows = site.runtime.engine.range(span.clone()).await?;
             let (count, whole) = (rows.len(), rows.len() < span.limit);
             for (nth, row) in rows.iter().enumerate() {
-                items.extend(self.found(site, &prefix, elsewhere, row).await?.filter(|found| self.fits(&found.listed)));
+                items.extend(self.found(site, &prefix, says, row).await?.filter(|found| self.fits(&found.listed)));
                 let last = whole && nth + 1 == count;
                 if (items.len() == limit || looked + nth + 1 >= LOOKED_MAX) && !last {
                     return Ok(Page { items, next: Some(list::row_place(&prefix, &row.key)) });
@@ -159,16 +170,25 @@ impl Filter {
         Ok(Page { items, next: None })
     }
 
+    /// Others need not be looked up.
+    fn may_fit(&self, row: &Row) -> bool {
+        let brief = record::decode::<Brief>(&row.value).ok();
+        brief.is_some_and(|brief| {
+            self.name.as_ref().is_none_or(|name| *name == brief.name)
+                && self.definition.as_ref().is_none_or(|hash| brief.definition.starts_with(hash.as_str()))
+        })
+    }
+
     fn is_plain(&self) -> bool {
         let Self { name, state: _, kind, key, object, definition, since: _, until: _, fields } = self;
         [name, kind, key, object, definition].iter().all(|text| text.is_none()) && fields.is_empty()
     }
 
-    async fn found(&self, site: &Site, prefix: &Key, elsewhere: bool, row: &Row) -> Result<Option<Found>, Problem> {
-        let found = if elsewhere {
-            finding::listed(site.runtime.engine.as_ref(), prefix, row).await?
-        } else {
-            layout::index_owner(&row.key).zip(record::decode(&row.value).ok())
+    async fn found(&self, site: &Site, prefix: &Key, says: Says, row: &Row) -> Result<Option<Found>, Problem> {
+        let found = match says {
+            Says::All => layout::index_owner(&row.key).zip(record::decode(&row.value).ok()),
+            Says::Brief if !self.may_fit(row) => None,
+            Says::Brief | Says::Nothing => finding::listed(site.runtime.engine.as_ref(), prefix, row).await?,
         };
         Ok(found.map(|(id, listed)| Found { id: id.key.to_string(), listed }))
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::actors::flow::Flow;
 use crate::clock::Time;
+use crate::domains::flow::expr::Input;
 use crate::domains::flow::fact::Why;
 use crate::domains::flow::ledger::Side;
 use crate::domains::flow::progress::{End, ItemState, Progress, StepState};
@@ -32,7 +33,7 @@ pub fn instance(id: &str, flow: &Flow) -> Value {
         "updated": flow.updated.to_string(),
         "definition": start.map(|start| &start.definition),
         "origin": start.map(|start| &start.origin),
-        "input": start.map(|start| &start.input),
+        "input": start.map(|start| input(&start.input)),
         "run": progress.run,
         "steps": progress.steps,
         "waits_for": waits_for,
@@ -56,6 +57,11 @@ pub fn instance(id: &str, flow: &Flow) -> Value {
     }
     hide(&mut value, &tokens(flow));
     value
+}
+
+/// All that its expressions see, whether it was given or not.
+fn input(Input { input, activity, object, actor }: &Input) -> Value {
+    json!({ "input": input, "activity": activity, "object": object, "actor": actor })
 }
 
 /// The tokens that services were handed: whoever reads an instance must not be able to answer for them.

@@ -5,7 +5,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{json_body, moved, stored};
+use super::{Waiting, json_body, moved, stored};
 use crate::actors::ask::AskError;
 use crate::actors::flow::{Command, Flow, Rejection};
 use crate::domains::flow::verbs::{Verb, possible};
@@ -125,10 +125,11 @@ pub async fn tell(
         _ => once(&request, &caller, &body)?,
     };
     let command = command(verb, &json_body(&site, &body)?, &caller.grant.name)?;
-    if let Err(error) = site.runtime.registry().ask::<Flow>(&id, command, once).await {
-        return Err(refused(&site, &id, error).await);
+    let waiting = Waiting::of(&site, &request, &id);
+    match site.runtime.registry().ask::<Flow>(&id, command, once).await {
+        Ok(standing) => moved(&site, &id, standing, waiting, if verb == Verb::Resume { 202 } else { 200 }).await,
+        Err(error) => Err(refused(&site, &id, error).await),
     }
-    moved(&site, &request, &id, if verb == Verb::Resume { 202 } else { 200 }).await
 }
 
 /// `POST /flow/resume/{id}`

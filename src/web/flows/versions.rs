@@ -6,7 +6,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use crate::actors::flow::{HASH_SHOWN, Listed, list_prefix};
+use crate::actors::flow::{Brief, HASH_SHOWN, list_prefix};
 use crate::actors::rows::Index;
 use crate::actors::{layout, record};
 use crate::domains::flow::progress::Phase;
@@ -52,8 +52,8 @@ async fn count(site: &Site) -> Result<(Counts, bool), Problem> {
         let mut span = Span::prefix(&layout::index_prefix(Index::Flows, &list_prefix(Some(phase))), READ);
         loop {
             let rows = site.runtime.engine.range(span.clone()).await?;
-            for listed in rows.iter().filter_map(|row| record::decode::<Listed>(&row.value).ok()) {
-                let version = counts.entry((listed.name, listed.definition)).or_default();
+            for brief in rows.iter().filter_map(|row| record::decode::<Brief>(&row.value).ok()) {
+                let version = counts.entry((brief.name, brief.definition)).or_default();
                 *version.entry(phase.word()).or_default() += 1;
             }
             looked += rows.len();
