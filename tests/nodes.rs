@@ -22,6 +22,8 @@ mod harness;
 mod held;
 #[path = "nodes/http.rs"]
 mod http;
+#[path = "nodes/kernel.rs"]
+mod kernel;
 #[path = "nodes/pages.rs"]
 mod pages;
 #[path = "nodes/peer.rs"]

@@ -64,6 +64,8 @@ pub struct Start {
 pub enum Origin {
     /// A program or a person, by the name of the token.
     Api { by: String },
+    /// Another node, which may see and resume it.
+    Node { actor: Iri },
     /// A write through our own API.
     Local { activity: Iri, object: Iri },
     /// An activity of a peer; `answer` when its sender waits for an Accept or Reject.

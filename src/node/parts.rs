@@ -68,6 +68,7 @@ pub(super) fn world(config: &Config, identity: &Identity, catalog: Catalog, inca
         dedupe: limits.dedupe,
         incarnation,
         reserved: RESERVED,
+        runners: identity.runners.clone(),
     }
 }
 
@@ -157,6 +158,7 @@ pub(super) fn site(
         rates: Rates::new(runtime.clock.clone(), per_second, size(limits.peer_in_flight)),
         callbacks: Rates::new(runtime.clock.clone(), per_second, size(limits.peer_in_flight)),
         keep: keep(config),
+        kernel: identity.kernel.clone(),
         programs,
         followers: Arc::new(Semaphore::new(size(limits.followers))),
         closing: watch::Sender::new(false),

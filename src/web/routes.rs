@@ -3,7 +3,7 @@
 use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{admin, callback, flows, follow, objects, pages, public, queues, retention, store};
+use super::{admin, callback, flows, follow, objects, pages, public, queues, retention, runners, store};
 use crate::wire::error::Problem;
 use crate::wire::inbox;
 
@@ -68,6 +68,7 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/flow/start/{name}", web::post().to(flows::start))
         .route("/flow/resume/{id}", web::post().to(flows::verbs::resume))
         .route("/flow/callback/{id}/{token}", web::post().to(callback::called))
+        .route("/flow/runner", web::get().to(runners::here))
         .route("/flow/{id}", web::get().to(flows::show))
         .route("/flows", web::get().to(pages::flows::flows))
         .route("/flows/bulk", web::post().to(flows::bulk::bulk))

@@ -41,6 +41,8 @@ pub struct Site {
     pub rates: Rates,
     /// Those who call back, by the instance that they call: only the address that they were given says who they are.
     pub callbacks: Rates<String>,
+    /// Nodes that may use this one's kernel.
+    pub kernel: BTreeSet<Authority>,
     /// What retention keeps.
     pub keep: Keep,
     pub programs: Programs,

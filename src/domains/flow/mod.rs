@@ -24,6 +24,7 @@ pub mod expr;
 pub mod fact;
 pub mod graph;
 pub mod json;
+pub mod kinds;
 pub mod ledger;
 pub mod limits;
 pub mod names;

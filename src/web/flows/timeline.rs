@@ -49,7 +49,7 @@ fn of_event(event: &Event, clocks: &mut Clocks) -> Option<Value> {
             let by = match &start.origin {
                 Origin::Api { by } => by.clone(),
                 Origin::Local { activity, .. } => activity.to_string(),
-                Origin::Remote { actor, .. } => actor.to_string(),
+                Origin::Remote { actor, .. } | Origin::Node { actor } => actor.to_string(),
                 Origin::Parent { flow, .. } => format!("flow {flow}"),
             };
             json!({ "fact": "started", "by": by })
