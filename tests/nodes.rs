@@ -34,6 +34,8 @@ mod proof;
 mod reach;
 #[path = "nodes/refusals.rs"]
 mod refusals;
+#[path = "nodes/runners.rs"]
+mod runners;
 #[path = "nodes/shown.rs"]
 mod shown;
 #[path = "nodes/signatures.rs"]

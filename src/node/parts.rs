@@ -35,6 +35,7 @@ use crate::wire::document::OurActor;
 use crate::wire::fetch::HttpTransport;
 use crate::wire::keys::{KeyCache, KeySettings, Pair};
 use crate::wire::rate::Rates;
+use crate::wire::runners::RunnerBook;
 use crate::wire::transport;
 
 pub(super) fn programs(config: &Config, runtime: &Arc<Runtime>) -> Result<Programs, NodeError> {
@@ -102,6 +103,9 @@ pub(super) fn outside(
     let caller =
         Caller { transport: reach(policy(&identity.services))?, secrets: Arc::new(config.services.secrets.clone()) };
     let transport: Arc<dyn transport::Transport> = reach(policy(&identity.allow))?;
+    let lent = Caller { transport: reach(policy(&identity.reach))?, secrets: Arc::default() };
+    let deadline = config.limits.key_fetch_timeout;
+    let runners = Arc::new(RunnerBook::new(transport.clone(), clock.clone(), deadline));
     let limits =
         transport::Limits { bytes_max: size(config.limits.key_fetch), deadline: config.limits.key_fetch_timeout };
     let pairs =
@@ -116,6 +120,8 @@ pub(super) fn outside(
         keys: keys.clone(),
         clock: clock.clone(),
         caller,
+        lent,
+        runners,
         signers: Signers::new(&identity.actor, identity.key.clone(), secrets),
         deadline: config.limits.delivery_timeout,
     };
@@ -126,7 +132,7 @@ pub(super) fn site(
     config: &Config,
     identity: &Identity,
     runtime: &Arc<Runtime>,
-    (keys, tokens, programs, keeper): (Arc<KeyCache>, TokenStore, Programs, Arc<Keeper>),
+    ((keys, runners), tokens, programs, keeper): ((Arc<KeyCache>, Arc<RunnerBook>), TokenStore, Programs, Arc<Keeper>),
 ) -> Site {
     let engine = keeper.engine.clone();
     let settings = scrubber::Settings { every: config.store.scrub_every, bytes_per_second: config.store.scrub_rate };
@@ -159,6 +165,7 @@ pub(super) fn site(
         callbacks: Rates::new(runtime.clock.clone(), per_second, size(limits.peer_in_flight)),
         keep: keep(config),
         kernel: identity.kernel.clone(),
+        runners,
         programs,
         followers: Arc::new(Semaphore::new(size(limits.followers))),
         closing: watch::Sender::new(false),

@@ -20,6 +20,7 @@ use crate::tokens::TokenStore;
 use crate::wire::error::Problem;
 use crate::wire::keys::KeyCache;
 use crate::wire::rate::Rates;
+use crate::wire::runners::RunnerBook;
 
 /// Shared by all workers of both listeners.
 pub struct Site {
@@ -43,6 +44,8 @@ pub struct Site {
     pub callbacks: Rates<String>,
     /// Nodes that may use this one's kernel.
     pub kernel: BTreeSet<Authority>,
+    /// What those say of themselves who run flows of this node.
+    pub runners: Arc<RunnerBook>,
     /// What retention keeps.
     pub keep: Keep,
     pub programs: Programs,
