@@ -16,7 +16,7 @@ use super::errands::{Errand, Report};
 use super::family;
 use super::finding::Traits;
 use super::gate::{self, Gate};
-use super::hand::{self, Order};
+use super::hand::Order;
 use super::lent::{self, Lent};
 use super::line::{self, Said};
 use super::moves::Moves;
@@ -24,6 +24,7 @@ use super::orders::{self, event_of};
 pub use super::orders::{Command, Done, Failed, Place, UndoFor};
 use super::rows::{Index, Reads, RowKey, Rows, part};
 use super::runners;
+use super::words;
 use crate::clock::Time;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::fact::Fact;
@@ -229,14 +230,14 @@ impl Entity for Flow {
 
     fn reads(_me: &ActorId, command: &Command) -> Reads {
         match command {
-            Command::Heard { said: Said::Words { upto, .. }, .. } => line::reads(hand::WORDS, *upto, line::PAGE),
-            Command::Runner(Order::ComeHome) => line::reads(hand::WORDS, 0, line::PAGE),
+            Command::Heard { said: Said::Words { upto, .. }, .. } => line::reads(words::WORDS, *upto, line::PAGE),
+            Command::Runner(Order::ComeHome) => line::reads(words::WORDS, 0, line::PAGE),
             // Which of the two it is that speaks is known to its state only.
             Command::Runner(Order::Speak { after: 0 }) => {
                 let turns = line::reads(lent::TURNS, 0, line::PAGE);
-                Reads([turns.0, line::reads(hand::WORDS, 0, line::PAGE).0].concat())
+                Reads([turns.0, line::reads(words::WORDS, 0, line::PAGE).0].concat())
             }
-            Command::Runner(Order::Speak { after }) => line::reads(hand::WORDS, *after, line::PAGE),
+            Command::Runner(Order::Speak { after }) => line::reads(words::WORDS, *after, line::PAGE),
             Command::Heard { said: Said::Turns { .. }, .. } => line::reads(lent::TURNS, 0, 2 * line::PAGE),
             _ => Reads::none(),
         }

@@ -1,38 +1,25 @@
 //! One turn of an instance that another node runs, at its home: what it is told goes there, what it did comes back.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use super::away::{self, Away, Stage};
 use super::entity::{Decision, Turn};
-use super::errands::{Errand, Report};
-use super::flow::{Command, Done, Event, Failed, Flow, Rejection, Start, UndoFor};
+use super::flow::{Command, Event, Flow, Rejection, Start, UndoFor};
 use super::lent::Lasted;
 use super::line::{self, Said};
 use super::moves::Moves;
 use super::orders::event_of;
 use super::rows::Rows;
-use crate::clock::Time;
+use super::words::{LOOK, WORDS};
 use crate::domains::flow::check::Compiled;
 use crate::domains::flow::definition::DefinitionHash;
 use crate::domains::flow::fact::Fact;
-use crate::domains::flow::mirror::{self, Doer};
 use crate::domains::flow::progress::Progress;
-use crate::domains::flow::step::{self, Cure};
-use crate::domains::flow::turn::planned;
+use crate::domains::flow::step;
 use crate::domains::identity::Iri;
 
-/// What an instance is to be told, as rows.
-pub(super) const WORDS: &str = "word";
 /// The timer of everything that is tried again.
 pub(super) const TIMER: &str = "runner";
-/// The timer of looking after a runner that says nothing.
-const LOOK: &str = "look";
-/// After which a silent runner is looked after, doubled each time that it has nothing to say.
-const LOOK_AFTER: Duration = Duration::from_secs(60);
-const LOOK_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
 /// What an instance does by itself about whoever runs it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,7 +57,7 @@ pub(super) struct Hand<'a> {
     pub(super) is_away: bool,
     changed: bool,
     /// Words of this turn, with their numbers.
-    words: Vec<(u64, Command)>,
+    pub(super) words: Vec<(u64, Command)>,
 }
 
 impl Flow {
@@ -155,7 +142,7 @@ impl<'a> Hand<'a> {
         step::decide(&self.moves.compiled, &self.moves.progress, &self.moves.start.input, event, moment)
     }
 
-    fn happened(&mut self, fact: Fact) {
+    pub(super) fn happened(&mut self, fact: Fact) {
         self.changed |= matches!(fact, Fact::Restarted { input: Some(_), .. });
         self.moves.happened(fact);
     }
@@ -224,90 +211,6 @@ impl<'a> Hand<'a> {
         self.offer();
     }
 
-    // What it is told
-
-    pub(super) fn word(&mut self, command: Command) {
-        let number = self.away.line.made + 1;
-        self.moves.change(|decision| decision.put(line::row(WORDS, number), &(number, command.clone())));
-        self.note(away::Event::Line(line::Event::Made { count: 1 }));
-        self.words.push((number, command));
-    }
-
-    /// Sends the words of this turn, unless others wait before them.
-    fn send_words(&mut self) {
-        let words = std::mem::take(&mut self.words);
-        let Some((first, _)) = words.first() else { return };
-        let quiet = self.away.line.is_quiet() && self.away.line.heard + 1 == *first;
-        if quiet && self.away.instance().is_some() {
-            self.send(words);
-        }
-    }
-
-    fn send(&mut self, words: Vec<(u64, Command)>) {
-        let Some(instance) = self.away.instance().map(str::to_owned) else { return };
-        let from = words.first().map_or(self.away.line.heard + 1, |(number, _)| *number);
-        let upto = words.last().map_or(self.away.line.heard, |(number, _)| *number);
-        let hold = self.away.hold;
-        let words: Vec<Command> = words.into_iter().map(|(_, word)| word).collect();
-        self.note(away::Event::Line(line::Event::Sent));
-        self.request(
-            format!("{}/flow/words/{instance}", self.away.at),
-            format!("{}/{hold}/words/{from}-{upto}/{}", self.moves.turn.me.key, self.away.looks),
-            json!({ "hold": hold, "from": from, "words": words }),
-            Said::Words { hold, upto },
-            Vec::new(),
-        );
-    }
-
-    pub(super) fn request(&mut self, url: String, key: String, body: Value, said: Said, needs: Vec<String>) {
-        self.moves.change(|decision| decision.errand(Errand::Signed { url, key, body, needs, said }));
-    }
-
-    fn said(&mut self, hold: u32, upto: u64, report: Report, rows: &Rows) {
-        if hold != self.away.hold || self.away.instance().is_none() {
-            return;
-        }
-        match line::outcome(report) {
-            line::Outcome::Taken(_) => {
-                self.note(away::Event::Line(line::Event::Heard { upto }));
-                self.speak(rows);
-            }
-            line::Outcome::Refused { status: 404 | 410, why, .. } => {
-                self.note(away::Event::Lost { why: format!("{} does not have it any more: {why}", self.away.at) });
-                self.offer();
-            }
-            line::Outcome::Refused { status, why, .. } => self.unheard(format!("it answered {status}: {why}")),
-            line::Outcome::Away(why) | line::Outcome::Never(why) => self.unheard(why),
-        }
-    }
-
-    fn unheard(&mut self, why: String) {
-        let (now, random) = (self.moves.turn.now, self.moves.turn.random[15]);
-        let event = self.away.line.unheard(why, now, random);
-        self.note(away::Event::Line(event));
-        let after = self.away.line.heard;
-        let until = self.away.line.trouble.as_ref().map_or(now, |trouble| trouble.until);
-        self.timer(TIMER, until, Order::Speak { after });
-    }
-
-    pub(super) fn timer(&mut self, name: &str, at: Time, order: Order) {
-        self.moves.change(|decision| decision.timer(name, at, &Command::Runner(order)));
-    }
-
-    /// Says what waits, a request at a time; looks after the runner later when there is nothing.
-    fn speak(&mut self, rows: &Rows) {
-        let heard = self.away.line.heard;
-        let words: Vec<(u64, Command)> = line::found(rows, WORDS);
-        let words = line::fitting(words.into_iter().filter(|(number, _)| *number > heard));
-        if words.is_empty() { self.look_later() } else { self.send(words) }
-    }
-
-    pub(super) fn look_later(&mut self) {
-        let wait = LOOK_AFTER.saturating_mul(1 << self.away.looks.min(10)).min(LOOK_AFTER_MAX);
-        let at = self.moves.turn.now.plus(wait);
-        self.timer(LOOK, at, Order::Look);
-    }
-
     fn ordered(&mut self, order: Order, rows: &Rows) -> Result<(), Rejection> {
         match order {
             Order::Offer if matches!(self.away.stage, Stage::Waiting { .. }) => {
@@ -327,98 +230,6 @@ impl<'a> Hand<'a> {
             _ => {}
         }
         Ok(())
-    }
-
-    // What it did
-
-    /// Takes over what its runner says; false when that counts for nothing.
-    fn told(&mut self, told: Told) -> bool {
-        let holds = matches!(self.away.stage, Stage::Offered | Stage::Held { .. })
-            && told.hold == self.away.hold
-            && self.moves.turn.world.runners.remotes().any(|it| it.base == self.away.at && it.actor == told.by);
-        if !holds {
-            return false;
-        }
-        if self.away.stage == Stage::Offered {
-            self.taken(told.instance.clone());
-        }
-        if told.from > self.away.said + 1 {
-            self.release();
-            self.note(away::Event::Lost { why: format!("turns before {} of its runner are missing here", told.from) });
-            self.offer();
-            return true;
-        }
-        let new: Vec<Lasted> = (told.from..)
-            .zip(told.turns)
-            .filter(|(number, _)| *number > self.away.said)
-            .map(|(_, turn)| turn)
-            .collect();
-        if let Err(why) = self.can_be(&new) {
-            self.lied(&why);
-            return true;
-        }
-        self.take_over(new);
-        true
-    }
-
-    /// All of it, before any of it counts.
-    fn can_be(&self, turns: &[Lasted]) -> Result<(), String> {
-        let (compiled, mut progress) = (&self.moves.compiled, self.moves.progress.clone());
-        let mut heard = self.away.covered;
-        for turn in turns {
-            if turn.heard < heard || turn.heard > self.away.line.made {
-                return Err("it heard what nobody said".to_owned());
-            }
-            heard = turn.heard;
-            for fact in &turn.facts {
-                mirror::check(compiled, &progress, fact)?;
-                progress.apply(fact);
-            }
-        }
-        mirror::within_bounds(compiled, &progress)
-    }
-
-    fn take_over(&mut self, turns: Vec<Lasted>) {
-        let Some(last) = turns.last() else { return };
-        let (upto, heard, covered) = (self.away.said + turns.len() as u64, last.heard, self.away.covered);
-        let started: Vec<Fact> =
-            turns.iter().flat_map(|turn| turn.facts.iter()).filter(|it| starts(it)).cloned().collect();
-        turns.into_iter().flat_map(|turn| turn.facts).for_each(|fact| self.happened(fact));
-        self.forget_words(covered, heard);
-        self.note(away::Event::Said { upto, heard });
-        for fact in started {
-            self.carry_out(&fact);
-        }
-        if self.moves.progress.end.is_some() {
-            self.over();
-        } else if self.away.line.is_quiet() {
-            self.look_later();
-        }
-    }
-
-    /// Does here what a step asks of this node.
-    fn carry_out(&mut self, fact: &Fact) {
-        let compiled = self.compiled();
-        let ours = mirror::doer(&compiled.definition, fact) == Some(Doer::Home);
-        if !ours || !mirror::is_open(&self.moves.progress, fact) {
-            return;
-        }
-        let (world, progress) = (self.moves.turn.world, &self.moves.progress);
-        let Some(call) = planned(&compiled, &world.effects, progress, &self.moves.start.input, fact) else { return };
-        let key = key_of(fact).to_owned();
-        let outcome = match call {
-            Ok(call) => self.moves.set_out(call),
-            Err(failed) => Some(failed),
-        };
-        if let Some(word) = outcome.and_then(|event| word_of(event, key)) {
-            self.word(word);
-        }
-    }
-
-    fn forget_words(&mut self, after: u64, upto: u64) {
-        for number in after + 1..=upto {
-            self.moves.change(|decision| decision.delete(line::row(WORDS, number)));
-        }
     }
 
     /// It has ended: nobody else has a word in it any more.
@@ -456,30 +267,4 @@ fn is_for_home(fact: &Fact) -> bool {
             | Fact::FlowCancelled { .. }
             | Fact::FlowKilled { .. }
     )
-}
-
-fn starts(fact: &Fact) -> bool {
-    matches!(fact, Fact::StepStarted { .. } | Fact::UndoStarted { .. } | Fact::NotifyStarted { .. })
-}
-
-fn key_of(fact: &Fact) -> &str {
-    match fact {
-        Fact::StepStarted { key, .. } | Fact::UndoStarted { key, .. } | Fact::NotifyStarted { key, .. } => key,
-        _ => "",
-    }
-}
-
-/// What came of an effect at once, as its runner is told.
-fn word_of(event: step::Event, key: String) -> Option<Command> {
-    match event {
-        step::Event::Done { spot, result } => {
-            Some(Command::Done(Done { step: spot.step, item: spot.item, result, key }))
-        }
-        step::Event::Failed { spot, attempt, reason, cure, trouble } => {
-            let (again, person) = (cure == Cure::Time, matches!(cure, Cure::Person | Cure::Missing));
-            let (step, item) = (spot.step, spot.item);
-            Some(Command::Failed(Failed { step, item, attempt, reason, again, person, key, trouble }))
-        }
-        _ => None,
-    }
 }

@@ -30,6 +30,7 @@ pub mod letters;
 mod life;
 pub mod line;
 pub mod log;
+mod mirrored;
 mod moves;
 mod offers;
 pub mod once;
@@ -57,6 +58,7 @@ mod takeback;
 pub mod tick;
 mod timers;
 mod turns;
+mod words;
 pub mod world;
 
 #[cfg(test)]
