@@ -268,3 +268,7 @@ fn is_for_home(fact: &Fact) -> bool {
             | Fact::FlowKilled { .. }
     )
 }
+
+#[cfg(test)]
+#[path = "hand_tests.rs"]
+mod tests;

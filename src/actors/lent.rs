@@ -201,6 +201,10 @@ impl<'a> Loan<'a> {
             }
             self.note(What::Heard { words: number });
         }
+        // It is there again.
+        if self.lent.line.failures > 0 && !self.lent.line.flying {
+            self.speak_at(self.moves.turn.now);
+        }
         Ok(())
     }
 

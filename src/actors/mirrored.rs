@@ -2,7 +2,7 @@
 
 use super::away::{self, Stage};
 use super::flow::{Command, Done, Failed};
-use super::hand::{Hand, Told};
+use super::hand::{Hand, Order, TIMER, Told};
 use super::lent::Lasted;
 use crate::domains::flow::fact::Fact;
 use crate::domains::flow::mirror::{self, Doer};
@@ -68,9 +68,13 @@ impl Hand<'_> {
         for fact in started {
             self.carry_out(&fact);
         }
+        let line = &self.away.line;
         if self.moves.progress.end.is_some() {
             self.over();
-        } else if self.away.line.is_quiet() {
+        } else if line.failures > 0 && !line.flying {
+            // It is there again.
+            self.timer(TIMER, self.moves.turn.now, Order::Speak { after: self.away.line.heard });
+        } else if line.is_quiet() {
             self.look_later();
         }
     }

@@ -38,6 +38,12 @@ use crate::wire::rate::Rates;
 use crate::wire::runners::RunnerBook;
 use crate::wire::transport;
 
+/// What is known of other nodes: their keys, and what those can do that run flows.
+type Neighbours = (Arc<KeyCache>, Arc<RunnerBook>);
+
+/// How often the key of a neighbour is asked for that could not be had.
+const RETURNS_PER_SECOND: u32 = 1;
+
 pub(super) fn programs(config: &Config, runtime: &Arc<Runtime>) -> Result<Programs, NodeError> {
     let folder = config.node.data.join(BLOBS_FOLDER);
     let blobs = FileBlobs::open(&folder, config.limits.blob, runtime.clock.clone());
@@ -132,7 +138,7 @@ pub(super) fn site(
     config: &Config,
     identity: &Identity,
     runtime: &Arc<Runtime>,
-    ((keys, runners), tokens, programs, keeper): ((Arc<KeyCache>, Arc<RunnerBook>), TokenStore, Programs, Arc<Keeper>),
+    ((keys, runners), tokens, programs, keeper): (Neighbours, TokenStore, Programs, Arc<Keeper>),
 ) -> Site {
     let engine = keeper.engine.clone();
     let settings = scrubber::Settings { every: config.store.scrub_every, bytes_per_second: config.store.scrub_rate };
@@ -166,6 +172,7 @@ pub(super) fn site(
         keep: keep(config),
         kernel: identity.kernel.clone(),
         runners,
+        returning: Rates::new(runtime.clock.clone(), RETURNS_PER_SECOND, 1),
         programs,
         followers: Arc::new(Semaphore::new(size(limits.followers))),
         closing: watch::Sender::new(false),

@@ -16,7 +16,7 @@ use crate::wire::error::Problem;
 use crate::wire::message::{RequestView, Target};
 use crate::wire::rate::Place;
 use crate::wire::refusal::Refusal;
-use crate::wire::signature::{Demand, claims};
+use crate::wire::signature::{Claim, Demand, claims};
 use crate::wire::verify::{VerifyLimits, verify_sender};
 
 /// What a signature covers of a request that is done once: a stranger must not put its own key on somebody's words.
@@ -135,7 +135,12 @@ impl Neighbour {
             body_bytes_max: site.limits.body_bytes,
             json_depth_max: site.limits.json_depth,
         };
-        let verified = verify_sender(&view, body, fields, &site.keys, now, limits).await;
+        let mut verified = verify_sender(&view, body.clone(), fields, &site.keys, now, limits).await;
+        if let Err(Refusal::KeyUnavailable(_)) = &verified
+            && is_back(site, &claimed).await
+        {
+            verified = verify_sender(&view, body, fields, &site.keys, now, limits).await;
+        }
         let verified = verified.map_err(|refusal| super::http::refused(site, refusal))?;
         let (actor, authority) = (verified.actor().clone(), verified.authority());
         let _place = site.rates.take(&authority).map_err(|wait| Problem {
@@ -154,6 +159,16 @@ impl Neighbour {
             true => Ok(()),
             false => Err(not_allowed(&self.actor)),
         }
+    }
+}
+
+/// Its key could not be had a while ago, when it was down perhaps: whoever signs now may be there again. Asked seldom,
+/// since anybody could have put its name there.
+async fn is_back(site: &Site, claimed: &[Claim]) -> bool {
+    let Some(claim) = claimed.first() else { return false };
+    match site.returning.take(&claim.key_id.authority()) {
+        Ok(_place) => site.keys.recipient(&claim.key_id.without_fragment()).await.is_ok(),
+        Err(_) => false,
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Site {
     pub callbacks: Rates<String>,
     /// Nodes that may use this one's kernel.
     pub kernel: BTreeSet<Authority>,
+    /// Neighbours whose keys could not be had, and are asked for again.
+    pub returning: Rates,
     /// What those say of themselves who run flows of this node.
     pub runners: Arc<RunnerBook>,
     /// What retention keeps.
