@@ -124,6 +124,7 @@ impl Node {
             runtime.hold();
         }
         let (keys, deliverer) = parts::outside(&config, &identity, &runtime, &clock)?;
+        let keys = (keys, deliverer.runners.clone());
         root::start(&runtime, &(Arc::new(deliverer) as _), parts::rounds(&config), &handles[0]);
         let programs = parts::programs(&config, &runtime)?;
         actix_rt::spawn(programs.clone().keep_up(config.retention.answers));

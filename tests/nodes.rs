@@ -22,6 +22,8 @@ mod harness;
 mod held;
 #[path = "nodes/http.rs"]
 mod http;
+#[path = "nodes/kernel.rs"]
+mod kernel;
 #[path = "nodes/pages.rs"]
 mod pages;
 #[path = "nodes/peer.rs"]
@@ -32,6 +34,8 @@ mod proof;
 mod reach;
 #[path = "nodes/refusals.rs"]
 mod refusals;
+#[path = "nodes/runners.rs"]
+mod runners;
 #[path = "nodes/shown.rs"]
 mod shown;
 #[path = "nodes/signatures.rs"]

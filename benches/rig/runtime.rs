@@ -17,6 +17,7 @@ use quickbeam::actors::world::{Accept, Delivery, World};
 use quickbeam::clock::SystemClock;
 use quickbeam::config::template::{Answers, Template, render};
 use quickbeam::domains::catalog::{self, Catalog};
+use quickbeam::domains::flow::kinds::Runners;
 use quickbeam::domains::identity::{Authority, Iri};
 use quickbeam::store::redb::Options;
 use quickbeam::store::{Batch, Change, Engine, Key, Outcome, ReadError, RedbEngine, Row, Span, Versioned};
@@ -125,6 +126,7 @@ fn world(folder: &Path, template: Template) -> World {
         dedupe: Duration::from_secs(90 * 86_400),
         incarnation: 1,
         reserved: &[],
+        runners: Runners::default(),
     }
 }
 

@@ -24,11 +24,15 @@ impl Moves<'_> {
     /// What goes on by itself is a timer; what has been answered has none any more.
     pub(super) fn set_timers(&mut self, fact: &Fact) {
         for alarm in alarms(&self.compiled.definition, &self.progress, fact) {
-            self.change(|decision| match alarm {
-                Alarm::Set { name, at, ring } => decision.timer(&name, at, &Command::from(ring)),
-                Alarm::Cancel { name } => decision.cancel(&name),
-            });
+            self.set_alarm(alarm);
         }
+    }
+
+    pub(super) fn set_alarm(&mut self, alarm: Alarm) {
+        self.change(|decision| match alarm {
+            Alarm::Set { name, at, ring } => decision.timer(&name, at, &Command::from(ring)),
+            Alarm::Cancel { name } => decision.cancel(&name),
+        });
     }
 
     /// Asks at the gates of its limits, and leaves them when it ends, in the turn in which that comes true.

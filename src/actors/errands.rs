@@ -17,6 +17,7 @@ use tracing::warn;
 
 use super::flow::Place;
 use super::layout;
+use super::line::Said;
 use super::record::{self, Waiting};
 use super::runtime::Runtime;
 use crate::domains::effects::Request;
@@ -43,6 +44,18 @@ pub enum Errand {
     Webhook { url: String, body: serde_json::Value, place: Place },
     /// A request of a step of a flow to any service. Names of secrets stand in it, never their values.
     Http { request: Request, place: Place },
+    /// The same for an instance of another node: it reaches other services, and has no secrets.
+    Lent { request: Request, place: Place },
+    /// Posts JSON to another node, signed, under a key. Where `needs` names kinds of step, it is asked first whether it
+    /// does them.
+    Signed {
+        url: String,
+        key: String,
+        body: serde_json::Value,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        needs: Vec<String>,
+        said: Said,
+    },
 }
 
 /// Where an activity goes.

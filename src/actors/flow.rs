@@ -10,15 +10,21 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::away::{self, Away};
 use super::entity::{ActorId, Decision, Entity, Kind, Label, Turn};
 use super::errands::{Errand, Report};
 use super::family;
 use super::finding::Traits;
 use super::gate::{self, Gate};
+use super::hand::Order;
+use super::lent::{self, Lent};
+use super::line::{self, Said};
 use super::moves::Moves;
 use super::orders::{self, event_of};
 pub use super::orders::{Command, Done, Failed, Place, UndoFor};
-use super::rows::{Index, RowKey, Rows, part};
+use super::rows::{Index, Reads, RowKey, Rows, part};
+use super::runners;
+use super::words;
 use crate::clock::Time;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::fact::Fact;
@@ -46,6 +52,23 @@ pub struct Flow {
     pub barred: bool,
     #[serde(default, skip_serializing_if = "Traits::is_empty")]
     pub traits: Traits,
+    /// Another node runs it, or shall.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub away: Option<Box<Away>>,
+    /// How often it was offered to others, while it is not away.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub holds: u32,
+    /// It came home, and stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub here: bool,
+    /// It is run here for another node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lent: Option<Box<Lent>>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// How an instance begins.
@@ -64,6 +87,10 @@ pub struct Start {
 pub enum Origin {
     /// A program or a person, by the name of the token.
     Api { by: String },
+    /// Another node, which may see and resume it.
+    Node { actor: Iri },
+    /// Another node whose instance it is, under its name there; it is only run here.
+    Home { actor: Iri, instance: String },
     /// A write through our own API.
     Local { activity: Iri, object: Iri },
     /// An activity of a peer; `answer` when its sender waits for an Accept or Reject.
@@ -114,6 +141,14 @@ pub enum Event {
     Barred {
         at: Time,
     },
+    /// What became of it with other nodes that run it, or shall.
+    Away {
+        what: away::Event,
+    },
+    /// What became of it with the node whose it is.
+    Lent {
+        what: lent::What,
+    },
     /// What it is found by from now on.
     Found {
         traits: Box<Traits>,
@@ -130,6 +165,10 @@ pub enum Rejection {
     NotWaiting { id: String, phase: String },
     #[error("the definition {0} is not stored here any more")]
     NoDefinition(String),
+    #[error("flow {0} is not with whoever says this: it was never given to it, or is not any more")]
+    NotHeld(String),
+    #[error("what is numbered from {from} is missing here: send it first")]
+    Missing { from: u64 },
     #[error(transparent)]
     Step(#[from] step::Rejection),
 }
@@ -197,7 +236,22 @@ impl Entity for Flow {
     type Reply = Standing;
     type Rejection = Rejection;
 
-    fn decide(&self, turn: &Turn<'_>, _rows: &Rows, command: Command) -> Result<Decision<Self>, Rejection> {
+    fn reads(_me: &ActorId, command: &Command) -> Reads {
+        match command {
+            Command::Heard { said: Said::Words { upto, .. }, .. } => line::reads(words::WORDS, *upto, line::PAGE),
+            Command::Runner(Order::ComeHome) => line::reads(words::WORDS, 0, line::PAGE),
+            // Which of the two it is that speaks is known to its state only.
+            Command::Runner(Order::Speak { after: 0 }) => {
+                let turns = line::reads(lent::TURNS, 0, line::PAGE);
+                Reads([turns.0, line::reads(words::WORDS, 0, line::PAGE).0].concat())
+            }
+            Command::Runner(Order::Speak { after }) => line::reads(words::WORDS, *after, line::PAGE),
+            Command::Heard { said: Said::Turns { .. }, .. } => line::reads(lent::TURNS, 0, 2 * line::PAGE),
+            _ => Reads::none(),
+        }
+    }
+
+    fn decide(&self, turn: &Turn<'_>, rows: &Rows, command: Command) -> Result<Decision<Self>, Rejection> {
         if let Command::Start(start) = command {
             return match &self.progress {
                 Some(progress) => {
@@ -206,6 +260,9 @@ impl Entity for Flow {
                     Ok(family::tell_parent(Decision::reply(standing), turn, &start.origin, progress))
                 }
                 None if self.barred => Ok(family::refuse_start(turn, &start)),
+                None if self.goes_away(turn, &Command::Start(start.clone())) => {
+                    self.decide_away(turn, rows, Command::Start(start))
+                }
                 None => Moves::of(turn, *start, Progress::new(turn.me.key.as_ref()), None)?.decide(step::Event::Start),
             };
         }
@@ -218,7 +275,33 @@ impl Entity for Flow {
         if let (Command::Undo(undo), None) = (&command, &self.progress) {
             return Ok(family::bar(turn, undo));
         }
+        if let Command::Lend(lend) = command {
+            return self.lend(turn, *lend);
+        }
         let unknown = || Rejection::Unknown(turn.me.key.to_string());
+        match (&command, &self.lent) {
+            (Command::Told(_), None) if self.away.is_none() => return Err(Rejection::NotHeld(turn.me.key.to_string())),
+            (Command::Told(_), Some(_)) => return Err(Rejection::NotHeld(turn.me.key.to_string())),
+            (_, Some(lent)) => return self.decide_lent(turn, rows, lent, command),
+            (Command::Words { .. } | Command::Released { .. }, None) => return Err(unknown()),
+            _ => {}
+        }
+        if let Command::Runner(Order::Release { at, instance, hold, tries }) = command {
+            return Ok(runners::let_go(turn, Decision::default(), at, instance, hold, tries));
+        }
+        let command = match command {
+            Command::Heard { said: said @ Said::Release { .. }, report } => {
+                return Ok(runners::told_to_let_go(turn, said, report));
+            }
+            Command::Heard { said: Said::Offer { at, hold }, report } if self.away.is_none() => {
+                return Ok(runners::too_late(turn, at, hold, report));
+            }
+            Command::Heard { .. } | Command::Runner(_) if self.away.is_none() => return Ok(Decision::default()),
+            command => command,
+        };
+        if self.goes_away(turn, &command) {
+            return self.decide_away(turn, rows, command);
+        }
         let (start, progress) = self.start.clone().zip(self.progress.clone()).ok_or_else(unknown)?;
         let undo = match &command {
             Command::Undo(undo) => Some(undo.clone()),
@@ -243,6 +326,23 @@ impl Entity for Flow {
                 }
             }
             Event::UndoAsked { undo } => self.undo = Some(undo.clone()),
+            Event::Away { what } => {
+                let mut away =
+                    self.away.take().unwrap_or_else(|| Box::new(Away { hold: self.holds, ..Away::default() }));
+                if away.apply(what) {
+                    self.away = Some(away);
+                } else {
+                    self.holds = away.hold;
+                    self.here |= matches!(what, away::Event::Home);
+                }
+            }
+            Event::Lent { what } => match (what, &mut self.lent) {
+                (lent::What::Begun { lent, progress }, _) => {
+                    (self.lent, self.progress) = (Some(lent.clone()), Some(Progress::clone(progress)));
+                }
+                (what, Some(lent)) => lent.apply(what),
+                (_, None) => {}
+            },
             Event::Found { traits } => self.traits = Traits::clone(traits),
             Event::Barred { at } => {
                 self.barred = true;
@@ -284,7 +384,9 @@ impl Flow {
 
     fn forget(&self, ended_before: Time) -> Decision<Self> {
         let phase = self.progress.as_ref().map(Progress::phase);
-        match phase.filter(|phase| phase.is_end() && self.updated < ended_before) {
+        // Its home has to hear of the end first.
+        let owes = self.lent.as_ref().is_some_and(|lent| !lent.gone && lent.line.made > lent.line.heard);
+        match phase.filter(|phase| phase.is_end() && self.updated < ended_before && !owes) {
             Some(phase) => {
                 let lists = [list_row(None, self.at), list_row(Some(phase), self.at)];
                 lists.into_iter().chain(self.found_rows()).fold(Decision::default(), Decision::delete).end()

@@ -15,15 +15,19 @@ use super::entity::{ActorId, Kind, Label};
 use super::errands::{Errand, Recipient, Report};
 use super::flow::{Done, Failed, Origin, Place, Start};
 use super::follower::Follow;
+use super::hand::{Order, Told};
+use super::lent::{Lasted, Lend, Lent};
+use super::line::Said;
 use super::outbox::{LastError, Underway};
 use super::queue::{Entry, Undelivered};
 use super::record::{Answer, Cause, Changes, DeadLetter, Head, Meta, TurnRecord, Waiting};
 use super::stage::iri;
-use super::{flow, follower, following, gate, inbox, log, outbox, publish, record, stream};
+use super::{away, flow, follower, following, gate, inbox, lent, line, log, outbox, publish, record, stream};
 use crate::clock::Time;
 use crate::domains::activity::Activity;
 use crate::domains::effects::{HeaderValue, Request, StreamOp};
 use crate::domains::flow::Input;
+use crate::domains::flow::Progress;
 use crate::domains::flow::fact::{AfterFailure, Fact, Skip, Why};
 use crate::domains::flow::limits::Limit;
 use crate::domains::types::Visibility;
@@ -466,8 +470,75 @@ fn forms_of_flows_keep() {
         .form("api", &Origin::Api { by: text() })
         .form("local", &Origin::Local { activity: id(), object: id() })
         .form("remote", &Origin::Remote { activity: id(), actor: they(), inbox: None, answer: false })
-        .form("parent", &Origin::Parent { flow: text(), place: place(), depth: 2 });
+        .form("parent", &Origin::Parent { flow: text(), place: place(), depth: 2 })
+        .form("node", &Origin::Node { actor: they() })
+        .form("home", &Origin::Home { actor: they(), instance: text() });
     origins.holds::<Origin>("flow.origins");
+}
+
+/// How an instance is run by another node, and for one.
+#[test]
+fn forms_of_runners_keep() {
+    use away::Event as Away;
+    use flow::{Command, Event};
+    use lent::What;
+    let trouble = || line::Event::Unheard { what: text(), at: AT, until: AT };
+    let events = [
+        ("begun", Away::Begun),
+        ("offered", Away::Offered { to: text(), hold: 2, at: AT }),
+        ("declined", Away::Declined(away::Declined { by: text(), why: text(), for_good: true })),
+        ("waits", Away::Waits { until: AT }),
+        ("nobody", Away::Nobody),
+        ("taken", Away::Taken { instance: text(), at: AT }),
+        ("said", Away::Said { upto: 7, heard: 3 }),
+        ("looked", Away::Looked),
+        ("made", Away::Line(line::Event::Made { count: 1 })),
+        ("sent", Away::Line(line::Event::Sent)),
+        ("heard", Away::Line(line::Event::Heard { upto: 7 })),
+        ("unheard", Away::Line(trouble())),
+        ("rewound", Away::Line(line::Event::Rewound { heard: 3 })),
+        ("lost", Away::Lost { why: text() }),
+        ("comes home", Away::ComesHome),
+        ("home", Away::Home),
+        ("over", Away::Over),
+    ];
+    let away = events
+        .into_iter()
+        .fold(Golden::default(), |golden, (name, what)| golden.form(&format!("away {name}"), &Event::Away { what }));
+    let lent = || Lent { home: they(), instance: text(), hold: 2, heard: 3, line: Default::default(), gone: false };
+    let progress = || Progress::new("f");
+    let begun = What::Begun { lent: Box::new(lent()), progress: Box::new(progress()) };
+    away.form("lent begun", &Event::Lent { what: begun })
+        .form("lent heard", &Event::Lent { what: What::Heard { words: 3 } })
+        .form("lent line", &Event::Lent { what: What::Line(trouble()) })
+        .form("lent gone", &Event::Lent { what: What::Gone })
+        .holds::<Event>("flow.runners.events");
+    let Start { name, definition, input, .. } = *start();
+    let turns = vec![Lasted { heard: 3, facts: vec![Fact::Woken { step: text() }] }];
+    let told = Told { by: they(), instance: text(), hold: 2, from: 7, turns };
+    let report = Report::Unreachable { reason: text() };
+    let release = || (text(), text(), 2, 3);
+    let (at, instance, hold, tries) = release();
+    let order = Order::Release { at, instance, hold, tries };
+    let (at, instance, hold, tries) = release();
+    let said = Said::Release { at, instance, hold, tries };
+    Golden::default()
+        .form("lend", &Command::Lend(Box::new(Lend { name, definition, input, lent: lent(), progress: progress() })))
+        .form(
+            "words",
+            &Command::Words { by: they(), hold: 2, from: 7, words: vec![Command::Pause { by: Some(text()) }] },
+        )
+        .form("released", &Command::Released { by: they() })
+        .form("told", &Command::Told(Box::new(told)))
+        .form("heard offer", &Command::Heard { said: Said::Offer { at: text(), hold: 2 }, report: report.clone() })
+        .form("heard turns", &Command::Heard { said: Said::Turns { upto: 7 }, report: report.clone() })
+        .form("heard release", &Command::Heard { said, report })
+        .form("offer", &Command::Runner(Order::Offer))
+        .form("speak", &Command::Runner(Order::Speak { after: 7 }))
+        .form("look", &Command::Runner(Order::Look))
+        .form("come home", &Command::Runner(Order::ComeHome))
+        .form("release", &Command::Runner(order))
+        .holds::<Command>("flow.runners.commands");
 }
 
 #[test]
@@ -479,11 +550,16 @@ fn forms_of_the_shell_keep() {
     let headers = [("x".to_owned(), HeaderValue::Text(text())), ("authorization".to_owned(), secret)].into();
     let (method, url, body) = (text(), text(), Some(json!({ "a": 1 })));
     let request = Request { method, url, headers, body, ok: vec![200], timeout: Some(1_000) };
+    let lent = Errand::Lent { request: request.clone(), place: place() };
     let http = Errand::Http { request, place: place() };
+    let (url, key, body, said) = (text(), text(), json!({ "a": 1 }), Said::Words { hold: 1, upto: 7 });
+    let signed = Errand::Signed { url, key, body, needs: vec![text()], said };
     Golden::default()
         .form("deliver", &deliver)
         .form("webhook", &webhook)
         .form("http", &http)
+        .form("lent", &lent)
+        .form("signed", &signed)
         .holds::<Errand>("errands");
     let waiting = || Waiting { attempts: 2, body: b"body".as_slice().into() };
     Golden::default().form("waiting", &waiting()).holds::<Waiting>("waiting");

@@ -4,6 +4,7 @@
 pub mod answers;
 mod arrivals;
 pub mod ask;
+pub mod away;
 mod carry;
 mod delivery;
 mod dispatch;
@@ -17,15 +18,19 @@ pub mod flow;
 pub mod follower;
 pub mod following;
 pub mod gate;
+pub mod hand;
 pub mod held;
 mod host;
 pub mod inbox;
 pub mod inspect;
 pub mod kinds;
 pub mod layout;
+pub mod lent;
 pub mod letters;
 mod life;
+pub mod line;
 pub mod log;
+mod mirrored;
 mod moves;
 mod offers;
 pub mod once;
@@ -41,6 +46,7 @@ pub mod registry;
 pub mod retention;
 pub mod root;
 pub mod rows;
+mod runners;
 pub mod runtime;
 mod seat;
 #[cfg(test)]
@@ -52,6 +58,7 @@ mod takeback;
 pub mod tick;
 mod timers;
 mod turns;
+mod words;
 pub mod world;
 
 #[cfg(test)]

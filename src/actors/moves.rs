@@ -80,15 +80,27 @@ impl<'a> Moves<'a> {
     }
 
     pub(super) fn decide(mut self, event: step::Event) -> Result<Decision<Flow>, Rejection> {
-        if self.began.is_none() {
+        let new = self.begin();
+        let changed = self.run(event)?;
+        Ok(self.close(new || changed))
+    }
+
+    /// Notes that it began, if this is its first turn.
+    pub(super) fn begin(&mut self) -> bool {
+        let new = self.began.is_none();
+        if new {
             let start = Box::new(self.start.clone());
             self.record(Event::Started { id: self.turn.me.key.to_string(), start, at: self.turn.now });
         }
-        let (world, now) = (self.turn.world, self.turn.now);
-        let moment = step::Moment { now, random: self.turn.random, base: world.base.as_str() };
+        new
+    }
+
+    /// Everything that follows from an event; true when what it is found by may be something else now.
+    pub(super) fn run(&mut self, event: step::Event) -> Result<bool, Rejection> {
+        let (world, now, moment) = (self.turn.world, self.turn.now, self.moment());
         let compiled = self.compiled.clone();
         let input = std::mem::take(&mut self.start.input);
-        let mut changed = self.began.is_none();
+        let mut changed = false;
         let mut happening = VecDeque::from([event]);
         while let Some(event) = happening.pop_front() {
             let progress = std::mem::replace(&mut self.progress, Progress::new(""));
@@ -105,8 +117,33 @@ impl<'a> Moves<'a> {
             }
         }
         self.start.input = input;
+        Ok(changed)
+    }
+
+    /// The decision with everything that follows from how it stands now.
+    pub(super) fn close(mut self, changed: bool) -> Decision<Flow> {
         let found = changed && self.find();
-        Ok(self.list(found).answer())
+        self.list(found).answer()
+    }
+
+    pub(super) fn moment(&self) -> step::Moment<'a> {
+        step::Moment { now: self.turn.now, random: self.turn.random, base: self.turn.world.base.as_str() }
+    }
+
+    /// Whether the event can be now.
+    pub(super) fn would(&self, event: &step::Event) -> bool {
+        step::decide(&self.compiled, &self.progress, &self.start.input, event.clone(), self.moment()).is_ok()
+    }
+
+    /// Takes in a fact that was decided elsewhere. Its timers are those of whoever steps.
+    pub(super) fn happened(&mut self, fact: Fact) {
+        self.progress.apply(&fact);
+        self.pass_gates(&fact);
+        self.record(Event::Happened { fact, at: self.turn.now });
+    }
+
+    pub(super) fn is_killed(&self) -> bool {
+        matches!(self.progress.end, Some(End::Killed { .. }))
     }
 
     pub(super) fn record(&mut self, event: Event) {

@@ -6,12 +6,16 @@ use serde_json::Value;
 use super::entity::ActorId;
 use super::errands::{Errand, Report};
 use super::flow::{Rejection, Start};
+use super::hand::{Order, Told};
+use super::lent::Lend;
+use super::line::Said;
 use super::{record, stream};
 use crate::clock::Time;
 use crate::domains::flow::limits::Limit;
 use crate::domains::flow::progress::Progress;
 use crate::domains::flow::spot::Spot;
 use crate::domains::flow::step::{self, Cure};
+use crate::domains::identity::Iri;
 
 /// Letters of an answer that stand in the reason of a failure.
 const DETAIL_MAX: usize = 500;
@@ -127,6 +131,28 @@ pub enum Command {
     },
     /// The same for a flow that called it: whoever called it ends, or waited long enough.
     Undo(Box<UndoFor>),
+    /// Another node wants its instance run here.
+    Lend(Box<Lend>),
+    /// What the home of an instance tells it, the first of which has this number.
+    Words {
+        by: Iri,
+        hold: u32,
+        from: u64,
+        words: Vec<Command>,
+    },
+    /// Its home does not want it run here any more.
+    Released {
+        by: Iri,
+    },
+    /// Whoever runs it says what it did.
+    Told(Box<Told>),
+    /// What came of a request to the node that runs it, or whose it is.
+    Heard {
+        said: Said,
+        report: Report,
+    },
+    /// It is time to do something about whoever runs it.
+    Runner(Order),
     /// Leaves nothing of an instance that ended before this, and does nothing to any other.
     Forget {
         ended_before: Time,
@@ -207,7 +233,14 @@ impl Place {
 pub(super) fn event_of(me: &ActorId, progress: &Progress, command: Command) -> Result<step::Event, Rejection> {
     Ok(match command {
         Command::Start(_) => step::Event::Start,
-        Command::Forget { .. } | Command::StillIn { .. } => unreachable!("decided before"),
+        Command::Forget { .. }
+        | Command::StillIn { .. }
+        | Command::Lend(_)
+        | Command::Words { .. }
+        | Command::Released { .. }
+        | Command::Told(_)
+        | Command::Heard { .. }
+        | Command::Runner(_) => unreachable!("decided before"),
         Command::Enter { limit, ticket } => step::Event::Admitted { limit, ticket },
         Command::Done(Done { step, item, result, key }) => {
             step::Event::Done { spot: Spot::from_key(&key, &step, item), result }
@@ -263,7 +296,8 @@ fn only_signal(me: &ActorId, progress: &Progress) -> Result<String, Rejection> {
 pub(super) fn reported(errand: Errand, report: Report) -> Option<Command> {
     let (what, ok, place) = match errand {
         Errand::Webhook { place, .. } => ("the webhook", None, place),
-        Errand::Http { request, place } => ("the service", Some(request), place),
+        Errand::Http { request, place } | Errand::Lent { request, place } => ("the service", Some(request), place),
+        Errand::Signed { said, .. } => return Some(Command::Heard { said, report }),
         Errand::Deliver { .. } => return None,
     };
     let is_ok = |status| ok.as_ref().map_or((200..300).contains(&status), |request| request.is_ok(status));

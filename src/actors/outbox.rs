@@ -235,7 +235,7 @@ impl Entity for Outbox {
     fn reported(errand: Errand, report: Report) -> Option<Command> {
         match errand {
             Errand::Deliver { entry, .. } => Some(Command::Reported { entry, report }),
-            Errand::Webhook { .. } | Errand::Http { .. } => None,
+            Errand::Webhook { .. } | Errand::Http { .. } | Errand::Lent { .. } | Errand::Signed { .. } => None,
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{layout, record};
 use crate::clock::Time;
 use crate::domains::catalog;
 use crate::domains::effects::Effects;
+use crate::domains::flow::kinds::Runners;
 use crate::domains::identity::{Authority, Iri};
 use crate::domains::{blog, events};
 use crate::store::{Key, Position, Row};
@@ -41,6 +42,7 @@ pub(super) fn world(declares: &str) -> World {
         dedupe: std::time::Duration::from_secs(90 * 86_400),
         incarnation: 1,
         reserved: &[],
+        runners: Runners::default(),
     }
 }
 

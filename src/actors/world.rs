@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::stream;
 use crate::domains::catalog::Catalog;
 use crate::domains::effects::{Effects, StreamOp};
+use crate::domains::flow::kinds::Runners;
 use crate::domains::identity::{Authority, Iri};
 use crate::domains::slug;
 
@@ -28,6 +29,8 @@ pub struct World {
     pub incarnation: u64,
     /// Slugs that are pages of the node itself.
     pub reserved: &'static [&'static str],
+    /// Who runs its flows.
+    pub runners: Runners,
 }
 
 /// Which Follows are accepted without a person.

@@ -71,6 +71,8 @@ enum Verb {
     },
     #[command(flatten)]
     Tell(Tell),
+    /// Who runs the flows of this node, in their order: what each can do, and what is wrong with it
+    Runners,
     /// The limits of flows by key: who is in, and who waits in which order
     Queues(super::queues::Args),
 }
@@ -88,6 +90,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
         None => &args.list,
         Some(Verb::List(list)) => list,
         Some(Verb::Tell(tell)) => return telling::run(tell, &client, context),
+        Some(Verb::Runners) => return super::runners::run(context, &client),
         Some(Verb::Queues(args)) => return super::queues::run(args, context, &client),
         Some(Verb::Versions) => {
             let answer = client.ask(&Ask::get(Door::Public, "/flows/versions"))?;
@@ -147,6 +150,7 @@ fn shown(answer: &Value, now: Time) -> String {
     let steps = answer["steps"].as_object().into_iter().flatten();
     let rows: Vec<_> = steps.map(|(name, step)| vec![name.clone(), step_state(step), step.to_string()]).collect();
     facts.push(("why", text(answer, "why")));
+    facts.push(("runner", text(&answer["runner"], "at")));
     facts.push(("can", text(answer, "possible")));
     let happened = answer["timeline"].as_array().into_iter().flatten();
     let happened: Vec<_> = happened
@@ -177,7 +181,9 @@ fn ask(verb: &Verb, context: &Context) -> anyhow::Result<Ask> {
             }
             change(format!("/flow/resume/{}", segment(id))).json(&body).header("prefer", prefer(wait))
         }
-        Verb::List(_) | Verb::Versions | Verb::Queues(_) | Verb::Tell(_) => unreachable!("these show something else"),
+        Verb::List(_) | Verb::Versions | Verb::Runners | Verb::Queues(_) | Verb::Tell(_) => {
+            unreachable!("these show something else")
+        }
     })
 }
 

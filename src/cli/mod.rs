@@ -35,6 +35,7 @@ mod publish;
 mod queues;
 mod restore;
 mod retention;
+mod runners;
 mod serve;
 mod status;
 mod store;

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod mistake;
 pub mod nearest;
 pub mod reader;
+pub mod runners;
 pub mod secret;
 pub mod sections;
 pub mod services;
@@ -37,6 +38,8 @@ pub struct Config {
     pub admin: Admin,
     pub fetch: Fetch,
     pub services: services::Services,
+    pub kernel: runners::Kernel,
+    pub runners: Vec<runners::Runner>,
     pub follow: Follow,
     /// Other servers by the name that this file gives them.
     pub peers: BTreeMap<String, Peer>,
@@ -111,6 +114,8 @@ impl Config {
         let fetch = Fetch::read(top.section("fetch", report), report);
         let (http, named) = (top.section("http", report), top.section("secrets", report));
         let services = services::Services::read(http, named, &secrets, report);
+        let kernel = runners::Kernel::read(top.section("kernel", report), report);
+        let runners = runners::Runner::read_all(top.node("runner"), report);
         let peers = Peer::read_all(top.section("peers", report), &secrets, report);
         let follow = Follow::read(top.section("follow", report), &peers, report);
         let tick = Tick::read(top.section("tick", report), report);
@@ -137,6 +142,8 @@ impl Config {
             admin,
             fetch,
             services,
+            kernel,
+            runners,
             follow,
             peers,
             tick,

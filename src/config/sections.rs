@@ -372,7 +372,7 @@ fn check_base(base: &Url, section: &Section<'_>, report: &mut Report) {
 }
 
 /// A host as URLs normalise it, with a port when there is one.
-fn is_authority(text: &str) -> bool {
+pub(super) fn is_authority(text: &str) -> bool {
     let same = |url: &Url| {
         let host = url.host_str().unwrap_or_default();
         url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")) == text

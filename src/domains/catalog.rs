@@ -99,6 +99,11 @@ impl Catalog {
         self.by_hash.read().values().cloned().collect()
     }
 
+    /// How much one instance may do and keep here.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
     /// A definition that was declared, or added from the store.
     pub fn definition(&self, hash: &DefinitionHash) -> Option<Arc<Compiled>> {
         self.by_hash.read().get(hash).cloned()

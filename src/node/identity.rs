@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{KEY_FILE, NodeError};
-use crate::config::Config;
-use crate::domains::identity::{Authority, Iri};
+use crate::config::{self, Config};
+use crate::domains::flow::kinds::{Remote, Runner, Runners};
+use crate::domains::identity::{Authority, IdentityError, Iri};
 use crate::private;
 use crate::wire::key::{NodeKey, PairSecret};
 
@@ -21,6 +22,10 @@ pub(super) struct Identity {
     pub(super) allow: BTreeSet<Authority>,
     /// Services that may be called at any address.
     pub(super) services: BTreeSet<Authority>,
+    /// Nodes whose flows may run here, and what those may reach.
+    pub(super) kernel: BTreeSet<Authority>,
+    pub(super) reach: BTreeSet<Authority>,
+    pub(super) runners: Runners,
 }
 
 impl Identity {
@@ -42,13 +47,29 @@ impl Identity {
             }
             peers.insert(name.clone(), iri);
         }
-        let allow = config.fetch.allow.iter().map(|text| Authority::parse(text)).collect::<Result<_, _>>();
-        let allow = allow.map_err(wrong("fetch.allow"))?;
-        let services = config.services.allow.iter().map(|text| Authority::parse(text)).collect::<Result<_, _>>();
-        let services = services.map_err(wrong("http.allow"))?;
+        let listed = |setting: &str, listed: &[String]| {
+            let listed = listed.iter().map(|text| Authority::parse(text)).collect::<Result<BTreeSet<_>, _>>();
+            listed.map_err(wrong(setting))
+        };
+        let allow = listed("fetch.allow", &config.fetch.allow)?;
+        let services = listed("http.allow", &config.services.allow)?;
+        let kernel = listed("kernel.allow", &config.kernel.allow)?;
+        let reach = listed("kernel.reach", &config.kernel.reach)?;
+        let runners = config.runners.iter().map(runner).collect::<Result<_, _>>().map_err(wrong("runner.url"))?;
+        let runners = Runners(runners);
         let key = read_key(&config.node.data.join(KEY_FILE))?;
-        Ok(Self { base, authority: root.authority(), root, actor, key, peers, secrets, allow, services })
+        let authority = root.authority();
+        Ok(Self { base, authority, root, actor, key, peers, secrets, allow, services, kernel, reach, runners })
     }
+}
+
+fn runner(declared: &config::runners::Runner) -> Result<Runner, IdentityError> {
+    Ok(match declared {
+        config::runners::Runner::Here(kinds) => Runner::Here(kinds.clone()),
+        config::runners::Runner::At(base) => {
+            Runner::At(Remote { base: base.clone(), actor: Iri::parse(&format!("{base}/actor"))? })
+        }
+    })
 }
 
 fn read_key(path: &Path) -> Result<NodeKey, NodeError> {

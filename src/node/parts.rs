@@ -35,7 +35,14 @@ use crate::wire::document::OurActor;
 use crate::wire::fetch::HttpTransport;
 use crate::wire::keys::{KeyCache, KeySettings, Pair};
 use crate::wire::rate::Rates;
+use crate::wire::runners::RunnerBook;
 use crate::wire::transport;
+
+/// What is known of other nodes: their keys, and what those can do that run flows.
+type Neighbours = (Arc<KeyCache>, Arc<RunnerBook>);
+
+/// How often the key of a neighbour is asked for that could not be had.
+const RETURNS_PER_SECOND: u32 = 1;
 
 pub(super) fn programs(config: &Config, runtime: &Arc<Runtime>) -> Result<Programs, NodeError> {
     let folder = config.node.data.join(BLOBS_FOLDER);
@@ -68,6 +75,7 @@ pub(super) fn world(config: &Config, identity: &Identity, catalog: Catalog, inca
         dedupe: limits.dedupe,
         incarnation,
         reserved: RESERVED,
+        runners: identity.runners.clone(),
     }
 }
 
@@ -101,6 +109,9 @@ pub(super) fn outside(
     let caller =
         Caller { transport: reach(policy(&identity.services))?, secrets: Arc::new(config.services.secrets.clone()) };
     let transport: Arc<dyn transport::Transport> = reach(policy(&identity.allow))?;
+    let lent = Caller { transport: reach(policy(&identity.reach))?, secrets: Arc::default() };
+    let deadline = config.limits.key_fetch_timeout;
+    let runners = Arc::new(RunnerBook::new(transport.clone(), clock.clone(), deadline));
     let limits =
         transport::Limits { bytes_max: size(config.limits.key_fetch), deadline: config.limits.key_fetch_timeout };
     let pairs =
@@ -115,6 +126,8 @@ pub(super) fn outside(
         keys: keys.clone(),
         clock: clock.clone(),
         caller,
+        lent,
+        runners,
         signers: Signers::new(&identity.actor, identity.key.clone(), secrets),
         deadline: config.limits.delivery_timeout,
     };
@@ -125,7 +138,7 @@ pub(super) fn site(
     config: &Config,
     identity: &Identity,
     runtime: &Arc<Runtime>,
-    (keys, tokens, programs, keeper): (Arc<KeyCache>, TokenStore, Programs, Arc<Keeper>),
+    ((keys, runners), tokens, programs, keeper): (Neighbours, TokenStore, Programs, Arc<Keeper>),
 ) -> Site {
     let engine = keeper.engine.clone();
     let settings = scrubber::Settings { every: config.store.scrub_every, bytes_per_second: config.store.scrub_rate };
@@ -157,6 +170,9 @@ pub(super) fn site(
         rates: Rates::new(runtime.clock.clone(), per_second, size(limits.peer_in_flight)),
         callbacks: Rates::new(runtime.clock.clone(), per_second, size(limits.peer_in_flight)),
         keep: keep(config),
+        kernel: identity.kernel.clone(),
+        runners,
+        returning: Rates::new(runtime.clock.clone(), RETURNS_PER_SECOND, 1),
         programs,
         followers: Arc::new(Semaphore::new(size(limits.followers))),
         closing: watch::Sender::new(false),

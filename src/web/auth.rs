@@ -83,9 +83,17 @@ fn token(request: &HttpRequest, value: &str) -> Option<String> {
 /// # Errors
 /// 400 for a key that cannot be one.
 pub fn once(request: &HttpRequest, caller: &Caller, body: &[u8]) -> Result<Option<Once>, Problem> {
+    once_of(request, &caller.grant.name, body)
+}
+
+/// The same for whoever has this name, which nobody else can have.
+///
+/// # Errors
+/// 400 for a key that cannot be one.
+pub fn once_of(request: &HttpRequest, name: &str, body: &[u8]) -> Result<Option<Once>, Problem> {
     let Some(key) = idempotency_key(request)? else { return Ok(None) };
     let route = format!("{} {}", request.method(), request.uri());
-    let scope = format!("{}\u{1f}{}", caller.grant.name, request.path());
+    let scope = format!("{name}\u{1f}{}", request.path());
     Ok(Some(Once::new(&scope, &key, &[route.as_bytes(), b"\n", body].concat())))
 }
 
@@ -108,9 +116,10 @@ pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem>
 /// # Errors
 /// 400 without one.
 pub fn once_required(request: &HttpRequest, caller: &Caller, body: &[u8]) -> Result<Once, Problem> {
-    once(request, caller, body)?.ok_or_else(|| {
-        Problem::bad_request(
-            "Idempotency-Key is missing: send a new one for each new request, and the same for a repeat",
-        )
-    })
+    once(request, caller, body)?.ok_or_else(no_key)
+}
+
+/// A request without the key that it has to have.
+pub fn no_key() -> Problem {
+    Problem::bad_request("Idempotency-Key is missing: send a new one for each new request, and the same for a repeat")
 }

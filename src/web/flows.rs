@@ -1,6 +1,7 @@
 //! `/flow` and `/flows`: starting and seeing flow instances, and the lists of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
@@ -12,15 +13,17 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
-use super::auth::{Caller, once_required, require};
-use super::http::{json_of, read_body};
+use super::auth::require;
+use super::http::json_of;
 use super::list::{Page, Paging};
+use super::neighbour::User;
 use super::picture;
 use super::site::Site;
 use crate::actors::entity::ActorId;
-use crate::actors::flow::{Command, Flow, Origin, Standing, Start};
+use crate::actors::flow::{Command, Flow, Standing, Start};
 use crate::actors::inspect;
 use crate::actors::registry::Until;
+use crate::domains::flow::check::Compiled;
 use crate::domains::flow::definition::DefinitionHash;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::progress::Phase;
@@ -48,12 +51,16 @@ pub async fn start(
     payload: Payload,
     site: Data<Site>,
 ) -> Result<HttpResponse, Problem> {
-    let caller = require(&site, &request, Scope::FlowsWrite)?;
-    let body = read_body(&site, payload).await?;
-    let once = once_required(&request, &caller, &body)?;
+    let (user, body) = User::of(&site, &request, payload, Scope::FlowsWrite).await?;
+    if let User::Node(node) = &user {
+        node.is_allowed(&site)?;
+    }
+    let once = user.once(&request, &body)?;
     let catalog = &site.runtime.world.catalog;
-    let compiled = catalog.current(&name).ok_or_else(|| {
-        let known: Vec<String> = catalog.flows().map(|flow| flow.definition.name.clone()).collect();
+    let open = |flow: &Arc<Compiled>| matches!(user, User::Program(_)) || flow.definition.expose;
+    let compiled = catalog.current(&name).filter(&open).ok_or_else(|| {
+        let known = catalog.flows().filter(|flow| open(flow)).map(|flow| flow.definition.name.clone());
+        let known: Vec<String> = known.collect();
         Problem::not_found(format!("there is no flow {:?}; this node has {}", *name, known.join(", ")))
     })?;
     let input = json_body(&site, &body)?;
@@ -61,20 +68,20 @@ pub async fn start(
         name: name.into_inner(),
         definition: compiled.hash.0.clone(),
         input: Input { object: input.get("object").cloned().unwrap_or_default(), input, ..Input::default() },
-        origin: Origin::Api { by: caller.grant.name.clone() },
+        origin: user.origin(),
     };
     // The key gives the id, so that a repeat finds the same instance whatever became of the answer.
-    let id = id_of(&caller, &request);
+    let id = id_of(&user.name(), &request);
     let command = Command::Start(Box::new(start));
     let waiting = Waiting::of(&site, &request, &id);
     let standing = site.runtime.registry().ask::<Flow>(&id, command, Some(once)).await?;
     moved(&site, &id, standing, waiting, 202).await
 }
 
-fn id_of(caller: &Caller, request: &HttpRequest) -> String {
+fn id_of(name: &str, request: &HttpRequest) -> String {
     let key = request.headers().get("idempotency-key").map(|value| value.as_bytes()).unwrap_or_default();
     let digest = Sha256::new()
-        .chain_update(&caller.grant.name)
+        .chain_update(name)
         .chain_update(b"\n")
         .chain_update(request.path())
         .chain_update(b"\n")
@@ -197,8 +204,7 @@ pub async fn find(site: &Site, id: &str) -> Result<Value, Problem> {
 }
 
 async fn known(site: &Site, id: &str) -> Result<Flow, Problem> {
-    let missing = || Problem::not_found(format!("there is no flow {id}; GET /flows lists them"));
-    stored(site, id).await?.ok_or_else(missing)
+    stored(site, id).await?.ok_or_else(|| missing(id))
 }
 
 /// The picture of an instance; `None` when the definition that it began with is not here any more.
@@ -225,9 +231,29 @@ pub async fn svg(request: HttpRequest, id: Path<String>, site: Data<Site>) -> Re
         .body(picture.into_string()))
 }
 
+/// Another node sees what it started; of everything else it learns not even that it is there.
+///
+/// # Errors
+/// 404 for what it did not start.
+pub async fn visible(site: &Site, user: &User, id: &str) -> Result<(), Problem> {
+    match user {
+        User::Program(_) => Ok(()),
+        User::Node(_) => {
+            let flow = stored(site, id).await?;
+            let origin = flow.as_ref().and_then(|flow| flow.start.as_ref()).map(|start| &start.origin);
+            if user.may_see(origin) { Ok(()) } else { Err(missing(id)) }
+        }
+    }
+}
+
+fn missing(id: &str) -> Problem {
+    Problem::not_found(format!("there is no flow {id}; GET /flows lists them"))
+}
+
 /// `GET /flow/{id}`
 pub async fn show(request: HttpRequest, id: Path<String>, site: Data<Site>) -> Result<HttpResponse, Problem> {
-    require(&site, &request, Scope::FlowsRead)?;
+    let user = User::looking(&site, &request).await?;
+    visible(&site, &user, &id).await?;
     Ok(HttpResponse::Ok().json(find(&site, &id).await?))
 }
 

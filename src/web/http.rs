@@ -18,6 +18,7 @@ use super::site::Site;
 use crate::domains::json::parse_json;
 use crate::wire::error::Problem;
 use crate::wire::message::names_authority;
+use crate::wire::refusal::{Class, Refusal};
 
 /// Which listener a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,17 @@ async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
 pub fn json_of(site: &Site, body: &[u8]) -> Result<Value, Problem> {
     parse_json(body, site.limits.json_depth)
         .map_err(|error| Problem::bad_request(format!("the body cannot be read: {error}")))
+}
+
+/// A request of a peer that is not believed, and when it should come again if its key could not be had.
+pub fn refused(site: &Site, refusal: Refusal) -> Problem {
+    let class = refusal.class();
+    tracing::debug!(%refusal, "a request of a peer was refused");
+    let problem = Problem::from(refusal);
+    match class {
+        Class::Unavailable => Problem { retry_after: Some(site.retry_later()), ..problem },
+        _ => problem,
+    }
 }
 
 /// The layer around all routes of a listener.

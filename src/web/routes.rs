@@ -3,7 +3,7 @@
 use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{admin, callback, flows, follow, objects, pages, public, queues, retention, store};
+use super::{admin, callback, flows, follow, objects, pages, public, queues, retention, runners, store};
 use crate::wire::error::Problem;
 use crate::wire::inbox;
 
@@ -65,12 +65,18 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/api/streams/{name}", web::get().to(public::records))
         .route("/api/follow", web::post().to(follow::follow))
         .route("/api/follow", web::delete().to(follow::unfollow))
+        .route("/flow/start", web::post().to(runners::take))
+        .route("/flow/words/{id}", web::post().to(runners::words))
+        .route("/flow/effects/{id}", web::post().to(runners::effects))
+        .route("/flow/release/{id}", web::post().to(runners::release))
         .route("/flow/start/{name}", web::post().to(flows::start))
         .route("/flow/resume/{id}", web::post().to(flows::verbs::resume))
         .route("/flow/callback/{id}/{token}", web::post().to(callback::called))
+        .route("/flow/runner", web::get().to(runners::here))
         .route("/flow/{id}", web::get().to(flows::show))
         .route("/flows", web::get().to(pages::flows::flows))
         .route("/flows/bulk", web::post().to(flows::bulk::bulk))
+        .route("/flows/runners", web::get().to(runners::list))
         .route("/flows/versions", web::get().to(flows::versions::versions))
         .route("/flows/queues", web::get().to(queues::index))
         .route("/flows/queues/{gate}", web::get().to(queues::show))

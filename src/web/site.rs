@@ -20,6 +20,7 @@ use crate::tokens::TokenStore;
 use crate::wire::error::Problem;
 use crate::wire::keys::KeyCache;
 use crate::wire::rate::Rates;
+use crate::wire::runners::RunnerBook;
 
 /// Shared by all workers of both listeners.
 pub struct Site {
@@ -41,6 +42,12 @@ pub struct Site {
     pub rates: Rates,
     /// Those who call back, by the instance that they call: only the address that they were given says who they are.
     pub callbacks: Rates<String>,
+    /// Nodes that may use this one's kernel.
+    pub kernel: BTreeSet<Authority>,
+    /// Neighbours whose keys could not be had, and are asked for again.
+    pub returning: Rates,
+    /// What those say of themselves who run flows of this node.
+    pub runners: Arc<RunnerBook>,
     /// What retention keeps.
     pub keep: Keep,
     pub programs: Programs,

@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use super::call::Caller;
 use super::key::{NodeKey, PairSecret};
 use super::keys::{KeyCache, KeyError};
+use super::runners::RunnerBook;
 use super::sign::{Signer, SignerKey};
 use super::transport::{Limits, Request, Response, Transport, TransportError};
 use crate::actors::errands::{Errand, Outside, Recipient, Report};
@@ -37,6 +38,9 @@ pub struct Deliverer {
     pub signers: Signers,
     /// For the requests of steps, which reach what others may not, and the other way round.
     pub caller: Caller,
+    /// For the requests of instances of other nodes, without any secret.
+    pub lent: Caller,
+    pub runners: Arc<RunnerBook>,
     /// For one request, from the look-up to the last byte.
     pub deadline: Duration,
 }
@@ -72,6 +76,8 @@ impl Outside for Deliverer {
                 Errand::Deliver { activity, to, .. } => deliverer.deliver(&activity, to).await,
                 Errand::Webhook { url, body, place } => deliverer.webhook(&url, &body, &place).await,
                 Errand::Http { request, place } => deliverer.caller.call(request, &place).await,
+                Errand::Lent { request, place } => deliverer.lent.call(request, &place).await,
+                Errand::Signed { url, key, body, needs, .. } => deliverer.post_signed(&url, &key, &body, &needs).await,
             }
         })
     }

@@ -238,6 +238,8 @@ impl Rejected for flow::Rejection {
         match self {
             Self::Unknown(_) => Problem::not_found(detail),
             Self::WhichSignal { .. } => Problem::unprocessable(detail),
+            Self::NotHeld(_) => Problem::new(403, "not held", detail),
+            Self::Missing { .. } => Problem::new(409, "missing", detail),
             Self::NotWaiting { .. }
             | Self::Step(
                 step::Rejection::Finished(_)

@@ -5,12 +5,12 @@ use actix_web::{HttpRequest, HttpResponse};
 
 use super::error::Problem;
 use super::message::{RequestView, Target};
-use super::refusal::{Class, Refusal};
+use super::refusal::Refusal;
 use super::verify::{Verified, VerifyLimits, verify};
 use crate::actors::inbox::{self, Inbox, Receipt, Received};
 use crate::domains::activity::Activity;
 use crate::domains::identity::Iri;
-use crate::web::http::read_body;
+use crate::web::http::{read_body, refused};
 use crate::web::site::Site;
 
 /// Takes a signed activity; answers 202 when what follows from it is on disk.
@@ -33,16 +33,6 @@ pub async fn receive(request: HttpRequest, payload: Payload, site: Data<Site>) -
         Receipt::Ignored => "ignored",
     };
     Ok(HttpResponse::Accepted().json(serde_json::json!({ "status": word })))
-}
-
-fn refused(site: &Site, refusal: Refusal) -> Problem {
-    let class = refusal.class();
-    tracing::debug!(%refusal, "a request of a peer was refused");
-    let problem = Problem::from(refusal);
-    match class {
-        Class::Unavailable => Problem { retry_after: Some(site.retry_later()), ..problem },
-        _ => problem,
-    }
 }
 
 async fn take(site: &Site, verified: Verified<Activity>) -> Result<Receipt, Problem> {

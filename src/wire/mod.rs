@@ -18,6 +18,7 @@ pub mod message;
 pub mod rate;
 mod recent;
 pub mod refusal;
+pub mod runners;
 pub mod sign;
 pub mod signature;
 pub mod transport;

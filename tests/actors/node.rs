@@ -20,6 +20,7 @@ use quickbeam::actors::world::{Accept, Delivery, World};
 use quickbeam::clock::{Clock, SharedClock, Time};
 use quickbeam::domains::catalog::{self, Catalog};
 use quickbeam::domains::effects::Effects;
+use quickbeam::domains::flow::kinds::Runners;
 use quickbeam::domains::identity::{Authority, Iri};
 use quickbeam::domains::{blog, events};
 use quickbeam::store::Engine;
@@ -214,6 +215,7 @@ fn world(declares: &str, dedupe: Duration) -> World {
         dedupe,
         incarnation: 1,
         reserved: &[],
+        runners: Runners::default(),
     }
 }
 

@@ -242,6 +242,23 @@ impl Peer {
         }
     }
 
+    /// Any other request, signed as it should be, with its idempotency key when it has one.
+    pub(crate) fn sign_call(&self, node: &Node, call: Call, body: &str) -> Signed {
+        let signed = self.sign_bytes(node, body.as_bytes().to_vec());
+        let target = format!("{}{}", node.base(), call.target);
+        let covers_key = call.names("idempotency-key");
+        let signed = Signed { call, target, content_type: "application/json".into(), ..signed };
+        let signed = if body.is_empty() { signed.without("content-digest") } else { signed };
+        signed.change(|it| {
+            if covers_key {
+                it.covered.push("idempotency-key".into());
+            }
+            if body.is_empty() {
+                it.digest = None;
+            }
+        })
+    }
+
     /// Signs and sends.
     #[track_caller]
     pub(crate) fn send(&self, node: &Node, activity: &Value) -> Answer {
@@ -388,7 +405,10 @@ impl Signed {
             "@query" => "?".to_owned(),
             "content-digest" => self.digest.clone().unwrap_or_default(),
             "content-type" => self.content_type.clone(),
-            other => panic!("{other} is not derived here"),
+            other => {
+                let found = self.call.headers.iter().find(|(given, _)| given == other);
+                found.unwrap_or_else(|| panic!("{other} is not derived here")).1.clone()
+            }
         }
     }
 

@@ -124,6 +124,6 @@ impl Stepper<'_> {
 }
 
 /// What a fact names as the effect: its own name, or the kind of a step that has none.
-fn effect_of(step: &Step) -> &str {
+pub(super) fn effect_of(step: &Step) -> &str {
     step.kind.call().map_or(step.kind.word(), |call| call.effect.as_str())
 }

@@ -22,6 +22,8 @@ use crate::domains::types::FieldMistake;
 pub enum Event {
     /// It begins. Harmless when it has begun already.
     Start,
+    /// Somebody else ran it so far, or nobody did: it goes on here.
+    Handed,
     /// A gate lets it in.
     Admitted {
         limit: Limit,
@@ -210,6 +212,7 @@ impl Stepper<'_> {
             // Of one that has begun the gates are passed, or its binary knew of none.
             Event::Start if self.progress.steps.is_empty() && self.progress.gates.is_empty() => self.queue(),
             Event::Start => {}
+            Event::Handed => self.handed(),
             Event::Admitted { limit, ticket } => self.admitted(limit, ticket),
             Event::Done { spot, result } => self.done(&spot, result),
             Event::Failed { spot, attempt, reason, cure, trouble } => {
@@ -247,6 +250,7 @@ impl Stepper<'_> {
                 Ok(())
             }
             Event::Start
+            | Event::Handed
             | Event::Admitted { .. }
             | Event::Done { .. }
             | Event::Failed { .. }

@@ -64,6 +64,25 @@ pub fn advance<'a>(
     Ok((Turn { facts, calls }, progress))
 }
 
+/// What a fact asks of the outside, for whoever carries it out without having decided it; what cannot be planned has
+/// failed. `None` for facts that start nothing.
+pub fn planned(
+    compiled: &Compiled,
+    effects: &Effects,
+    progress: &Progress,
+    input: &Input,
+    fact: &Fact,
+) -> Option<Result<PlannedCall, Event>> {
+    let Started { spot, attempt, key, plan } = started(&compiled.definition.steps, effects, progress, input, fact)?;
+    Some(match plan {
+        Ok(plan) => Ok(PlannedCall { step: spot.step, item: spot.item, attempt, key, plan }),
+        Err(error) => {
+            let (reason, cure) = (error.to_string(), cure(&error));
+            Err(Event::Failed { spot, attempt, reason, cure, trouble: None })
+        }
+    })
+}
+
 fn cure(error: &EffectError) -> Cure {
     match error {
         EffectError::Unknown(_) => Cure::Missing,

@@ -21,8 +21,15 @@ pub fn instance(id: &str, flow: &Flow) -> Value {
     let mut waits_for: Vec<&str> = progress.waiting().map(|(_, signal, _)| signal).collect();
     waits_for.dedup();
     let start = flow.start.as_ref();
+    let again = flow.away.as_ref().is_some_and(|away| away.is_in_trouble());
     let possible: Vec<&str> = match &flow.progress {
-        Some(progress) => possible(progress).into_iter().map(Verb::word).collect(),
+        Some(progress) => {
+            let mut can = possible(progress);
+            if again && !can.contains(&Verb::Retry) {
+                can.push(Verb::Retry);
+            }
+            can.into_iter().map(Verb::word).collect()
+        }
         None => Vec::new(),
     };
     let mut value = json!({
@@ -38,10 +45,20 @@ pub fn instance(id: &str, flow: &Flow) -> Value {
         "steps": progress.steps,
         "waits_for": waits_for,
         "queued": progress.queued().map(|(limit, key)| json!({ "limit": limit.word(), "key": key })),
-        "why": why(&progress),
+        "why": why_of(flow, &progress),
         "possible": possible,
         "undo": progress.ledger,
     });
+    if let Some(away) = &flow.away {
+        value["runner"] = away.view();
+    }
+    if let Some(lent) = &flow.lent {
+        let line = &lent.line;
+        value["home"] = json!({
+            "actor": lent.home, "instance": lent.instance, "gone": lent.gone, "unheard": line.made - line.heard,
+            "trouble": line.trouble.as_ref().map(|it| &it.what),
+        });
+    }
     if !progress.notices.is_empty() {
         value["notices"] = json!(progress.notices);
     }
@@ -86,6 +103,19 @@ pub fn hide(value: &mut Value, tokens: &BTreeSet<String>) {
         Value::Object(table) => table.values_mut().for_each(|value| hide(value, tokens)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// The same with what it is about whoever runs it.
+fn why_of(flow: &Flow, progress: &Progress) -> Vec<String> {
+    let mut said = flow.away.as_ref().map(|away| away.why()).unwrap_or_default();
+    if let Some(trouble) = flow.lent.as_ref().filter(|lent| !lent.gone).and_then(|lent| lent.line.trouble.as_ref()) {
+        said.push(format!(
+            "its home is away since {}: {}; asked again at {}",
+            trouble.since, trouble.what, trouble.until
+        ));
+    }
+    said.extend(why(progress));
+    said
 }
 
 /// Why it does not go on by itself at once, one sentence for each thing that it waits for.

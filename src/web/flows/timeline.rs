@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::actors::away;
 use crate::actors::flow::{Event, Flow, Origin};
 use crate::actors::inspect::{self, Past};
 use crate::clock::Time;
@@ -49,7 +50,7 @@ fn of_event(event: &Event, clocks: &mut Clocks) -> Option<Value> {
             let by = match &start.origin {
                 Origin::Api { by } => by.clone(),
                 Origin::Local { activity, .. } => activity.to_string(),
-                Origin::Remote { actor, .. } => actor.to_string(),
+                Origin::Remote { actor, .. } | Origin::Node { actor } | Origin::Home { actor, .. } => actor.to_string(),
                 Origin::Parent { flow, .. } => format!("flow {flow}"),
             };
             json!({ "fact": "started", "by": by })
@@ -68,7 +69,23 @@ fn of_event(event: &Event, clocks: &mut Clocks) -> Option<Value> {
             json!({ "fact": "undo_asked", "by": format!("flow {}", undo.flow), "reason": undo.reason })
         }
         Event::Barred { .. } => json!({ "fact": "barred" }),
-        Event::Found { .. } => return None,
+        Event::Away { what } => of_away(what)?,
+        Event::Lent { .. } | Event::Found { .. } => return None,
+    })
+}
+
+/// What is worth telling of who runs it.
+fn of_away(what: &away::Event) -> Option<Value> {
+    Some(match what {
+        away::Event::Offered { to, .. } => json!({ "fact": "offered", "to": to }),
+        away::Event::Declined(declined) => {
+            json!({ "fact": "declined", "by": declined.by, "reason": declined.why })
+        }
+        away::Event::Taken { instance, .. } => json!({ "fact": "taken", "instance": instance }),
+        away::Event::Lost { why } => json!({ "fact": "lost", "reason": why }),
+        away::Event::Nobody => json!({ "fact": "nobody" }),
+        away::Event::Home => json!({ "fact": "home" }),
+        _ => return None,
     })
 }
 

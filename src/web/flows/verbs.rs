@@ -5,13 +5,14 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Waiting, json_body, moved, stored};
+use super::{Waiting, json_body, moved, stored, visible};
 use crate::actors::ask::AskError;
 use crate::actors::flow::{Command, Flow, Rejection};
 use crate::domains::flow::verbs::{Verb, possible};
 use crate::tokens::Scope;
 use crate::web::auth::{once, once_required, require};
 use crate::web::http::read_body;
+use crate::web::neighbour::User;
 use crate::web::site::Site;
 use crate::wire::error::Problem;
 
@@ -139,8 +140,15 @@ pub async fn resume(
     payload: Payload,
     site: Data<Site>,
 ) -> Result<HttpResponse, Problem> {
-    let path = Path::from((id.into_inner(), Verb::Resume.word().to_owned()));
-    tell(request, path, payload, site).await
+    let (user, body) = User::of(&site, &request, payload, Scope::FlowsWrite).await?;
+    let once = user.once(&request, &body)?;
+    visible(&site, &user, &id).await?;
+    let command = command(Verb::Resume, &json_body(&site, &body)?, &user.by())?;
+    let waiting = Waiting::of(&site, &request, &id);
+    match site.runtime.registry().ask::<Flow>(&id, command, Some(once)).await {
+        Ok(standing) => moved(&site, &id, standing, waiting, 202).await,
+        Err(error) => Err(refused(&site, &id, error).await),
+    }
 }
 
 #[cfg(test)]
