@@ -18,6 +18,7 @@ use super::gate::{self, Gate};
 use super::moves::Moves;
 use super::orders::{self, event_of};
 pub use super::orders::{Command, Done, Failed, Place, UndoFor};
+use super::petition::{self, Petition};
 use super::rows::{Index, RowKey, Rows, part};
 use crate::clock::Time;
 use crate::domains::flow::expr::Input;
@@ -41,6 +42,9 @@ pub struct Flow {
     /// Who hears when it has been taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<Box<UndoFor>>,
+    /// The Undo of the peer that set it off, until it is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub petition: Option<Box<Petition>>,
     /// It was taken back before it ever began.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub barred: bool,
@@ -109,6 +113,10 @@ pub enum Event {
     /// Whoever called it wants it taken back.
     UndoAsked {
         undo: Box<UndoFor>,
+    },
+    /// The peer that set it off wants it taken back, and is told when it is.
+    Petitioned {
+        petition: Box<Petition>,
     },
     /// It was taken back before it ever began, so that it never will.
     Barred {
@@ -192,6 +200,7 @@ impl Entity for Flow {
     fn decide(&self, turn: &Turn<'_>, _rows: &Rows, command: Command) -> Result<Decision<Self>, Rejection> {
         if let Command::Start(start) = command {
             return match &self.progress {
+                Some(progress) if family::goes_on(progress, &start) => self.go_on(turn, &start),
                 Some(progress) => {
                     let standing = Standing { phase: Some(progress.phase()), existed: true };
                     // A flow that calls again has not heard what came of it.
@@ -207,18 +216,22 @@ impl Entity for Flow {
         if let Command::Forget { ended_before } = command {
             return Ok(self.forget(ended_before));
         }
-        if let (Command::Undo(undo), None) = (&command, &self.progress) {
-            return Ok(family::bar(turn, undo));
+        match (&command, &self.progress) {
+            (Command::Undo(undo), None) => return Ok(family::bar(turn, undo)),
+            (Command::TakeBack { petition, .. }, None) => return Ok(petition::bar(turn, petition.as_deref())),
+            _ => {}
         }
         let unknown = || Rejection::Unknown(turn.me.key.to_string());
         let (start, progress) = self.start.clone().zip(self.progress.clone()).ok_or_else(unknown)?;
-        let undo = match &command {
-            Command::Undo(undo) => Some(undo.clone()),
-            _ => None,
+        let (undo, petition) = match &command {
+            Command::Undo(undo) => (Some(undo.clone()), None),
+            Command::TakeBack { petition, .. } => (None, petition.clone()),
+            _ => (None, None),
         };
         let event = event_of(turn.me, &progress, command)?;
         let moves = Moves::of(turn, start, progress, Some(self.at))?;
-        moves.found_by(&self.traits).taken_back_for(self.undo.clone(), undo).decide(event)
+        let moves = moves.found_by(&self.traits).taken_back_for(self.undo.clone(), undo);
+        moves.petitioned(self.petition.clone(), petition).decide(event)
     }
 
     fn apply(&mut self, event: &Event) {
@@ -232,8 +245,11 @@ impl Entity for Flow {
                 self.updated = *at;
                 if let Some(progress) = &mut self.progress {
                     progress.apply(fact);
+                    // It is answered in the turn of the end.
+                    self.petition.take_if(|_| progress.end.is_some());
                 }
             }
+            Event::Petitioned { petition } => self.petition = Some(petition.clone()),
             Event::UndoAsked { undo } => self.undo = Some(undo.clone()),
             Event::Found { traits } => self.traits = Traits::clone(traits),
             Event::Barred { at } => {
@@ -272,6 +288,15 @@ impl Flow {
         let leave = gate::Command::Leave { flow: turn.me.key.to_string(), ticket };
         let decision = Decision::default().tell::<Gate>(gate, &leave);
         decision.when(self.progress.is_none() && !self.barred, Decision::end)
+    }
+
+    /// Was killed, and whoever called it calls again.
+    fn go_on(&self, turn: &Turn<'_>, again: &Start) -> Result<Decision<Self>, Rejection> {
+        let unknown = || Rejection::Unknown(turn.me.key.to_string());
+        let (start, progress) = self.start.clone().zip(self.progress.clone()).ok_or_else(unknown)?;
+        let moves = Moves::of(turn, start, progress, Some(self.at))?;
+        let event = family::going_on(&moves, again);
+        moves.found_by(&self.traits).decide(event)
     }
 
     fn forget(&self, ended_before: Time) -> Decision<Self> {

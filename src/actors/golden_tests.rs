@@ -17,7 +17,7 @@ use super::flow::{Done, Failed, Origin, Place, Start};
 use super::follower::Follow;
 use super::outbox::{LastError, Underway};
 use super::queue::{Entry, Undelivered};
-use super::record::{Answer, Cause, Changes, DeadLetter, Head, Meta, TurnRecord, Waiting};
+use super::record::{Answer, Birth, Cause, Changes, DeadLetter, Head, Meta, TurnRecord, Waiting};
 use super::stage::iri;
 use super::{flow, follower, following, gate, inbox, log, outbox, publish, record, stream};
 use crate::clock::Time;
@@ -288,6 +288,7 @@ fn forms_of_streams_keep() {
         .form("delete", &Command::Delete)
         .form("allocate", &Command::Allocate { target: id(), to: they() })
         .form("answered", &Command::Answered { activity: text(), accepted: false, result: Some(id()) })
+        .form("undelivered", &Command::Undelivered { activity: text(), reason: text(), refused: true })
         .form("fan out", &Command::FanOut(walk));
     let with_ops = ops.into_iter().fold(commands, |golden, (name, op)| {
         golden.form(
@@ -395,7 +396,29 @@ fn facts_beside() -> Vec<(&'static str, Fact)> {
         ("undoing cancelled", Fact::Undoing { why: Why::Cancelled { by: by(), reason: text() } }),
         (
             "undo started",
-            Fact::UndoStarted { step: step(), item, run: 2, attempt: 1, key: text(), effect: text(), input: json!({}) },
+            Fact::UndoStarted {
+                step: step(),
+                item,
+                run: 2,
+                attempt: 1,
+                key: text(),
+                effect: text(),
+                input: json!({}),
+                until: None,
+            },
+        ),
+        (
+            "undo started until",
+            Fact::UndoStarted {
+                step: step(),
+                item: None,
+                run: 1,
+                attempt: 1,
+                key: text(),
+                effect: text(),
+                input: json!({}),
+                until: Some(AT),
+            },
         ),
         ("undo done", Fact::UndoDone { step: step(), item, run: 2 }),
         (
@@ -433,11 +456,13 @@ fn forms_of_flows_keep() {
         with_facts.form("undo asked", &Event::UndoAsked { undo: undo() }).form("barred", &Event::Barred { at: AT });
     let fields = BTreeMap::from([(text(), text())]);
     let traits = Box::new(super::finding::Traits { kind: Some(text()), key: Some(text()), fields });
+    let petition = || Box::new(super::petition::Petition { activity: id(), of: id(), actor: they(), inbox: they() });
+    let with_facts = with_facts.form("petitioned", &Event::Petitioned { petition: petition() });
     let with_facts = with_facts.form("found", &Event::Found { traits });
     with_facts.holds::<Event>("flow.events");
     let by = || Some(text());
-    let (again, person, key, trouble) = (true, true, String::new(), None);
-    let failed = Failed { step: text(), item: Some(1), attempt: 2, reason: text(), again, person, key, trouble };
+    let (again, person, key, trouble, lost) = (true, true, String::new(), None, false);
+    let failed = Failed { step: text(), item: Some(1), attempt: 2, reason: text(), again, person, key, trouble, lost };
     Golden::default()
         .form("start", &Command::Start(start()))
         .form("done", &Command::Done(Done { step: text(), item: Some(1), result: json!({}), key: String::new() }))
@@ -451,7 +476,10 @@ fn forms_of_flows_keep() {
         .form("enter", &Command::Enter { limit: Limit::Concurrency, ticket: 1 })
         .form("still in", &Command::StillIn { limit: Limit::Rate, ticket: 1 })
         .form("undo", &Command::Undo(undo()))
-        .form("take back", &Command::TakeBack { by: by(), reason: text() })
+        .form("take back", &Command::TakeBack { by: by(), reason: text(), petition: None })
+        .form("take back for", &Command::TakeBack { by: by(), reason: text(), petition: Some(petition()) })
+        .form("lost", &place().lost(text()))
+        .form("undo timed out", &Command::UndoTimedOut { step: text(), item: Some(1), attempt: 2, key: text() })
         .form("try timed out", &Command::TryTimedOut { step: text(), item: Some(1), attempt: 2 })
         .form("wait over", &Command::WaitOver { step: text() })
         .form("callback", &Command::Callback { token: text(), payload: json!(1) })
@@ -540,7 +568,12 @@ impl<'de> serde::Deserialize<'de> for Snapshot {
 
 #[test]
 fn the_form_of_snapshots_keeps() {
-    let meta = Meta { timers: [("t".to_owned(), AT)].into(), errands: [((1, 2), AT)].into(), trimmed: 3 };
-    let head = Head { turn: 7, at: AT, label: Label::Suspended, state: b"state".as_slice().into(), meta };
-    Golden::default().form("head", &Snapshot(head)).holds::<Snapshot>("heads");
+    let meta =
+        |birth| Meta { timers: [("t".to_owned(), AT)].into(), errands: [((1, 2), AT)].into(), trimmed: 3, birth };
+    let head = |birth| {
+        let state = b"state".as_slice().into();
+        Snapshot(Head { turn: 7, at: AT, label: Label::Suspended, state, meta: meta(birth) })
+    };
+    let golden = Golden::default().form("head", &head(Birth::default()));
+    golden.form("head with its birth", &head(Birth { at: AT, mark: 7 })).holds::<Snapshot>("heads");
 }
