@@ -21,6 +21,8 @@ mod node;
 #[allow(dead_code, reason = "shared with the tests of actors, which use more of it")]
 #[path = "actors/probe.rs"]
 mod probe;
+#[path = "crash/stuck.rs"]
+mod stuck;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
