@@ -89,6 +89,12 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Whether others name what gives the instance its id, so that it may come again when the instance is forgotten. The
+    /// ids of activities of ours come once, and those of a parent's effects as often as the parent.
+    fn comes_again(&self) -> bool {
+        matches!(self, Self::Api { .. } | Self::Remote { .. })
+    }
+
     /// The step that it answers to.
     pub(super) fn place(&self) -> Option<&Place> {
         match self {
@@ -105,6 +111,9 @@ pub enum Event {
         id: String,
         start: Box<Start>,
         at: Time,
+        /// Its effect keys say when it began.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        keyed: bool,
     },
     Happened {
         fact: Fact,
@@ -207,7 +216,11 @@ impl Entity for Flow {
                     Ok(family::tell_parent(Decision::reply(standing), turn, &start.origin, progress))
                 }
                 None if self.barred => Ok(family::refuse_start(turn, &start)),
-                None => Moves::of(turn, *start, Progress::new(turn.me.key.as_ref()), None)?.decide(step::Event::Start),
+                None => {
+                    let born = Some(turn.now).filter(|_| start.origin.comes_again());
+                    let progress = Progress { born, ..Progress::new(turn.me.key.as_ref()) };
+                    Moves::of(turn, *start, progress, None)?.decide(step::Event::Start)
+                }
             };
         }
         if let Command::StillIn { limit, ticket } = command {
@@ -236,8 +249,9 @@ impl Entity for Flow {
 
     fn apply(&mut self, event: &Event) {
         match event {
-            Event::Started { id, start, at } => {
-                self.progress = Some(Progress::new(id.as_str()));
+            Event::Started { id, start, at, keyed } => {
+                let born = Some(*at).filter(|_| *keyed);
+                self.progress = Some(Progress { born, ..Progress::new(id.as_str()) });
                 self.start = Some((**start).clone());
                 (self.at, self.updated) = (*at, *at);
             }

@@ -424,3 +424,24 @@ fn the_parent_of_a_killed_flow_is_paused_until_somebody_decides() {
     let retried = flow.take(Command::Retry { step: None, by: None }).unwrap();
     assert!(matches!(&retried.told::<Flow>()[..], [(again, Command::Start(_))] if again == child));
 }
+
+// Lives under the same name
+
+/// Its marks at receivers may still be there when somebody uses an old Idempotency-Key again.
+#[test]
+fn what_a_forgotten_instance_did_is_done_again_by_the_next_one_of_its_id() {
+    use crate::domains::flow::progress::flow_of;
+    let mut flow = Stage::<Flow>::new("f1", HELD);
+    let key_of = |taken: &Taken<Flow>| effects(taken)[0].1.key.clone();
+    let first = key_of(&flow.start("hold", Origin::Api { by: "me".into() }));
+    flow.take(Command::Kill { by: None, reason: "now".into() }).unwrap();
+    flow.wait(Duration::from_secs(86_400));
+    let ended_before = flow.now;
+    flow.take(Command::Forget { ended_before }).unwrap();
+    let second = key_of(&flow.start("hold", Origin::Api { by: "me".into() }));
+    assert_ne!(first, second);
+    assert_eq!((flow_of(&first), flow_of(&second)), (Some("f1"), Some("f1")));
+    assert_eq!((flow_of("f1/1/make/-/do"), flow_of("f1")), (Some("f1"), None));
+    let progress = flow.state.progress.clone().unwrap();
+    assert_eq!(progress.key("make", None), second, "the stored instance goes by the same key");
+}

@@ -447,7 +447,8 @@ fn facts_beside() -> Vec<(&'static str, Fact)> {
 #[test]
 fn forms_of_flows_keep() {
     use flow::{Command, Event};
-    let events = Golden::default().form("start", &Event::Started { id: text(), start: start(), at: AT });
+    let events = Golden::default().form("start", &Event::Started { id: text(), start: start(), at: AT, keyed: false });
+    let events = events.form("start keyed", &Event::Started { id: text(), start: start(), at: AT, keyed: true });
     let with_facts = facts().into_iter().chain(facts_beside()).fold(events, |golden, (name, fact)| {
         golden.form(&format!("happened {name}"), &Event::Happened { fact, at: AT })
     });

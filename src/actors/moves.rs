@@ -101,7 +101,8 @@ impl<'a> Moves<'a> {
     pub(super) fn decide(mut self, event: step::Event) -> Result<Decision<Flow>, Rejection> {
         if self.began.is_none() {
             let start = Box::new(self.start.clone());
-            self.record(Event::Started { id: self.turn.me.key.to_string(), start, at: self.turn.now });
+            let (id, at, keyed) = (self.turn.me.key.to_string(), self.turn.now, self.progress.born.is_some());
+            self.record(Event::Started { id, start, at, keyed });
         }
         let (world, now) = (self.turn.world, self.turn.now);
         let moment = step::Moment { now, random: self.turn.random, base: world.base.as_str() };

@@ -237,11 +237,6 @@ pub(super) fn done_keys() -> Key {
     parts(["done"])
 }
 
-/// Whose effect a key names: the flow stands first in it.
-pub(super) fn flow_of_effect(effect_key: &str) -> Option<String> {
-    effect_key.split_once('/').map(|(flow, _)| flow.to_owned())
-}
-
 pub(super) fn path_of(me: &ActorId) -> &str {
     me.key.split_once('/').map_or(&*me.key, |(_, path)| path)
 }

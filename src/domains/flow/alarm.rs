@@ -72,14 +72,14 @@ pub fn alarms(definition: &Definition, progress: &Progress, fact: &Fact) -> Vec<
             vec![Alarm::Set { name, at: *until, ring }]
         }
         Fact::UndoFailed { step, item, run, attempt, next: AfterFailure::RetryAt(at), .. } => {
-            let key = Spot::new(step, *item, *run, Role::Undo).key(&progress.flow);
+            let key = progress.key_of(&Spot::new(step, *item, *run, Role::Undo));
             vec![again(undo_again(step, *item, *run), *at, step, *item, *attempt, key)]
         }
         Fact::UndoDone { step, item, run } | Fact::UndoSkipped { step, item, run, .. } => {
             [undo_of(step, *item, *run), undo_again(step, *item, *run)].map(|name| Alarm::Cancel { name }).into()
         }
         Fact::NotifyFailed { step, attempt, next: AfterFailure::RetryAt(at), .. } => {
-            let key = Spot::new(step, None, progress.run_of(step), Role::Notify).key(&progress.flow);
+            let key = progress.key_of(&Spot::new(step, None, progress.run_of(step), Role::Notify));
             vec![again(retry_of(Role::Notify, step, None), *at, step, None, *attempt, key)]
         }
         Fact::Suspended { step, until: Some(until), .. } | Fact::AwaitsCallback { step, until: Some(until) } => {

@@ -98,7 +98,7 @@ impl Stepper<'_> {
         }
         let retry = self.retry_of(&spot.step);
         let again = cure_by_time(&retry, cure, trouble);
-        let delay = if again { self.delay(&retry, attempt, &spot.key(&self.progress.flow)) } else { None };
+        let delay = if again { self.delay(&retry, attempt, &self.progress.key_of(spot)) } else { None };
         let next = delay.unwrap_or(AfterFailure::Pause);
         let (step, item, reason) = (spot.step.clone(), spot.item, reason.to_owned());
         self.record(Fact::UndoFailed { step, item, run, attempt, reason, next });
@@ -110,7 +110,7 @@ impl Stepper<'_> {
         }
         let retry = self.retry_of(&spot.step);
         let again = cure_by_time(&retry, cure, trouble);
-        let delay = if again { self.delay(&retry, attempt, &spot.key(&self.progress.flow)) } else { None };
+        let delay = if again { self.delay(&retry, attempt, &self.progress.key_of(spot)) } else { None };
         let next = delay.unwrap_or(AfterFailure::Pause);
         self.record(Fact::NotifyFailed { step: spot.step.clone(), attempt, reason: reason.to_owned(), next });
     }

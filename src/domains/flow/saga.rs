@@ -75,7 +75,7 @@ impl Stepper<'_> {
         let step = step.to_owned();
         match planned {
             Ok((effect, input)) => {
-                let key = Spot::new(&step, item, run, Role::Undo).key(&self.progress.flow);
+                let key = self.progress.key_of(&Spot::new(&step, item, run, Role::Undo));
                 let until = self.confirmed_until(&step);
                 self.record(Fact::UndoStarted { step, item, run, attempt, key, effect, input, until });
             }
