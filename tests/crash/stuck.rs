@@ -214,7 +214,10 @@ fn a_flow_that_is_killed_over_there_answers_no() {
         book(&federation, "slow").await;
         rest(&federation).await;
         let events = federation.domain("events");
-        assert_eq!((until(&federation, Phase::Running).await.phase(), made(events, &Verb::Reject)), (Phase::Running, 0));
+        assert_eq!(
+            (until(&federation, Phase::Running).await.phase(), made(events, &Verb::Reject)),
+            (Phase::Running, 0)
+        );
         events.ask::<Flow>(&their_flow(events), "kill", kill).await;
         let reason = failure(&until(&federation, Phase::Failed).await);
         assert!(reason.contains("said no"), "{reason}");
