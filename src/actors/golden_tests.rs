@@ -351,6 +351,10 @@ fn facts() -> Vec<(&'static str, Fact)> {
 }
 
 /// Those of taking back, of waiting for others, and of what people do.
+fn undo_started(item: Option<u32>, run: u32, until: Option<Time>) -> Fact {
+    Fact::UndoStarted { step: text(), item, run, attempt: 1, key: text(), effect: text(), input: json!({}), until }
+}
+
 fn facts_beside() -> Vec<(&'static str, Fact)> {
     let (step, item, by) = (text, Some(1), || Some(text()));
     vec![
@@ -394,32 +398,8 @@ fn facts_beside() -> Vec<(&'static str, Fact)> {
         ("notify failed", Fact::NotifyFailed { step: step(), attempt: 1, reason: text(), next: AfterFailure::Pause }),
         ("undoing failed", Fact::Undoing { why: Why::Failed { step: Some(step()), reason: text() } }),
         ("undoing cancelled", Fact::Undoing { why: Why::Cancelled { by: by(), reason: text() } }),
-        (
-            "undo started",
-            Fact::UndoStarted {
-                step: step(),
-                item,
-                run: 2,
-                attempt: 1,
-                key: text(),
-                effect: text(),
-                input: json!({}),
-                until: None,
-            },
-        ),
-        (
-            "undo started until",
-            Fact::UndoStarted {
-                step: step(),
-                item: None,
-                run: 1,
-                attempt: 1,
-                key: text(),
-                effect: text(),
-                input: json!({}),
-                until: Some(AT),
-            },
-        ),
+        ("undo started", undo_started(item, 2, None)),
+        ("undo started until", undo_started(None, 1, Some(AT))),
         ("undo done", Fact::UndoDone { step: step(), item, run: 2 }),
         (
             "undo failed",

@@ -428,7 +428,7 @@ fn an_offer_that_does_not_arrive_fails_its_step_and_an_accept_after_all_is_answe
         let lost = Command::Undelivered { activity, reason: "answered 404".into(), refused };
         let heard = words(&stage.take(lost.clone()).unwrap());
         assert!(matches!(&heard[..], [flow::Command::Failed(failed)]
-            if failed.lost == !refused && !failed.again && failed.reason.contains("answered 404")));
+            if failed.lost != refused && !failed.again && failed.reason.contains("answered 404")));
         assert_eq!(stage.take(lost).unwrap().messages(), 0);
         let late = stage.take(answer_to(&asked, true)).unwrap();
         assert_eq!((verbs(&stage), words(&late).len()), (vec![Verb::Allocate, Verb::Undo], 0));
