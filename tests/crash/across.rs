@@ -364,7 +364,7 @@ fn the_same_seed_tells_the_same_tale() {
 /// One of the three is cut after each of its batches, or in each of them so that it does not land.
 #[test]
 fn nothing_stays_allocated_wherever_one_of_the_three_is_cut() {
-    let step = if is_long() { 1 } else { 7 };
+    let step = if is_long() { 1 } else { 13 };
     let mut runs = 0;
     for (nth, tale) in TALES.into_iter().enumerate() {
         let catalogs = tale.catalogs();
@@ -387,7 +387,7 @@ fn nothing_stays_allocated_wherever_one_of_the_three_is_cut() {
 /// All three are cut again and again, and the network loses, delays, repeats and reorders.
 #[test]
 fn nothing_stays_allocated_whatever_the_network_and_the_disks_do() {
-    let runs = count("QUICKBEAM_TESTS_SAGAS", 60, 5_000);
+    let runs = count("QUICKBEAM_TESTS_SAGAS", 24, 5_000);
     let first = seed("sagas across domains");
     let repeated = number("QUICKBEAM_TESTS_SEED").is_some() && number("QUICKBEAM_TESTS_SAGAS").is_none();
     let catalogs = TALES.map(Tale::catalogs);
