@@ -5,15 +5,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "crash/across.rs"]
+mod across;
+#[allow(dead_code, reason = "shared with the tests of the store, which use more of it")]
+#[path = "store/dice.rs"]
+mod dice;
 #[allow(dead_code, reason = "shared with the tests of actors, which use more of it")]
 #[path = "actors/engine.rs"]
 mod engine;
+#[path = "crash/federation.rs"]
+mod federation;
 #[allow(dead_code, reason = "shared with the tests of actors, which use more of it")]
 #[path = "actors/node.rs"]
 mod node;
 #[allow(dead_code, reason = "shared with the tests of actors, which use more of it")]
 #[path = "actors/probe.rs"]
 mod probe;
+#[path = "crash/stuck.rs"]
+mod stuck;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

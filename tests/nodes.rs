@@ -36,6 +36,8 @@ mod reach;
 mod refusals;
 #[path = "nodes/runners.rs"]
 mod runners;
+#[path = "nodes/sagas.rs"]
+mod sagas;
 #[path = "nodes/shown.rs"]
 mod shown;
 #[path = "nodes/signatures.rs"]

@@ -145,6 +145,7 @@ impl From<Ring> for Command {
             Ring::Retry { step, item, attempt, key } => Self::RetryDue { step, item, attempt, key },
             Ring::TryTimedOut { step, item, attempt } => Self::TryTimedOut { step, item, attempt },
             Ring::TimedOut { step } => Self::TimedOut { step },
+            Ring::UndoTimedOut { step, item, attempt, key } => Self::UndoTimedOut { step, item, attempt, key },
             Ring::WaitOver { step } => Self::WaitOver { step },
         }
     }

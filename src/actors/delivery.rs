@@ -11,6 +11,7 @@ use super::letters;
 use super::outbox::{Command, Event, Outbox, RETRY_TIMER, Underway};
 use super::queue::{Entry, Undelivered, queue, queue_row, undelivered_row};
 use super::rows::{Index, Reads, RowKey, Rows, parts};
+use super::stream::{self, Stream};
 use crate::clock::Time;
 use crate::store::Key;
 
@@ -76,11 +77,7 @@ impl Outbox {
         entry.attempts += 1;
         match verdict(report) {
             Verdict::Delivered => {
-                let decision = tell(
-                    Decision::default().delete(queue_row(number)),
-                    &entry,
-                    following::Command::Delivered { activity: entry.activity.clone() },
-                );
+                let decision = tell_delivered(Decision::default().delete(queue_row(number)), &entry);
                 let decision = decision.event(Event::Delivered { entry: number });
                 let decision = decision.when(self.failures > 0, |decision| decision.delete(troubled(turn.me)));
                 start(decision, &in_flight, rest, room(0))
@@ -96,15 +93,15 @@ impl Outbox {
                 // Asked twice, nobody is there: what followed from there does not any more.
                 let gone = Command::Gone { to: entry.to.clone(), reason: what.clone(), after: None };
                 let decision = Decision::default().tell::<Self>(turn.me.key.clone(), &gone);
-                start(give_up(decision, turn, number, entry, what), &in_flight, rest, room(self.failures))
+                start(give_up(decision, turn, number, entry, what, true), &in_flight, rest, room(self.failures))
             }
             Verdict::Refused { what } | Verdict::Never { what } => {
-                let decision = give_up(Decision::default(), turn, number, entry, what);
+                let decision = give_up(Decision::default(), turn, number, entry, what, true);
                 start(decision, &in_flight, rest, room(self.failures))
             }
             Verdict::Later { what, .. } if turn.now.since(entry.since) >= turn.world.delivery.give_up => {
                 let what = format!("{what}, for {} days", turn.world.delivery.give_up.as_secs() / 86_400);
-                let decision = give_up(Decision::default(), turn, number, entry, what);
+                let decision = give_up(Decision::default(), turn, number, entry, what, false);
                 start(decision, &in_flight, rest, room(self.failures))
             }
             Verdict::Later { what, after } => {
@@ -178,30 +175,57 @@ pub(super) fn troubled(me: &ActorId) -> RowKey {
     RowKey::Index(Index::Outboxes, parts([&me.key]))
 }
 
-fn tell(decision: Decision<Outbox>, entry: &Entry, command: following::Command) -> Decision<Outbox> {
+/// Of what arrived only those want to hear who may ask again.
+fn tell_delivered(decision: Decision<Outbox>, entry: &Entry) -> Decision<Outbox> {
+    let activity = entry.activity.clone();
     match &entry.tell {
         Some(owner) if owner.kind == Kind::Following => {
-            decision.tell::<following::Following>(owner.key.clone(), &command)
+            decision.tell::<following::Following>(owner.key.clone(), &following::Command::Delivered { activity })
         }
         _ => decision,
     }
 }
 
-fn give_up(decision: Decision<Outbox>, turn: &Turn<'_>, number: u64, entry: Entry, what: String) -> Decision<Outbox> {
-    let decision = set_aside(decision, turn, number, entry, &what);
+fn tell_undelivered(decision: Decision<Outbox>, entry: &Entry, reason: &str, refused: bool) -> Decision<Outbox> {
+    let (activity, reason) = (entry.activity.clone(), reason.to_owned());
+    match &entry.tell {
+        Some(owner) if owner.kind == Kind::Following => {
+            let word = following::Command::Undelivered { activity, reason };
+            decision.tell::<following::Following>(owner.key.clone(), &word)
+        }
+        Some(owner) if owner.kind == Kind::Stream => {
+            let word = stream::Command::Undelivered { activity, reason, refused };
+            decision.tell::<Stream>(owner.key.clone(), &word)
+        }
+        _ => decision,
+    }
+}
+
+/// `no` says that the last try was answered so. It counts for all of them only if none before ended without an answer,
+/// since that one may have arrived.
+fn give_up(
+    decision: Decision<Outbox>,
+    turn: &Turn<'_>,
+    number: u64,
+    entry: Entry,
+    what: String,
+    no: bool,
+) -> Decision<Outbox> {
+    let refused = no && entry.attempts == entry.refusals + 1;
+    let decision = set_aside(decision, turn, number, entry, &what, refused);
     decision.event(Event::GivenUp { entry: number, at: turn.now, what })
 }
 
-/// Makes a queued entry a dead letter.
+/// Makes a queued entry a dead letter. `refused`: nothing came of any try.
 pub(super) fn set_aside(
     decision: Decision<Outbox>,
     turn: &Turn<'_>,
     number: u64,
     entry: Entry,
     reason: &str,
+    refused: bool,
 ) -> Decision<Outbox> {
-    let word = following::Command::Undelivered { activity: entry.activity.clone(), reason: reason.to_owned() };
-    let decision = tell(decision, &entry, word);
+    let decision = tell_undelivered(decision, &entry, reason, refused);
     let letter = Undelivered { at: turn.now, reason: reason.to_owned(), entry };
     let decision = decision.delete(queue_row(number)).put(undelivered_row(number), &letter);
     decision.put(letters::undelivered_row(turn.now, number), &letter)

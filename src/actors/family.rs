@@ -7,8 +7,9 @@ use super::carry::refused;
 use super::entity::{Decision, Turn};
 use super::flow::{Command, Event, Flow, Origin, Place, Standing, Start, UndoFor};
 use super::moves::Moves;
+use super::petition;
 use crate::domains::flow::expr::Input;
-use crate::domains::flow::progress::{End, Progress};
+use crate::domains::flow::progress::{End, Progress, StepState};
 use crate::domains::flow::step::{self, Cure};
 
 /// How many flows may stand above one another: two that call each other in turn would never end.
@@ -60,13 +61,30 @@ pub(super) fn tell_parent(
         Some(End::Done { result }) => place.done(result.clone()),
         Some(End::Failed { reason, .. }) => place.refused(format!("flow {} failed: {reason}", turn.me.key)),
         Some(End::Cancelled { reason, .. }) => place.refused(format!("flow {} was cancelled: {reason}", turn.me.key)),
-        // What it did was not taken back, so that nobody can say that nothing of it was done.
+        // Somebody ended it and took nothing back: the step stops until somebody says what is to become of it.
         Some(End::Killed { reason, .. }) => {
-            let trouble = Some("killed".to_owned());
-            place.failed(format!("flow {} was killed: {reason}", turn.me.key), true, trouble)
+            let what = format!("flow {} was killed: {reason}", turn.me.key);
+            place.stopped(format!("{what}; retry has it go on where it was, skip goes on without it"))
         }
     };
     decision.tell::<Flow>(flow.clone(), &word)
+}
+
+/// A flow that was killed goes on when its parent calls it again: somebody told the parent to.
+pub(super) fn goes_on(progress: &Progress, start: &Start) -> bool {
+    matches!((&progress.end, &start.origin), (Some(End::Killed { .. }), Origin::Parent { .. }))
+}
+
+/// It goes on where it was: at the first step that has no end.
+pub(super) fn going_on(moves: &Moves<'_>, again: &Start) -> step::Event {
+    let order = &moves.compiled.order;
+    let open = |name: &&String| !moves.progress.steps.get(*name).is_some_and(StepState::settled);
+    let step = order.iter().find(open).or(order.first()).cloned().unwrap_or_default();
+    let by = match &again.origin {
+        Origin::Parent { flow, .. } => Some(format!("flow {flow}")),
+        _ => None,
+    };
+    step::Event::Restart { step, input: None, by }
 }
 
 /// Tells whoever wanted it taken back that it is, or that it was killed before it was.
@@ -91,6 +109,7 @@ pub(super) fn bar(turn: &Turn<'_>, undo: &UndoFor) -> Decision<Flow> {
 pub(super) fn refuse_start(turn: &Turn<'_>, start: &Start) -> Decision<Flow> {
     let decision = Decision::reply(Standing::default());
     match &start.origin {
+        origin @ Origin::Remote { .. } => petition::answer(decision, turn, origin, None),
         Origin::Parent { flow, place, .. } => {
             let word = place.clone().refused(format!("flow {} was taken back before it began", turn.me.key));
             decision.tell::<Flow>(flow.clone(), &word)

@@ -22,6 +22,7 @@ use super::line::{self, Said};
 use super::moves::Moves;
 use super::orders::{self, event_of};
 pub use super::orders::{Command, Done, Failed, Place, UndoFor};
+use super::petition::{self, Petition};
 use super::rows::{Index, Reads, RowKey, Rows, part};
 use super::runners;
 use super::words;
@@ -47,6 +48,9 @@ pub struct Flow {
     /// Who hears when it has been taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo: Option<Box<UndoFor>>,
+    /// The Undo of the peer that set it off, until it is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub petition: Option<Box<Petition>>,
     /// It was taken back before it ever began.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub barred: bool,
@@ -112,6 +116,12 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Whether others name what gives the instance its id, so that it may come again when the instance is forgotten. The
+    /// ids of activities of ours come once, and those of a parent's effects as often as the parent.
+    fn comes_again(&self) -> bool {
+        matches!(self, Self::Api { .. } | Self::Remote { .. })
+    }
+
     /// The step that it answers to.
     pub(super) fn place(&self) -> Option<&Place> {
         match self {
@@ -128,6 +138,9 @@ pub enum Event {
         id: String,
         start: Box<Start>,
         at: Time,
+        /// Its effect keys say when it began.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        keyed: bool,
     },
     Happened {
         fact: Fact,
@@ -136,6 +149,10 @@ pub enum Event {
     /// Whoever called it wants it taken back.
     UndoAsked {
         undo: Box<UndoFor>,
+    },
+    /// The peer that set it off wants it taken back, and is told when it is.
+    Petitioned {
+        petition: Box<Petition>,
     },
     /// It was taken back before it ever began, so that it never will.
     Barred {
@@ -254,6 +271,7 @@ impl Entity for Flow {
     fn decide(&self, turn: &Turn<'_>, rows: &Rows, command: Command) -> Result<Decision<Self>, Rejection> {
         if let Command::Start(start) = command {
             return match &self.progress {
+                Some(progress) if family::goes_on(progress, &start) => self.go_on(turn, &start),
                 Some(progress) => {
                     let standing = Standing { phase: Some(progress.phase()), existed: true };
                     // A flow that calls again has not heard what came of it.
@@ -263,7 +281,11 @@ impl Entity for Flow {
                 None if self.goes_away(turn, &Command::Start(start.clone())) => {
                     self.decide_away(turn, rows, Command::Start(start))
                 }
-                None => Moves::of(turn, *start, Progress::new(turn.me.key.as_ref()), None)?.decide(step::Event::Start),
+                None => {
+                    let born = Some(turn.now).filter(|_| start.origin.comes_again());
+                    let progress = Progress { born, ..Progress::new(turn.me.key.as_ref()) };
+                    Moves::of(turn, *start, progress, None)?.decide(step::Event::Start)
+                }
             };
         }
         if let Command::StillIn { limit, ticket } = command {
@@ -272,8 +294,10 @@ impl Entity for Flow {
         if let Command::Forget { ended_before } = command {
             return Ok(self.forget(ended_before));
         }
-        if let (Command::Undo(undo), None) = (&command, &self.progress) {
-            return Ok(family::bar(turn, undo));
+        match (&command, &self.progress) {
+            (Command::Undo(undo), None) => return Ok(family::bar(turn, undo)),
+            (Command::TakeBack { petition, .. }, None) => return Ok(petition::bar(turn, petition.as_deref())),
+            _ => {}
         }
         if let Command::Lend(lend) = command {
             return self.lend(turn, *lend);
@@ -303,19 +327,22 @@ impl Entity for Flow {
             return self.decide_away(turn, rows, command);
         }
         let (start, progress) = self.start.clone().zip(self.progress.clone()).ok_or_else(unknown)?;
-        let undo = match &command {
-            Command::Undo(undo) => Some(undo.clone()),
-            _ => None,
+        let (undo, petition) = match &command {
+            Command::Undo(undo) => (Some(undo.clone()), None),
+            Command::TakeBack { petition, .. } => (None, petition.clone()),
+            _ => (None, None),
         };
         let event = event_of(turn.me, &progress, command)?;
         let moves = Moves::of(turn, start, progress, Some(self.at))?;
-        moves.found_by(&self.traits).taken_back_for(self.undo.clone(), undo).decide(event)
+        let moves = moves.found_by(&self.traits).taken_back_for(self.undo.clone(), undo);
+        moves.petitioned(self.petition.clone(), petition).decide(event)
     }
 
     fn apply(&mut self, event: &Event) {
         match event {
-            Event::Started { id, start, at } => {
-                self.progress = Some(Progress::new(id.as_str()));
+            Event::Started { id, start, at, keyed } => {
+                let born = Some(*at).filter(|_| *keyed);
+                self.progress = Some(Progress { born, ..Progress::new(id.as_str()) });
                 self.start = Some((**start).clone());
                 (self.at, self.updated) = (*at, *at);
             }
@@ -323,8 +350,11 @@ impl Entity for Flow {
                 self.updated = *at;
                 if let Some(progress) = &mut self.progress {
                     progress.apply(fact);
+                    // It is answered in the turn of the end.
+                    self.petition.take_if(|_| progress.end.is_some());
                 }
             }
+            Event::Petitioned { petition } => self.petition = Some(petition.clone()),
             Event::UndoAsked { undo } => self.undo = Some(undo.clone()),
             Event::Away { what } => {
                 let mut away =
@@ -380,6 +410,15 @@ impl Flow {
         let leave = gate::Command::Leave { flow: turn.me.key.to_string(), ticket };
         let decision = Decision::default().tell::<Gate>(gate, &leave);
         decision.when(self.progress.is_none() && !self.barred, Decision::end)
+    }
+
+    /// Was killed, and whoever called it calls again.
+    fn go_on(&self, turn: &Turn<'_>, again: &Start) -> Result<Decision<Self>, Rejection> {
+        let unknown = || Rejection::Unknown(turn.me.key.to_string());
+        let (start, progress) = self.start.clone().zip(self.progress.clone()).ok_or_else(unknown)?;
+        let moves = Moves::of(turn, start, progress, Some(self.at))?;
+        let event = family::going_on(&moves, again);
+        moves.found_by(&self.traits).decide(event)
     }
 
     fn forget(&self, ended_before: Time) -> Decision<Self> {

@@ -73,10 +73,8 @@ impl Stage<Flow> {
     }
 
     fn fails(&mut self, attempt: u32, again: bool) -> Taken<Flow> {
-        let (person, key, trouble) = (false, String::new(), None);
-        let failed =
-            Failed { step: "call".into(), item: None, attempt, reason: "503".into(), again, person, key, trouble };
-        self.take(Command::Failed(failed)).unwrap()
+        let place = Place { step: "call".into(), item: None, attempt, key: String::new() };
+        self.take(place.failed("503".into(), again, None)).unwrap()
     }
 
     fn phase(&self) -> Phase {
@@ -297,4 +295,162 @@ fn a_definition_that_is_not_there_is_said() {
     let input = Input { input: json!(null), activity: json!(null), object: json!({}), actor: json!(null) };
     let start = Start { name: "x".into(), definition: "no such".into(), input, origin: origin(false) };
     assert!(matches!(flow.take(Command::Start(Box::new(start))).err(), Some(Rejection::NoDefinition(_))));
+}
+
+// Taken back by the peer that set it off
+
+impl Stage<Flow> {
+    fn take_back(&mut self, undo: &str) -> Taken<Flow> {
+        let petition = Petition {
+            activity: iri(&format!("https://there.example/{undo}")),
+            of: iri(ACTIVITY),
+            actor: iri("https://there.example/actor"),
+            inbox: iri("https://there.example/inbox"),
+        };
+        let (by, reason) = (Some("they".to_owned()), "they took it back".to_owned());
+        self.take(Command::TakeBack { by, reason, petition: Some(Box::new(petition)) }).unwrap()
+    }
+
+    /// The letters of this flow so far, by verb and the last part of what they are about.
+    fn letters(&self) -> Vec<(Verb, String)> {
+        let made: Vec<Entry> = self.entries(Index::Activities);
+        made.into_iter().map(|it| (it.verb, it.object.as_str().rsplit('/').next().unwrap().to_owned())).collect()
+    }
+
+    fn of_step(&mut self, step: &str, role: &str, result: serde_json::Value) -> Taken<Flow> {
+        let key = format!("f1/1/{step}/-/{role}");
+        self.take(Command::Done(Done { step: step.into(), item: None, result, key })).unwrap()
+    }
+}
+
+const HELD: &str = r#"
+[type.note]
+as = "Note"
+fields.text = { kind = "text" }
+
+[flow.hold]
+steps.make = { effect = "object.create", with = { type = "'note'", fields = "{}" }, undo = true, retry = { attempts = 1 } }
+steps.wait = { suspend = "go", after = "make" }
+result = "results.make.id"
+
+[flow.caller]
+steps.child = { call = "hold" }
+"#;
+
+fn said(verb: Verb, about: &str) -> (Verb, String) {
+    (verb, about.to_owned())
+}
+
+#[test]
+fn an_undo_of_a_flow_under_way_is_answered_when_everything_is_taken_back() {
+    let mut flow = Stage::<Flow>::new("f1", HELD);
+    flow.start("hold", origin(true));
+    flow.of_step("make", "do", json!({ "id": "https://here.example/x" }));
+    flow.take_back("2");
+    assert_eq!((flow.phase(), flow.letters()), (Phase::Undoing, vec![]));
+    flow.take_back("3");
+    assert_eq!(flow.letters(), [], "whoever asks again waits too");
+    flow.of_step("make", "undo", json!(null));
+    assert_eq!(flow.letters(), [said(Verb::Reject, "1"), said(Verb::Accept, "3")]);
+    assert_eq!(flow.state.petition, None);
+    flow.take_back("4");
+    assert_eq!(flow.letters()[2..], [said(Verb::Accept, "4")], "and hears at once when it is over");
+}
+
+#[test]
+fn an_undo_of_a_finished_flow_runs_its_undos_and_is_answered_then() {
+    let mut flow = Stage::<Flow>::new("f1", HELD);
+    flow.start("hold", origin(true));
+    flow.of_step("make", "do", json!({ "id": "https://here.example/x" }));
+    flow.resume(None).unwrap();
+    assert_eq!(flow.letters(), [said(Verb::Accept, "1")]);
+    flow.take_back("2");
+    assert_eq!(flow.phase(), Phase::Undoing);
+    flow.of_step("make", "undo", json!(null));
+    assert_eq!(flow.letters()[1..], [said(Verb::Accept, "2")]);
+}
+
+#[test]
+fn an_undo_that_gets_stuck_is_answered_when_somebody_has_seen_to_it() {
+    let mut flow = Stage::<Flow>::new("f1", HELD);
+    flow.start("hold", origin(true));
+    flow.of_step("make", "do", json!({ "id": "https://here.example/x" }));
+    flow.take_back("2");
+    let place = Place { step: "make".into(), item: None, attempt: 1, key: "f1/1/make/-/undo".into() };
+    flow.take(place.refused("no".into())).unwrap();
+    assert_eq!((flow.phase(), flow.letters()), (Phase::Stuck, vec![]));
+    let skip = Command::Skip { step: "make".into(), item: None, result: json!(null), by: None };
+    flow.take(skip).unwrap();
+    assert_eq!(flow.letters(), [said(Verb::Reject, "1"), said(Verb::Accept, "2")]);
+}
+
+#[test]
+fn an_undo_of_what_was_killed_with_something_left_is_answered_no() {
+    let mut flow = Stage::<Flow>::new("f1", HELD);
+    flow.start("hold", origin(true));
+    flow.of_step("make", "do", json!({ "id": "https://here.example/x" }));
+    flow.take_back("2");
+    flow.take(Command::Kill { by: None, reason: "now".into() }).unwrap();
+    assert_eq!(flow.letters(), [said(Verb::Reject, "1"), said(Verb::Reject, "2")]);
+    flow.take_back("3");
+    assert_eq!(flow.letters()[2..], [said(Verb::Reject, "3")]);
+}
+
+#[test]
+fn an_undo_of_what_is_not_here_is_answered_no_and_it_never_begins() {
+    let mut flow = Stage::<Flow>::new("f1", HELD);
+    flow.take_back("2");
+    assert_eq!(flow.letters(), [said(Verb::Reject, "2")]);
+    let late = flow.start("hold", origin(true));
+    assert_eq!((late.events.len(), flow.letters()[1..].to_vec()), (0, vec![said(Verb::Reject, "1")]));
+}
+
+// Called by another flow
+
+#[test]
+fn a_called_flow_that_was_killed_stops_its_parent_and_goes_on_when_that_is_retried() {
+    let place = Place { step: "child".into(), item: None, attempt: 1, key: "p/1/child/-/do".into() };
+    let parent = || Origin::Parent { flow: "p".into(), place: place.clone(), depth: 1 };
+    let mut flow = Stage::<Flow>::new("f1", HELD);
+    flow.start("hold", parent());
+    flow.of_step("make", "do", json!({ "id": "https://here.example/x" }));
+    let killed = flow.take(Command::Kill { by: None, reason: "now".into() }).unwrap();
+    assert!(matches!(&killed.told::<Flow>()[..], [(to, Command::Failed(failed))]
+        if to == "p" && failed.person && !failed.again && failed.reason.contains("killed: now")));
+    let again = flow.start("hold", parent());
+    assert_eq!((flow.phase(), again.told::<Stream>().len()), (Phase::Suspended, 0), "what it did it has done");
+    let done = flow.resume(None).unwrap();
+    assert!(matches!(&done.told::<Flow>()[..], [(to, Command::Done(_))] if to == "p"));
+}
+
+#[test]
+fn the_parent_of_a_killed_flow_is_paused_until_somebody_decides() {
+    let mut flow = Stage::<Flow>::new("f1", HELD);
+    let called = flow.start("caller", Origin::Api { by: "me".into() });
+    let [(child, Command::Start(start))] = &called.told::<Flow>()[..] else { panic!("it calls") };
+    flow.take(start.origin.place().unwrap().clone().stopped("it was killed".into())).unwrap();
+    assert_eq!(flow.phase(), Phase::Paused);
+    let retried = flow.take(Command::Retry { step: None, by: None }).unwrap();
+    assert!(matches!(&retried.told::<Flow>()[..], [(again, Command::Start(_))] if again == child));
+}
+
+// Lives under the same name
+
+/// Its marks at receivers may still be there when somebody uses an old Idempotency-Key again.
+#[test]
+fn what_a_forgotten_instance_did_is_done_again_by_the_next_one_of_its_id() {
+    use crate::domains::flow::progress::flow_of;
+    let mut flow = Stage::<Flow>::new("f1", HELD);
+    let key_of = |taken: &Taken<Flow>| effects(taken)[0].1.key.clone();
+    let first = key_of(&flow.start("hold", Origin::Api { by: "me".into() }));
+    flow.take(Command::Kill { by: None, reason: "now".into() }).unwrap();
+    flow.wait(Duration::from_secs(86_400));
+    let ended_before = flow.now;
+    flow.take(Command::Forget { ended_before }).unwrap();
+    let second = key_of(&flow.start("hold", Origin::Api { by: "me".into() }));
+    assert_ne!(first, second);
+    assert_eq!((flow_of(&first), flow_of(&second)), (Some("f1"), Some("f1")));
+    assert_eq!((flow_of("f1/1/make/-/do"), flow_of("f1")), (Some("f1"), None));
+    let progress = flow.state.progress.clone().unwrap();
+    assert_eq!(progress.key("make", None), second, "the stored instance goes by the same key");
 }

@@ -20,7 +20,7 @@ use super::lent::{Lasted, Lend, Lent};
 use super::line::Said;
 use super::outbox::{LastError, Underway};
 use super::queue::{Entry, Undelivered};
-use super::record::{Answer, Cause, Changes, DeadLetter, Head, Meta, TurnRecord, Waiting};
+use super::record::{Answer, Birth, Cause, Changes, DeadLetter, Head, Meta, TurnRecord, Waiting};
 use super::stage::iri;
 use super::{away, flow, follower, following, gate, inbox, lent, line, log, outbox, publish, record, stream};
 use crate::clock::Time;
@@ -292,6 +292,7 @@ fn forms_of_streams_keep() {
         .form("delete", &Command::Delete)
         .form("allocate", &Command::Allocate { target: id(), to: they() })
         .form("answered", &Command::Answered { activity: text(), accepted: false, result: Some(id()) })
+        .form("undelivered", &Command::Undelivered { activity: text(), reason: text(), refused: true })
         .form("fan out", &Command::FanOut(walk));
     let with_ops = ops.into_iter().fold(commands, |golden, (name, op)| {
         golden.form(
@@ -354,6 +355,10 @@ fn facts() -> Vec<(&'static str, Fact)> {
 }
 
 /// Those of taking back, of waiting for others, and of what people do.
+fn undo_started(item: Option<u32>, run: u32, until: Option<Time>) -> Fact {
+    Fact::UndoStarted { step: text(), item, run, attempt: 1, key: text(), effect: text(), input: json!({}), until }
+}
+
 fn facts_beside() -> Vec<(&'static str, Fact)> {
     let (step, item, by) = (text, Some(1), || Some(text()));
     vec![
@@ -397,10 +402,8 @@ fn facts_beside() -> Vec<(&'static str, Fact)> {
         ("notify failed", Fact::NotifyFailed { step: step(), attempt: 1, reason: text(), next: AfterFailure::Pause }),
         ("undoing failed", Fact::Undoing { why: Why::Failed { step: Some(step()), reason: text() } }),
         ("undoing cancelled", Fact::Undoing { why: Why::Cancelled { by: by(), reason: text() } }),
-        (
-            "undo started",
-            Fact::UndoStarted { step: step(), item, run: 2, attempt: 1, key: text(), effect: text(), input: json!({}) },
-        ),
+        ("undo started", undo_started(item, 2, None)),
+        ("undo started until", undo_started(None, 1, Some(AT))),
         ("undo done", Fact::UndoDone { step: step(), item, run: 2 }),
         (
             "undo failed",
@@ -428,7 +431,8 @@ fn facts_beside() -> Vec<(&'static str, Fact)> {
 #[test]
 fn forms_of_flows_keep() {
     use flow::{Command, Event};
-    let events = Golden::default().form("start", &Event::Started { id: text(), start: start(), at: AT });
+    let events = Golden::default().form("start", &Event::Started { id: text(), start: start(), at: AT, keyed: false });
+    let events = events.form("start keyed", &Event::Started { id: text(), start: start(), at: AT, keyed: true });
     let with_facts = facts().into_iter().chain(facts_beside()).fold(events, |golden, (name, fact)| {
         golden.form(&format!("happened {name}"), &Event::Happened { fact, at: AT })
     });
@@ -437,11 +441,13 @@ fn forms_of_flows_keep() {
         with_facts.form("undo asked", &Event::UndoAsked { undo: undo() }).form("barred", &Event::Barred { at: AT });
     let fields = BTreeMap::from([(text(), text())]);
     let traits = Box::new(super::finding::Traits { kind: Some(text()), key: Some(text()), fields });
+    let petition = || Box::new(super::petition::Petition { activity: id(), of: id(), actor: they(), inbox: they() });
+    let with_facts = with_facts.form("petitioned", &Event::Petitioned { petition: petition() });
     let with_facts = with_facts.form("found", &Event::Found { traits });
     with_facts.holds::<Event>("flow.events");
     let by = || Some(text());
-    let (again, person, key, trouble) = (true, true, String::new(), None);
-    let failed = Failed { step: text(), item: Some(1), attempt: 2, reason: text(), again, person, key, trouble };
+    let (again, person, key, trouble, lost) = (true, true, String::new(), None, false);
+    let failed = Failed { step: text(), item: Some(1), attempt: 2, reason: text(), again, person, key, trouble, lost };
     Golden::default()
         .form("start", &Command::Start(start()))
         .form("done", &Command::Done(Done { step: text(), item: Some(1), result: json!({}), key: String::new() }))
@@ -455,7 +461,10 @@ fn forms_of_flows_keep() {
         .form("enter", &Command::Enter { limit: Limit::Concurrency, ticket: 1 })
         .form("still in", &Command::StillIn { limit: Limit::Rate, ticket: 1 })
         .form("undo", &Command::Undo(undo()))
-        .form("take back", &Command::TakeBack { by: by(), reason: text() })
+        .form("take back", &Command::TakeBack { by: by(), reason: text(), petition: None })
+        .form("take back for", &Command::TakeBack { by: by(), reason: text(), petition: Some(petition()) })
+        .form("lost", &place().lost(text()))
+        .form("undo timed out", &Command::UndoTimedOut { step: text(), item: Some(1), attempt: 2, key: text() })
         .form("try timed out", &Command::TryTimedOut { step: text(), item: Some(1), attempt: 2 })
         .form("wait over", &Command::WaitOver { step: text() })
         .form("callback", &Command::Callback { token: text(), payload: json!(1) })
@@ -616,8 +625,14 @@ impl<'de> serde::Deserialize<'de> for Snapshot {
 
 #[test]
 fn the_form_of_snapshots_keeps() {
-    let meta = Meta { timers: [("t".to_owned(), AT)].into(), errands: [((1, 2), AT)].into(), trimmed: 3 };
-    let head = Head { turn: 7, written: 0, at: AT, label: Label::Suspended, state: b"state".as_slice().into(), meta };
-    let young = Head { turn: 0, written: 7, meta: Meta::default(), ..head.clone() };
-    Golden::default().form("head", &Snapshot(head)).form("young", &Snapshot(young)).holds::<Snapshot>("heads");
+    let meta =
+        |birth| Meta { timers: [("t".to_owned(), AT)].into(), errands: [((1, 2), AT)].into(), trimmed: 3, birth };
+    let head = |birth| {
+        let state = b"state".as_slice().into();
+        Head { turn: 7, written: 0, at: AT, label: Label::Suspended, state, meta: meta(birth) }
+    };
+    let young = Head { turn: 0, written: 7, meta: Meta::default(), ..head(Birth::default()) };
+    let golden = Golden::default().form("head", &Snapshot(head(Birth::default())));
+    let golden = golden.form("head with its birth", &Snapshot(head(Birth { at: AT, mark: 7 })));
+    golden.form("young", &Snapshot(young)).holds::<Snapshot>("heads");
 }

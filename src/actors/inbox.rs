@@ -13,6 +13,7 @@ use super::flow::{self, Flow};
 use super::follower::{self, Follow, Follower};
 use super::following::{self, Following};
 use super::log::{self, Way};
+use super::petition::{self, Petition};
 use super::rows::{Index, Reads, RowKey, Rows, part, parts};
 use super::stream::{self, Stream};
 use super::{layout, record};
@@ -285,25 +286,50 @@ fn undone(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<
             undone: true,
             flow: None,
         };
-        return Ok(taken(turn, received, None).put(RowKey::Own(seen_key(original)), &mark));
+        let decision = taken(turn, received, None).put(RowKey::Own(seen_key(original)), &mark);
+        return Ok(match undoes_allocate(activity) {
+            true => petition::accept(decision, turn, &petition(received)),
+            false => decision,
+        });
     };
     if seen.actor != activity.actor {
         return Err(Rejection::NotYours(original.clone()));
     }
+    let mark = seen.is_mark();
     let decision = taken(turn, received, None);
     let decision = decision.put(RowKey::Own(seen_key(original)), &Seen { undone: true, ..seen.clone() });
     Ok(match (seen.verb, seen.flow) {
+        _ if mark && undoes_allocate(activity) => petition::accept(decision, turn, &petition(received)),
         (Verb::Follow, _) => {
             let follow = original.clone();
             decision.tell::<Follower>(activity.actor.as_str(), &follower::Command::Undo { follow })
         }
+        // Its flow answers, once nothing of it is left.
         (Verb::Allocate, Some(flow)) => {
             let reason = format!("{} took its request back", activity.actor);
             let by = Some(activity.actor.as_str().to_owned());
-            decision.tell::<Flow>(flow, &flow::Command::TakeBack { by, reason })
+            let petition = Some(Box::new(petition(received)));
+            decision.tell::<Flow>(flow, &flow::Command::TakeBack { by, reason, petition })
         }
+        // It was refused: nothing is left of it.
+        (Verb::Allocate, None) => petition::accept(decision, turn, &petition(received)),
         _ => decision,
     })
+}
+
+fn petition(received: &Received) -> Petition {
+    let activity = &received.activity;
+    Petition {
+        activity: activity.id.clone(),
+        of: activity.object.id.clone(),
+        actor: activity.actor.clone(),
+        inbox: received.inbox.clone(),
+    }
+}
+
+/// What is not here says of itself what it is; whoever names nothing but an id may mean an Allocate.
+fn undoes_allocate(undo: &Activity) -> bool {
+    undo.object.kind().is_none_or(|kind| kind == Verb::Allocate.as_str())
 }
 
 /// Something whose Undo came first: remembered, without effect; an Allocate still gets its one answer.

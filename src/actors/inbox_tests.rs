@@ -240,6 +240,42 @@ fn undo_of_an_allocate_cancels_its_flow() {
     assert!(matches!(&told[..], [(key, flow::Command::TakeBack { .. })] if *key == started[0].0));
 }
 
+/// What is said of an Undo at once, by verb and object; nothing while a flow has to be undone first.
+fn said(inbox: &Stage<Inbox>) -> Vec<(Verb, String)> {
+    let made = inbox.entries::<log::Entry>(Index::Activities).into_iter().filter(|it| it.way == Way::Made);
+    made.map(|it| (it.verb, it.object.as_str().to_owned())).collect()
+}
+
+#[test]
+fn undo_of_an_allocate_is_accepted_at_once_where_nothing_is_left_of_it_and_else_by_its_flow() {
+    let undo = |id: &str, of: &str| {
+        activity(id, "Undo", json!({ "id": format!("https://there.example/{of}"), "type": "Allocate" }))
+    };
+    let id = |id: &str| format!("https://there.example/{id}");
+    let mut inbox = stage();
+    inbox.receipt(&undo("9", "1"));
+    inbox.receipt(&undo("8", "1"));
+    assert_eq!(said(&inbox), [(Verb::Accept, id("9")), (Verb::Accept, id("8"))], "one that has not come");
+    inbox.receipt(&allocate("1"));
+    inbox.receipt(&undo("7", "1"));
+    assert_eq!(said(&inbox)[2..], [(Verb::Reject, id("1")), (Verb::Accept, id("7"))], "one that came too late");
+    let mut inbox = stage();
+    inbox.receipt(&with(allocate("1"), "target", json!("https://here.example/calendars/none")));
+    inbox.receipt(&undo("2", "1"));
+    assert_eq!(said(&inbox), [(Verb::Reject, id("1")), (Verb::Accept, id("2"))], "one that was refused");
+    let mut inbox = stage();
+    inbox.ours("calendars/main", "calendar");
+    inbox.follower(follower::Status::Accepted);
+    inbox.receipt(&allocate("1"));
+    let told = inbox.take(receive(&undo("2", "1"))).unwrap().told::<Flow>();
+    let [(_, flow::Command::TakeBack { petition: Some(petition), .. })] = &told[..] else { panic!("its flow is told") };
+    assert_eq!((petition.activity.as_str(), petition.of.as_str()), (id("2").as_str(), id("1").as_str()));
+    assert_eq!(said(&inbox), []);
+    let mut inbox = stage();
+    inbox.receipt(&activity("9", "Undo", json!({ "id": id("1"), "type": "Follow" })));
+    assert_eq!(said(&inbox), [], "an Undo of something else is answered nothing");
+}
+
 // Allocate
 
 fn allocate(id: &str) -> Value {

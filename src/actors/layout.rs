@@ -6,7 +6,7 @@
 //! r kind key 0 …                     rows of its own
 //! r 0 idempotency-key                answers kept for repeats, whoever gave them
 //! i index … kind key length          entries of shared lists
-//! m kind key | kind key turn nth     a message: receiver, then sender, sender's turn and place in it
+//! m kind key | kind key turn nth     a message: receiver, then sender, sender's turn and place in it, over all its lives
 //! t due kind key name                a timer
 //! x due kind key turn nth            an errand
 //! d ulid                             a dead letter

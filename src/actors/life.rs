@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::entity::{ActorId, Decision, Entity, Label};
 use super::flight::Flying;
 use super::layout;
-use super::record::{self, Cause, Changes, Head, Meta, TurnRecord, Waiting};
+use super::record::{self, Birth, Cause, Changes, Head, Meta, TurnRecord, Waiting};
 use crate::clock::Time;
 use crate::store::{Batch, Condition, Engine, Failure, Fence, Key, Position, ReadError, Span};
 
@@ -55,6 +55,8 @@ pub(super) struct Source {
 /// Everything about a turn that is not in the decision.
 pub(super) struct Occasion {
     pub(super) at: Time,
+    /// Drawn for this turn.
+    pub(super) mark: u32,
     pub(super) cause: Cause,
     pub(super) source: Option<Source>,
     /// The row that keeps the answer for repeats of the request.
@@ -128,6 +130,9 @@ impl<E: Entity> Life<E> {
     /// Takes a decision over at once, and gives the batch that makes it true.
     pub(super) fn take(&mut self, decision: Decision<E>, occasion: Occasion, fence: Fence, kept: u64) -> Batch {
         let turn = self.turn + 1;
+        if turn == 1 {
+            self.meta.birth = Birth { at: occasion.at, mark: occasion.mark };
+        }
         let mut batch = Batch { fence, ..Batch::default() };
         let mut changes = self.write_timers(&decision, &mut batch);
         consume(&mut batch, &mut changes, &occasion, &self.meta);
@@ -138,7 +143,8 @@ impl<E: Entity> Life<E> {
         }
         for (nth, message) in (0..).zip(&decision.messages) {
             let body = record::encode(&Waiting::new(message.body.clone()));
-            batch.puts.push((layout::message(&message.to, &self.id, turn, nth), body));
+            let (number, place) = self.meta.birth.among_all_lives(turn, nth);
+            batch.puts.push((layout::message(&message.to, &self.id, number, place), body));
         }
         // Of several writes to one row the last counts.
         let rows: BTreeMap<Key, &Option<Bytes>> =
@@ -224,7 +230,8 @@ impl<E: Entity> Life<E> {
     fn head(&self, at: Time, label: Label) -> Head {
         if self.turn < SNAPSHOT_EVERY {
             let state = record::encode(&E::default());
-            return Head { turn: 0, written: self.turn, at, label, state, meta: Meta::default() };
+            let meta = Meta { birth: self.meta.birth, ..Meta::default() };
+            return Head { turn: 0, written: self.turn, at, label, state, meta };
         }
         Head { turn: self.turn, written: 0, at, label, state: record::encode(&self.state), meta: self.meta.clone() }
     }

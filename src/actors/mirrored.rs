@@ -118,8 +118,8 @@ fn word_of(event: step::Event, key: String) -> Option<Command> {
         }
         step::Event::Failed { spot, attempt, reason, cure, trouble } => {
             let (again, person) = (cure == Cure::Time, matches!(cure, Cure::Person | Cure::Missing));
-            let (step, item) = (spot.step, spot.item);
-            Some(Command::Failed(Failed { step, item, attempt, reason, again, person, key, trouble }))
+            let (step, item, lost) = (spot.step, spot.item, cure == Cure::Lost);
+            Some(Command::Failed(Failed { step, item, attempt, reason, again, person, key, trouble, lost }))
         }
         _ => None,
     }

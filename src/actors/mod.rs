@@ -37,6 +37,7 @@ pub mod once;
 pub mod orders;
 pub mod outbox;
 mod passage;
+pub mod petition;
 mod poison;
 mod prepare;
 mod publish;

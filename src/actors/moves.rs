@@ -6,23 +6,18 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::entity::{Decision, Turn};
-use super::errands::Recipient;
 use super::family;
 use super::finding::Traits;
-use super::flow::{Brief, Event, Flow, HASH_SHOWN, Listed, Origin, Rejection, Standing, Start, UndoFor, list_row};
+use super::flow::{Brief, Event, Flow, HASH_SHOWN, Listed, Rejection, Standing, Start, UndoFor, list_row};
 use super::gate;
-use super::log::Letter;
-use super::outbox::{self, Outbox};
+use super::petition::{self, Petition};
 use crate::clock::Time;
-use crate::domains::activity::{Reference, Verb};
-use crate::domains::draft::Draft;
 use crate::domains::flow::check::Compiled;
 use crate::domains::flow::definition::DefinitionHash;
 use crate::domains::flow::fact::Fact;
 use crate::domains::flow::progress::{End, Phase, Progress};
 use crate::domains::flow::step;
 use crate::domains::flow::turn;
-use crate::domains::identity::Iri;
 
 /// One turn of an instance in the making: the facts so far, and what follows from each.
 pub(super) struct Moves<'a> {
@@ -40,6 +35,8 @@ pub(super) struct Moves<'a> {
     pub(super) gates: Vec<String>,
     /// Who hears when it has been taken back.
     undo: Option<Box<UndoFor>>,
+    /// The Undo of the peer that set it off, and waits for its answer.
+    petition: Option<Box<Petition>>,
     /// What it was found by before this turn.
     traits: Traits,
     /// They ask in this very turn.
@@ -59,9 +56,21 @@ impl<'a> Moves<'a> {
         let before = began.map(|_| (progress.phase(), waits_for(&progress)));
         let ends = progress.ends.max(u32::from(progress.end.is_some()));
         let gates = progress.gates.iter().map(|(limit, gated)| gate::id(&start.name, *limit, &gated.key)).collect();
-        let (undo, traits, decision) = (None, Traits::default(), Decision::default());
-        let asked_again = false;
-        Ok(Self { turn, start, began, compiled, progress, before, ends, gates, undo, traits, asked_again, decision })
+        Ok(Self {
+            turn,
+            start,
+            began,
+            compiled,
+            progress,
+            before,
+            ends,
+            gates,
+            undo: None,
+            petition: None,
+            traits: Traits::default(),
+            asked_again: false,
+            decision: Decision::default(),
+        })
     }
 
     pub(super) fn found_by(mut self, traits: &Traits) -> Self {
@@ -79,6 +88,16 @@ impl<'a> Moves<'a> {
         self
     }
 
+    /// The same for the peer that set it off. Only what ends later is kept; an instance that is over answers at once.
+    pub(super) fn petitioned(mut self, before: Option<Box<Petition>>, new: Option<Box<Petition>>) -> Self {
+        let undoes = matches!(self.progress.end, None | Some(End::Done { .. }));
+        if let Some(petition) = new.clone().filter(|_| undoes) {
+            self.record(Event::Petitioned { petition });
+        }
+        self.petition = new.or(before);
+        self
+    }
+
     pub(super) fn decide(mut self, event: step::Event) -> Result<Decision<Flow>, Rejection> {
         let new = self.begin();
         let changed = self.run(event)?;
@@ -90,7 +109,8 @@ impl<'a> Moves<'a> {
         let new = self.began.is_none();
         if new {
             let start = Box::new(self.start.clone());
-            self.record(Event::Started { id: self.turn.me.key.to_string(), start, at: self.turn.now });
+            let (id, at, keyed) = (self.turn.me.key.to_string(), self.turn.now, self.progress.born.is_some());
+            self.record(Event::Started { id, start, at, keyed });
         }
         new
     }
@@ -196,60 +216,29 @@ impl<'a> Moves<'a> {
         self
     }
 
-    /// Sends the one answer that an Allocate gets, when the instance ends in this turn.
+    /// Tells those who wait for its end, when it ends in this turn, and those who ask again once it has ended.
     fn answer(self) -> Decision<Flow> {
         let phase = self.progress.phase();
-        let ended = self.progress.end.is_some() && self.progress.ends > self.ends;
+        let over = self.progress.end.is_some();
+        let ended = over && self.progress.ends > self.ends;
+        let (turn, origin, progress) = (self.turn, &self.start.origin, &self.progress);
         let mut decision = self.decision;
         decision.reply = Standing { phase: Some(phase), existed: false };
-        if let (Some(undo), true) = (&self.undo, ended || (self.asked_again && self.progress.end.is_some())) {
-            return family::tell_undone(decision, undo, &self.progress);
+        if let (Some(undo), true) = (&self.undo, ended || (self.asked_again && over)) {
+            return family::tell_undone(decision, undo, progress);
         }
         if ended {
-            decision = family::tell_parent(decision, self.turn, &self.start.origin, &self.progress);
+            decision = family::tell_parent(decision, turn, origin, progress);
         }
-        let Origin::Remote { activity, actor, inbox, answer: true } = &self.start.origin else { return decision };
         // One answer: what ends again after a restart was answered before.
-        if !ended || self.ends > 0 {
-            return decision;
+        if ended && self.ends == 0 {
+            decision = petition::answer(decision, turn, origin, Some(progress));
         }
-        let verb = if phase == Phase::Done { Verb::Accept } else { Verb::Reject };
-        let result = match &self.progress.end {
-            Some(End::Done { result }) => result_of(self.turn, result),
-            _ => None,
-        };
-        let about = Reference::Id(activity.clone());
-        let draft = |draft: Draft| match result {
-            Some(result) => draft.result(result),
-            None => draft,
-        };
-        let letter = Letter::to(self.turn, 0, actor, draft, verb, about);
-        send(letter.log(decision), actor, inbox.as_ref(), &letter, activity)
+        match &self.petition {
+            Some(asked) if over => petition::undone(decision, turn, asked, progress),
+            _ => decision,
+        }
     }
-}
-
-/// What goes into `result` of an Accept: the id of something of ours.
-fn result_of(turn: &Turn<'_>, result: &Value) -> Option<Reference> {
-    let id = result.as_str().or_else(|| result.get("id")?.as_str())?;
-    let id = Iri::parse(id).ok()?;
-    turn.world.local(&id).is_some().then_some(Reference::Id(id))
-}
-
-fn send(decision: Decision<Flow>, actor: &Iri, inbox: Option<&Iri>, letter: &Letter, about: &Iri) -> Decision<Flow> {
-    let to = match inbox {
-        Some(inbox) => Recipient::Inbox(inbox.as_str().to_owned()),
-        None => Recipient::Actor(actor.as_str().to_owned()),
-    };
-    decision.tell::<Outbox>(
-        inbox.unwrap_or(actor).authority().as_str(),
-        &outbox::Command::Send {
-            activity: letter.ulid.clone(),
-            to,
-            object: about.as_str().to_owned(),
-            first: false,
-            tell: false,
-        },
-    )
 }
 
 /// The signals waited for, each once.

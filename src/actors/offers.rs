@@ -1,7 +1,8 @@
 //! Offers of an object to peers: an Allocate, its answer, and the Undo that takes it back.
 //!
-//! The offer of a step of a flow is made once for its key. Taking it back always sends an Undo, also when nobody has answered; an Accept that
-//! comes after that is answered by another Undo, since the first may have crossed it on its way.
+//! The offer of a step of a flow is made once for its key. Taking it back always sends an Undo, also when nobody has
+//! answered, and is done when they accept that; an Accept of the offer that comes after it is answered by another Undo,
+//! since the first may have crossed it on its way.
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -52,8 +53,17 @@ pub(super) struct Offer {
 struct Asker {
     flow: String,
     place: Place,
+    /// Whatever they still say, it is taken back.
     #[serde(default)]
     undone: bool,
+}
+
+/// An Undo that is on its way: whom its answer is for. A row under the Undo's ulid.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Taking {
+    flow: String,
+    place: Place,
+    to: Iri,
 }
 
 pub fn allocation_rows() -> Key {
@@ -72,8 +82,14 @@ pub(super) fn reads_of(reads: Reads, place: &Place) -> Reads {
     reads.own("offer", done_key(&format!("{}/offer", done_of(&place.key))))
 }
 
-pub(super) fn reads_asker(reads: Reads, ulid: &str) -> Reads {
-    reads.own("asker", asker_key(ulid))
+fn taking_key(ulid: &str) -> Key {
+    parts(["taking", ulid])
+}
+
+/// What an activity of ours was: an offer, or taking one back.
+pub(super) fn reads_sent(ulid: &str) -> Reads {
+    let reads = Reads::none().own("allocation", allocation_key(ulid));
+    reads.own("asker", asker_key(ulid)).own("taking", taking_key(ulid))
 }
 
 fn offer_row(place: &Place) -> RowKey {
@@ -91,7 +107,7 @@ impl Stream {
         let object = self.object(turn, rows)?;
         let id = turn.world.iri(&object.path);
         let (decision, letter) =
-            publish::directed(turn, Verb::Allocate, &object, &to, |draft| draft.target(target.clone()));
+            publish::directed(turn, Verb::Allocate, &object, &to, false, |draft| draft.target(target.clone()));
         let activity = letter.activity.id.clone();
         let allocation = Allocation {
             activity: activity.clone(),
@@ -131,7 +147,7 @@ impl Stream {
             Err(rejection) => return Decision::default().tell::<Flow>(flow, &place.refused(rejection.to_string())),
         };
         let (decision, letter) =
-            publish::directed(turn, Verb::Allocate, &object, &to, |draft| draft.target(target.clone()));
+            publish::directed(turn, Verb::Allocate, &object, &to, true, |draft| draft.target(target.clone()));
         let activity = letter.activity.id.clone();
         let (at, to_them) = (turn.now, to.clone());
         let allocation = Allocation { activity, target: target.clone(), to: to_them, at, accepted: None, result: None };
@@ -143,21 +159,20 @@ impl Stream {
             .event(Event::Allocated { activity: letter.ulid, target, to })
     }
 
-    /// Sends the Undo, whatever the answer was or will be. Of an offer that was never made a mark stays.
+    /// Sends an Undo, whatever the answer was or will be, and another one whenever the step asks again: the word that it
+    /// is done is theirs. Of an offer that was never made a mark stays.
     pub(super) fn unask(&self, turn: &Turn<'_>, rows: &Rows, flow: String, place: Place) -> Decision<Self> {
-        let offer = rows.one::<Offer>("offer");
-        let done = |decision: Decision<Self>| decision.tell::<Flow>(flow.clone(), &place.clone().done(json!(null)));
-        match offer {
-            Some(offer) if offer.undone => done(Decision::default()),
+        match rows.one::<Offer>("offer") {
             Some(Offer { activity: Some(ulid), to: Some(to), .. }) => {
-                let decision = send_undo(Decision::default(), turn, &ulid, &to);
-                let asker = Asker { flow: flow.clone(), place: place.clone(), undone: true };
+                let asker = Asker { flow, place, undone: true };
+                let decision = send_undo(Decision::default(), turn, &ulid, &to, &asker);
                 let offer = Offer { activity: Some(ulid.clone()), to: Some(to), undone: true };
-                done(decision.put(offer_row(&place), &offer).put(RowKey::Own(asker_key(&ulid)), &asker))
+                decision.put(offer_row(&asker.place), &offer).put(RowKey::Own(asker_key(&ulid)), &asker)
             }
             _ => {
                 let offer = Offer { activity: None, to: None, undone: true };
-                done(Decision::default().put(offer_row(&place), &offer))
+                let decision = Decision::default().put(offer_row(&place), &offer);
+                decision.tell::<Flow>(flow, &place.done(json!(null)))
             }
         }
     }
@@ -171,6 +186,13 @@ pub(super) fn answered(
     accepted: bool,
     result: Option<Iri>,
 ) -> Decision<Stream> {
+    if let Some(Taking { flow, place, to }) = rows.one::<Taking>("taking") {
+        let word = match accepted {
+            true => place.done(json!(null)),
+            false => place.stopped(format!("{to} says that it cannot be taken back: settle it with them, then skip")),
+        };
+        return Decision::default().delete(RowKey::Own(taking_key(&activity))).tell::<Flow>(flow, &word);
+    }
     match rows.one::<Allocation>("allocation") {
         Some(allocation) if allocation.accepted.is_none() => {
             let allocation = Allocation { accepted: Some(accepted), result: result.clone(), ..allocation };
@@ -194,7 +216,7 @@ fn step_answered(
 ) -> Decision<Stream> {
     let Some(asker) = rows.one::<Asker>("asker") else { return decision };
     if asker.undone {
-        return decision.when(accepted, |decision| send_undo(decision, turn, ulid, &allocation.to));
+        return decision.when(accepted, |decision| send_undo(decision, turn, ulid, &allocation.to, &asker));
     }
     let Asker { flow, place, .. } = asker;
     let word = if accepted {
@@ -205,7 +227,26 @@ fn step_answered(
     decision.tell::<Flow>(flow, &word)
 }
 
-fn send_undo(decision: Decision<Stream>, turn: &Turn<'_>, ulid: &str, to: &Iri) -> Decision<Stream> {
+/// An activity of ours was given up before it arrived.
+pub(super) fn undelivered(rows: &Rows, activity: &str, reason: &str, refused: bool) -> Decision<Stream> {
+    // It stays known, so that an answer counts that comes when somebody has the letter sent again.
+    if let Some(Taking { flow, place, to }) = rows.one::<Taking>("taking") {
+        let reason = format!("the Undo did not reach {to}: {reason}; quickbeam dead-letters lists it");
+        return Decision::default().tell::<Flow>(flow, &place.stopped(reason));
+    }
+    let Some(asker) = rows.one::<Asker>("asker").filter(|asker| !asker.undone) else { return Decision::default() };
+    let answered = rows.one::<Allocation>("allocation").is_none_or(|allocation| allocation.accepted.is_some());
+    if answered {
+        return Decision::default();
+    }
+    // Whoever accepts it after all, when somebody has the letter sent again, is told that it is over.
+    let over = Asker { undone: true, ..asker.clone() };
+    let reason = format!("the Allocate could not be delivered: {reason}");
+    let word = if refused { asker.place.refused(reason) } else { asker.place.lost(reason) };
+    Decision::default().put(RowKey::Own(asker_key(activity)), &over).tell::<Flow>(asker.flow, &word)
+}
+
+fn send_undo(decision: Decision<Stream>, turn: &Turn<'_>, ulid: &str, to: &Iri, asker: &Asker) -> Decision<Stream> {
     let allocate = turn.world.activity(ulid);
     let about = Reference::Embedded(json!({
         "id": allocate.as_str(), "type": "Allocate", "actor": turn.world.actor.as_str(),
@@ -213,14 +254,16 @@ fn send_undo(decision: Decision<Stream>, turn: &Turn<'_>, ulid: &str, to: &Iri) 
     let letter = Letter::to(turn, 1, to, |draft| draft, Verb::Undo, about);
     // The Allocate and its Undo are about the same object, and keep their order.
     let object = turn.world.iri(super::stream::path_of(turn.me)).as_str().to_owned();
-    letter.log(decision).tell::<Outbox>(
+    let Asker { flow, place, .. } = asker.clone();
+    let taking = Taking { flow, place, to: to.clone() };
+    letter.log(decision).put(RowKey::Own(taking_key(&letter.ulid)), &taking).tell::<Outbox>(
         to.authority().as_str(),
         &outbox::Command::Send {
             activity: letter.ulid.clone(),
             to: Recipient::Actor(to.as_str().to_owned()),
             object,
             first: false,
-            tell: false,
+            tell: true,
         },
     )
 }

@@ -9,6 +9,7 @@ use super::flow::{Rejection, Start};
 use super::hand::{Order, Told};
 use super::lent::Lend;
 use super::line::Said;
+use super::petition::Petition;
 use super::{record, stream};
 use crate::clock::Time;
 use crate::domains::flow::limits::Limit;
@@ -54,6 +55,14 @@ pub enum Command {
         #[serde(default)]
         item: Option<u32>,
         attempt: u32,
+    },
+    /// Nobody confirmed in its time that something is taken back.
+    UndoTimedOut {
+        step: String,
+        #[serde(default)]
+        item: Option<u32>,
+        attempt: u32,
+        key: String,
     },
     /// The time of a `wait` has come.
     WaitOver {
@@ -128,6 +137,9 @@ pub enum Command {
         #[serde(default)]
         by: Option<String>,
         reason: String,
+        /// The Undo that is to be answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        petition: Option<Box<Petition>>,
     },
     /// The same for a flow that called it: whoever called it ends, or waited long enough.
     Undo(Box<UndoFor>),
@@ -197,6 +209,9 @@ pub struct Failed {
     /// `timeout`, `unreachable` or a status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// Nothing helps, and nobody knows whether it was done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
 }
 
 /// Which try of which step an effect belongs to; travels with it and comes back with its outcome.
@@ -225,7 +240,21 @@ impl Place {
 
     pub(super) fn failed(self, reason: String, again: bool, trouble: Option<String>) -> Command {
         let Self { step, item, attempt, key } = self;
-        Command::Failed(Failed { step, item, attempt, reason, again, person: false, key, trouble })
+        Command::Failed(Failed { step, item, attempt, reason, again, person: false, key, trouble, lost: false })
+    }
+
+    /// Only a person can decide what comes of it.
+    pub(super) fn stopped(self, reason: String) -> Command {
+        let Self { step, item, attempt, key } = self;
+        let (again, person, trouble, lost) = (false, true, None, false);
+        Command::Failed(Failed { step, item, attempt, reason, again, person, key, trouble, lost })
+    }
+
+    /// It failed for good, and nobody knows whether it was done.
+    pub(super) fn lost(self, reason: String) -> Command {
+        let Self { step, item, attempt, key } = self;
+        let (again, person, trouble, lost) = (false, false, None, true);
+        Command::Failed(Failed { step, item, attempt, reason, again, person, key, trouble, lost })
     }
 }
 
@@ -245,8 +274,9 @@ pub(super) fn event_of(me: &ActorId, progress: &Progress, command: Command) -> R
         Command::Done(Done { step, item, result, key }) => {
             step::Event::Done { spot: Spot::from_key(&key, &step, item), result }
         }
-        Command::Failed(Failed { step, item, attempt, reason, again, person, key, trouble }) => {
+        Command::Failed(Failed { step, item, attempt, reason, again, person, key, trouble, lost }) => {
             let cure = match (again, person) {
+                _ if lost => Cure::Lost,
                 (true, _) => Cure::Time,
                 (false, true) => Cure::Person,
                 (false, false) => Cure::Nothing,
@@ -258,6 +288,9 @@ pub(super) fn event_of(me: &ActorId, progress: &Progress, command: Command) -> R
         }
         Command::TimedOut { step } => step::Event::TimedOut { step },
         Command::TryTimedOut { step, item, attempt } => step::Event::TryTimedOut { step, item, attempt },
+        Command::UndoTimedOut { step, item, attempt, key } => {
+            step::Event::UndoTimedOut { spot: Spot::from_key(&key, &step, item), attempt }
+        }
         Command::WaitOver { step } => step::Event::WaitOver { step },
         Command::Callback { token, payload } => step::Event::Callback { token, payload },
         Command::Resume { signal, payload, by } => {
@@ -275,7 +308,7 @@ pub(super) fn event_of(me: &ActorId, progress: &Progress, command: Command) -> R
         Command::Restart { step, input, by } => step::Event::Restart { step, input, by },
         Command::Edit { step, item, input, by } => step::Event::Edit { step, item, input, by },
         Command::Skip { step, item, result, by } => step::Event::Skip { step, item, result, by },
-        Command::TakeBack { by, reason } => step::Event::Undo { by, reason },
+        Command::TakeBack { by, reason, .. } => step::Event::Undo { by, reason },
         Command::Undo(undo) => step::Event::Undo { by: Some(format!("flow {}", undo.flow)), reason: undo.reason },
     })
 }
@@ -339,7 +372,5 @@ pub(super) fn undeliverable(to: &ActorId, body: &[u8], reason: &str) -> Option<C
             _ => return None,
         },
     };
-    let Place { step, item, attempt, key } = place;
-    let reason = reason.to_owned();
-    Some(Command::Failed(Failed { step, item, attempt, reason, again: false, person: true, key, trouble: None }))
+    Some(place.stopped(reason.to_owned()))
 }

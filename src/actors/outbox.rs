@@ -291,7 +291,8 @@ impl Outbox {
         let entries = waiting.len() as u64;
         let mut decision = Decision::default().event(Event::Forgotten { entries });
         for (number, entry) in waiting {
-            decision = set_aside(decision, turn, number, entry, "given up by the operator");
+            let refused = entry.attempts == entry.refusals;
+            decision = set_aside(decision, turn, number, entry, "given up by the operator", refused);
         }
         decision.tell::<Self>(turn.me.key.clone(), &Command::Forget)
     }

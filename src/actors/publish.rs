@@ -77,19 +77,20 @@ pub(super) fn object(turn: &Turn<'_>, writer: Writer, verb: Verb, object: &Objec
     Published { decision, id, ulid }
 }
 
-/// An activity about this stream's object to one actor, logged and on its way.
+/// An activity about this stream's object to one actor, logged and on its way. With `tell` it hears when it is given up.
 pub(super) fn directed(
     turn: &Turn<'_>,
     verb: Verb,
     object: &Object,
     to: &Iri,
+    tell: bool,
     draft: impl FnOnce(Draft) -> Draft,
 ) -> (Decision<Stream>, Letter) {
     let id = turn.world.iri(&object.path);
     let letter = Letter::to(turn, 0, to, draft, verb, Reference::Embedded(object.json(&id)));
     let decision = letter.log(Decision::default());
     let recipient = Recipient::Actor(to.as_str().to_owned());
-    (send(decision, &letter.ulid, recipient, &to.authority(), &id), letter)
+    (send(decision, &letter.ulid, recipient, &to.authority(), &id, tell), letter)
 }
 
 /// A page of followers, and at the start who of `to` is one.
@@ -119,7 +120,7 @@ pub(super) fn fan_out(turn: &Turn<'_>, rows: &Rows, walk: FanOut) -> Decision<St
         let to: BTreeSet<&Iri> = walk.to.iter().filter(|to| !followers.contains(*to)).collect();
         for to in to {
             let recipient = Recipient::Actor(to.as_str().to_owned());
-            decision = send(decision, &walk.activity, recipient, &to.authority(), &walk.object);
+            decision = send(decision, &walk.activity, recipient, &to.authority(), &walk.object, false);
         }
     }
     let mut told = walk.after.as_deref().and_then(inbox_of);
@@ -129,7 +130,8 @@ pub(super) fn fan_out(turn: &Turn<'_>, rows: &Rows, walk: FanOut) -> Decision<St
         if let Some((authority, inbox)) = inbox.as_ref().filter(|_| inbox != told)
             && let Ok(authority) = Authority::parse(authority)
         {
-            decision = send(decision, &walk.activity, Recipient::Inbox(inbox.clone()), &authority, &walk.object);
+            let to = Recipient::Inbox(inbox.clone());
+            decision = send(decision, &walk.activity, to, &authority, &walk.object, false);
         }
         told = inbox;
     }
@@ -145,11 +147,18 @@ fn inbox_of(entry: &[u8]) -> Option<(String, String)> {
     Some((parts.text()?, parts.text()?))
 }
 
-fn send(decision: Decision<Stream>, ulid: &str, to: Recipient, peer: &Authority, object: &Iri) -> Decision<Stream> {
+fn send(
+    decision: Decision<Stream>,
+    ulid: &str,
+    to: Recipient,
+    peer: &Authority,
+    object: &Iri,
+    tell: bool,
+) -> Decision<Stream> {
     let object = object.as_str().to_owned();
     decision.tell::<Outbox>(
         peer.as_str(),
-        &outbox::Command::Send { activity: ulid.to_owned(), to, object, first: false, tell: false },
+        &outbox::Command::Send { activity: ulid.to_owned(), to, object, first: false, tell },
     )
 }
 

@@ -50,6 +50,33 @@ pub struct Meta {
     /// Event rows up to this turn have been trimmed.
     #[serde(default)]
     pub trimmed: u64,
+    /// Tells the messages of this life from those of one that ended before it under the same name.
+    #[serde(default, skip_serializing_if = "Birth::is_unknown")]
+    pub birth: Birth,
+}
+
+/// When a life began, and a number drawn then. Unknown for one that began before this was noted, whose turns count from 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Birth {
+    pub at: Time,
+    pub mark: u32,
+}
+
+/// Turns that a life can take in a millisecond: more than any does, so that the turns of a later life come after it.
+const TURNS_PER_MILLISECOND: u64 = 1 << 20;
+
+impl Birth {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
+    fn is_unknown(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The number of a turn, and of one of its messages, among those of all lives of the actor. Turn numbers begin again
+    /// with each life; a message of an earlier one may still wait, and must not be written over.
+    pub fn among_all_lives(self, turn: u64, nth: u64) -> (u64, u64) {
+        let turn = self.at.0.saturating_mul(TURNS_PER_MILLISECOND).saturating_add(turn);
+        (turn, u64::from(self.mark) << 32 | nth)
+    }
 }
 
 impl Meta {

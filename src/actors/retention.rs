@@ -20,7 +20,7 @@ use super::runtime::Runtime;
 use super::stream;
 use super::{finding, layout, rows};
 use crate::clock::{Time, ulid};
-use crate::domains::flow::progress::Phase;
+use crate::domains::flow::progress::{Phase, flow_of};
 use crate::store::{Batch, Condition, Key, Outcome, ReadError, Row, Span};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -195,7 +195,7 @@ impl Pass<'_> {
         while let Some(page) = streams.next(self.runtime).await? {
             for id in page.iter().filter_map(|row| layout::head_actor(&row.key)) {
                 let done = layout::row_prefix(&id, &rows::RowKey::Own(stream::done_keys()));
-                let of = |row: &Row| stream::flow_of_effect(&row.key.parts_after(&done).text()?);
+                let of = |row: &Row| flow_of(&row.key.parts_after(&done).text()?).map(str::to_owned);
                 let without_flow = async |row: &Row| match of(row) {
                     Some(flow) => Ok(!self.exists(&flow).await?),
                     None => Ok(false),

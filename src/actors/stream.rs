@@ -61,6 +61,14 @@ pub enum Command {
         #[serde(default)]
         result: Option<Iri>,
     },
+    /// An activity of ours did not reach whom it was for, and nobody tries any more.
+    Undelivered {
+        activity: String,
+        reason: String,
+        /// Every try was answered no, so that nothing came of it.
+        #[serde(default)]
+        refused: bool,
+    },
     /// One page of the walk over the followers.
     FanOut(FanOut),
     /// A step of a flow.
@@ -229,11 +237,6 @@ pub(super) fn done_keys() -> Key {
     parts(["done"])
 }
 
-/// Whose effect a key names: the flow stands first in it.
-pub(super) fn flow_of_effect(effect_key: &str) -> Option<String> {
-    effect_key.split_once('/').map(|(flow, _)| flow.to_owned())
-}
-
 pub(super) fn path_of(me: &ActorId) -> &str {
     me.key.split_once('/').map_or(&*me.key, |(_, path)| path)
 }
@@ -250,9 +253,7 @@ impl Entity for Stream {
         match command {
             Command::Create(_) => Reads::none(),
             Command::Update { .. } | Command::Delete | Command::Allocate { .. } => object(Reads::none()),
-            Command::Answered { activity, .. } => {
-                offers::reads_asker(Reads::none().own("allocation", offers::allocation_key(activity)), activity)
-            }
+            Command::Answered { activity, .. } | Command::Undelivered { activity, .. } => offers::reads_sent(activity),
             Command::FanOut(walk) => publish::reads(walk),
             Command::Effect { place, .. } => {
                 let marks = Reads::none().own("done", done_key(&place.key));
@@ -272,6 +273,9 @@ impl Entity for Stream {
             Command::Allocate { target, to } => self.allocate(turn, rows, target, to),
             Command::Answered { activity, accepted, result } => {
                 Ok(offers::answered(turn, rows, activity, accepted, result))
+            }
+            Command::Undelivered { activity, reason, refused } => {
+                Ok(offers::undelivered(rows, &activity, &reason, refused))
             }
             Command::FanOut(walk) => Ok(publish::fan_out(turn, rows, walk)),
             Command::Effect { flow, place, op, tries, undo } => {

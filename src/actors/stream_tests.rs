@@ -362,13 +362,77 @@ fn an_offer_that_was_taken_back_answers_a_late_accept_by_another_undo() {
     stage.take(Command::Create(article())).unwrap();
     let (ask, unask) = asking("f/1/q/-");
     let asked = stage.take(ask).unwrap();
-    let taken = stage.take(unask.clone()).unwrap();
-    assert_eq!(verbs(&stage), [Verb::Allocate, Verb::Undo]);
-    assert!(matches!(&words(&taken)[..], [flow::Command::Done(done)] if done.key == "f/1/q/-/undo"));
     stage.take(unask).unwrap();
-    assert_eq!(verbs(&stage).len(), 2, "taken back once");
+    assert_eq!(verbs(&stage), [Verb::Allocate, Verb::Undo]);
     let late = stage.take(answer_to(&asked, true)).unwrap();
     assert_eq!((verbs(&stage).len(), words(&late).len()), (3, 0));
+}
+
+/// The ulid of the Undo that a turn sends.
+fn undo_of(taken: &Taken<Stream>) -> String {
+    let sent = taken.told::<Outbox>().into_iter();
+    let mut undos = sent.filter_map(|(_, command)| match command {
+        outbox::Command::Send { activity, tell: true, .. } => Some(activity),
+        _ => None,
+    });
+    undos.next().expect("an Undo leaves, and somebody hears what becomes of it")
+}
+
+#[test]
+fn an_offer_is_taken_back_when_they_say_so_and_not_when_the_undo_has_left() {
+    for accepted in [true, false] {
+        let mut stage = stage("gig");
+        stage.take(Command::Create(article())).unwrap();
+        let (ask, unask) = asking("f/1/q/-");
+        stage.take(ask).unwrap();
+        let taken = stage.take(unask.clone()).unwrap();
+        assert!(words(&taken).is_empty(), "nobody has accepted it");
+        let again = stage.take(unask).unwrap();
+        assert_eq!(verbs(&stage).len(), 3, "who asks again has not heard");
+        let answer = Command::Answered { activity: undo_of(&again), accepted, result: None };
+        let heard = stage.take(answer.clone()).unwrap();
+        match &words(&heard)[..] {
+            [flow::Command::Done(done)] if accepted => assert_eq!(done.key, "f/1/q/-/undo"),
+            [flow::Command::Failed(failed)] if !accepted => assert!(failed.person && !failed.again),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(stage.take(answer).unwrap().messages(), 0, "the first word counts");
+        let first = Command::Answered { activity: undo_of(&taken), accepted: true, result: None };
+        assert!(matches!(&words(&stage.take(first).unwrap())[..], [flow::Command::Done(_)]), "of either Undo");
+    }
+}
+
+#[test]
+fn an_undo_that_does_not_arrive_stops_the_step_and_an_answer_after_all_still_counts() {
+    let mut stage = stage("gig");
+    stage.take(Command::Create(article())).unwrap();
+    let (ask, unask) = asking("f/1/q/-");
+    stage.take(ask).unwrap();
+    let activity = undo_of(&stage.take(unask).unwrap());
+    let reason = "no answer, for 7 days".to_owned();
+    let lost = Command::Undelivered { activity: activity.clone(), reason, refused: false };
+    assert!(matches!(&words(&stage.take(lost).unwrap())[..], [flow::Command::Failed(failed)]
+        if failed.person && failed.key == "f/1/q/-/undo" && failed.reason.contains("7 days")));
+    let after_all = Command::Answered { activity, accepted: true, result: None };
+    assert!(matches!(&words(&stage.take(after_all).unwrap())[..], [flow::Command::Done(_)]));
+}
+
+#[test]
+fn an_offer_that_does_not_arrive_fails_its_step_and_an_accept_after_all_is_answered_by_an_undo() {
+    for refused in [true, false] {
+        let mut stage = stage("gig");
+        stage.take(Command::Create(article())).unwrap();
+        let (ask, _) = asking("f/1/q/-");
+        let asked = stage.take(ask).unwrap();
+        let Some(Event::Allocated { activity, .. }) = asked.events.first().cloned() else { panic!("it was allocated") };
+        let lost = Command::Undelivered { activity, reason: "answered 404".into(), refused };
+        let heard = words(&stage.take(lost.clone()).unwrap());
+        assert!(matches!(&heard[..], [flow::Command::Failed(failed)]
+            if failed.lost != refused && !failed.again && failed.reason.contains("answered 404")));
+        assert_eq!(stage.take(lost).unwrap().messages(), 0);
+        let late = stage.take(answer_to(&asked, true)).unwrap();
+        assert_eq!((verbs(&stage), words(&late).len()), (vec![Verb::Allocate, Verb::Undo], 0));
+    }
 }
 
 #[test]

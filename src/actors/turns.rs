@@ -192,7 +192,8 @@ impl<E: Entity> Host<E> {
         };
         let turn = Turn { me: &self.seat.id, from, now, random, world: &self.runtime.world };
         let decided = catch_unwind(AssertUnwindSafe(|| life.state.decide(&turn, &rows, command)));
-        let occasion = Occasion { at: now, cause, source, answer: None };
+        let [.., a, b, c, d] = random;
+        let occasion = Occasion { at: now, mark: u32::from_be_bytes([a, b, c, d]), cause, source, answer: None };
         match decided {
             Ok(Ok(decision)) => self.take(decision, occasion, first, waiter),
             Ok(Err(rejection)) if occasion.source.is_none() => self.tell(waiter, Err(AskError::Rejected(rejection))),

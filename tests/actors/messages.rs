@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use quickbeam::actors::ask::AskError;
+use quickbeam::actors::entity::ActorId;
 use quickbeam::actors::runtime::Limits;
 use quickbeam::store::MemoryEngine;
 
 use super::engine::{Break, SteeredEngine};
 use super::node::{Node, Plan, on_system, settle};
-use super::probe::Command;
+use super::probe::{Command, Probe};
 
 fn tell(to: &str, texts: impl IntoIterator<Item = String>) -> Command {
     Command::Tell { to: to.into(), texts: texts.into_iter().collect() }
@@ -45,6 +46,28 @@ fn messages_arrive_once_and_in_order_and_leave_no_row() {
         settle().await;
         assert_eq!(node.stored("r").await.unwrap().heard.len(), 300, "and nothing twice");
         assert!(engine.area(b'm').is_empty());
+    });
+}
+
+/// Its turns are counted from one again, and the messages of its earlier life still wait.
+#[test]
+fn an_actor_that_ended_and_lives_again_does_not_write_over_what_it_said_before() {
+    on_system(async {
+        let engine = SteeredEngine::shared();
+        let node = Node::on(engine.clone()).await;
+        let receiver = ActorId::of::<Probe>("r");
+        node.runtime.registry().mark_failed(&receiver, "until later".into());
+        for life in 0..3 {
+            node.ask("x", tell("r", numbered("x", life * 2..life * 2 + 2))).await.unwrap();
+            node.ask("x", Command::End).await.unwrap();
+        }
+        settle().await;
+        assert_eq!(engine.area(b'm').len(), 6, "each has a row of its own");
+        assert!(node.runtime.registry().retry_failed(&receiver));
+        let mut heard = node.until("r", |probe| probe.heard.len() >= 6).await.heard;
+        // Lives within one moment have no order among them.
+        heard.sort();
+        assert_eq!(heard, numbered("x", 0..6).collect::<Vec<_>>());
     });
 }
 

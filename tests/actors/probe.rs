@@ -76,6 +76,8 @@ pub(crate) enum Command {
     },
     Become(Label),
     Undelivered(String),
+    /// Leaves nothing of itself.
+    End,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -168,6 +170,7 @@ impl Entity for Probe {
             Command::Back { text, status } => decision.event(Event::Heard(format!("{text} {status}"))),
             Command::Become(label) => decision.event(Event::Became(label)),
             Command::Undelivered(text) => decision.event(Event::Heard(text)),
+            Command::End => decision.end(),
         })
     }
 

@@ -383,3 +383,43 @@ fn happenings(progress: &quickbeam::domains::flow::Progress) -> Vec<(Option<Verb
     }
     all
 }
+
+const QUESTION: &str = "steps.q = { ask = \"allocate\", object = \"'o'\", target = \"'t'\", to = \"'p'\", undo_timeout = \"10s\", \
+                        retry = { attempts = 2, delay = \"1s\" } }";
+
+#[test]
+fn an_undo_that_nobody_confirms_is_sent_again_and_then_stuck_and_a_late_word_still_counts() {
+    let mut run = Run::started(QUESTION);
+    run.when(cancel());
+    let spot = || Spot::new("q", None, 1, Role::Undo);
+    let silence = |attempt| Event::UndoTimedOut { spot: spot(), attempt };
+    run.when(silence(1)).then(&["undo q failed: nobody confirmed it within 10s → RetryAt(Time(2000))"]);
+    run.when(Event::RetryDue { spot: spot(), attempt: 1 }).then(&["undo q of run 1 (2)"]);
+    run.when(silence(1)).then(&[]);
+    run.when(silence(2)).then(&["undo q failed: nobody confirmed it within 10s → Pause"]);
+    assert_eq!(run.progress.phase(), Phase::Stuck);
+    assert_eq!(possible(&run.progress), [Verb::Retry, Verb::Skip, Verb::Edit, Verb::Pause, Verb::Kill]);
+    run.when(undone("q")).then(&["undone q", "flow cancelled: enough"]);
+    run.when(silence(2)).then(&[]);
+}
+
+#[test]
+fn a_question_that_was_lost_fails_the_flow_and_is_taken_back_since_it_may_have_arrived() {
+    let mut run = Run::started(QUESTION);
+    run.when(failed("q", None, 1, Cure::Lost)).then(&[
+        "failed q: no answer → Fail",
+        "undo q of run 1 (1)",
+        "undoing Failed { step: Some(\"q\"), reason: \"step `q` failed: no answer\" }",
+    ]);
+    run.when(undone("q")).then(&["undone q", "flow failed: step `q` failed: no answer"]);
+}
+
+#[test]
+fn a_question_that_was_lost_within_a_join_that_collects_is_taken_back_before_the_end() {
+    let flow = format!("{QUESTION}\nsteps.j = {{ all = [\"q\"], failures = \"collect\" }}\nresult = \"results.j\"");
+    let mut run = Run::started(&flow);
+    run.when(failed("q", None, 1, Cure::Lost));
+    assert!(tells(&run, "undo q of run 1 (1)"));
+    assert_eq!(run.progress.phase(), Phase::Running);
+    run.when(undone("q")).then(&["undone q", "flow done {\"q\":{\"failed\":\"no answer\"}}"]);
+}

@@ -36,6 +36,13 @@ pub enum Ring {
         item: Option<u32>,
         attempt: u32,
     },
+    /// Nobody confirmed that something is taken back.
+    UndoTimedOut {
+        step: String,
+        item: Option<u32>,
+        attempt: u32,
+        key: String,
+    },
     TimedOut {
         step: String,
     },
@@ -57,15 +64,23 @@ pub fn alarms(definition: &Definition, progress: &Progress, fact: &Fact) -> Vec<
             vec![Alarm::Set { name, at: *until, ring }]
         }
         Fact::StepFailed { step, item, attempt, next: AfterFailure::RetryAt(at), .. } => {
-            vec![again(*at, Role::Do, step, *item, *attempt, progress.key(step, *item))]
+            vec![again(retry_of(Role::Do, step, *item), *at, step, *item, *attempt, progress.key(step, *item))]
+        }
+        Fact::UndoStarted { step, item, run, attempt, key, until: Some(until), .. } => {
+            let (name, key) = (undo_of(step, *item, *run), key.clone());
+            let ring = Ring::UndoTimedOut { step: step.clone(), item: *item, attempt: *attempt, key };
+            vec![Alarm::Set { name, at: *until, ring }]
         }
         Fact::UndoFailed { step, item, run, attempt, next: AfterFailure::RetryAt(at), .. } => {
-            let key = Spot::new(step, *item, *run, Role::Undo).key(&progress.flow);
-            vec![again(*at, Role::Undo, step, *item, *attempt, key)]
+            let key = progress.key_of(&Spot::new(step, *item, *run, Role::Undo));
+            vec![again(undo_again(step, *item, *run), *at, step, *item, *attempt, key)]
+        }
+        Fact::UndoDone { step, item, run } | Fact::UndoSkipped { step, item, run, .. } => {
+            [undo_of(step, *item, *run), undo_again(step, *item, *run)].map(|name| Alarm::Cancel { name }).into()
         }
         Fact::NotifyFailed { step, attempt, next: AfterFailure::RetryAt(at), .. } => {
-            let key = Spot::new(step, None, progress.run_of(step), Role::Notify).key(&progress.flow);
-            vec![again(*at, Role::Notify, step, None, *attempt, key)]
+            let key = progress.key_of(&Spot::new(step, None, progress.run_of(step), Role::Notify));
+            vec![again(retry_of(Role::Notify, step, None), *at, step, None, *attempt, key)]
         }
         Fact::Suspended { step, until: Some(until), .. } | Fact::AwaitsCallback { step, until: Some(until) } => {
             vec![Alarm::Set { name: timeout_of(step), at: *until, ring: Ring::TimedOut { step: step.clone() } }]
@@ -87,6 +102,9 @@ impl From<Ring> for Event {
                 Self::RetryDue { spot: Spot::from_key(&key, &step, item), attempt }
             }
             Ring::TryTimedOut { step, item, attempt } => Self::TryTimedOut { step, item, attempt },
+            Ring::UndoTimedOut { step, item, attempt, key } => {
+                Self::UndoTimedOut { spot: Spot::from_key(&key, &step, item), attempt }
+            }
             Ring::TimedOut { step } => Self::TimedOut { step },
             Ring::WaitOver { step } => Self::WaitOver { step },
         }
@@ -98,8 +116,8 @@ fn settled(step: &str, item: Option<u32>) -> [Alarm; 4] {
         .map(|name| Alarm::Cancel { name })
 }
 
-fn again(at: Time, role: Role, step: &str, item: Option<u32>, attempt: u32, key: String) -> Alarm {
-    Alarm::Set { name: retry_of(role, step, item), at, ring: Ring::Retry { step: step.to_owned(), item, attempt, key } }
+fn again(name: String, at: Time, step: &str, item: Option<u32>, attempt: u32, key: String) -> Alarm {
+    Alarm::Set { name, at, ring: Ring::Retry { step: step.to_owned(), item, attempt, key } }
 }
 
 fn retry_of(role: Role, step: &str, item: Option<u32>) -> String {
@@ -111,6 +129,15 @@ fn retry_of(role: Role, step: &str, item: Option<u32>) -> String {
 
 fn try_of(step: &str, item: Option<u32>) -> String {
     format!("try/{}", part(step, item))
+}
+
+/// Of several runs of one step undos may be under way at the same time. The first run has the name of old.
+fn undo_again(step: &str, item: Option<u32>, run: u32) -> String {
+    if run == 1 { retry_of(Role::Undo, step, item) } else { format!("retry undo {run}/{}", part(step, item)) }
+}
+
+fn undo_of(step: &str, item: Option<u32>, run: u32) -> String {
+    format!("undo/{run}/{}", part(step, item))
 }
 
 fn timeout_of(step: &str) -> String {

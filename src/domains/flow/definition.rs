@@ -152,6 +152,9 @@ pub enum Kind {
         to: String,
         #[serde(default, skip_serializing_if = "Deadline::is_none")]
         deadline: Deadline,
+        /// Milliseconds for each try to have it taken back to be answered; [`UNDO_TIMEOUT`] without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        undo_timeout: Option<u64>,
     },
 }
 
@@ -169,6 +172,10 @@ pub enum Until {
         zone: Option<String>,
     },
 }
+
+/// Milliseconds that whoever was asked has to say that it is taken back, before it is told again: what they did may
+/// take its time to be undone, and a word that comes later still counts.
+pub const UNDO_TIMEOUT: u64 = 3_600_000;
 
 /// How long an answer may take, and what follows when there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

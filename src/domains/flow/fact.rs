@@ -154,6 +154,9 @@ pub enum Fact {
         key: String,
         effect: String,
         input: Value,
+        /// When the try is over, for what others have to confirm.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Time>,
     },
     UndoDone {
         step: String,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::definition::{Failures, Kind, Otherwise, Retry, Step};
+use super::definition::{Failures, Kind, Otherwise, Retry, Step, UNDO_TIMEOUT};
 use super::fact::{AfterFailure, Fact, Why};
 use super::ledger::Side;
 use super::progress::{ItemState, Progress, StepState, size};
@@ -73,14 +73,20 @@ impl Stepper<'_> {
             _ if self.progress.undoing.is_some() && refused => AfterFailure::Fail,
             _ if self.progress.undoing.is_some() => AfterFailure::Pause,
             (_, Some(at)) => at,
-            (Cure::Time | Cure::Nothing, None) if self.collects(name, item) => AfterFailure::Collect,
+            (Cure::Time | Cure::Nothing | Cure::Lost, None) if self.collects(name, item) => AfterFailure::Collect,
             (Cure::Nothing, None) if !again => AfterFailure::Fail,
+            (Cure::Lost, None) => AfterFailure::Fail,
             _ => AfterFailure::Pause,
         };
         let (step, reason) = (name.to_owned(), reason.to_owned());
         self.record(Fact::StepFailed { step: step.clone(), item, attempt, reason: reason.clone(), next, refused });
+        if cure == Cure::Lost {
+            // What others may have made of it is taken back whatever the flow does next, as after a time-out.
+            self.start_undo(name, item, self.progress.run_of(name), 1);
+        }
         if next == AfterFailure::Fail && !self.is_ending() {
-            self.end_with(Why::Failed { reason: format!("step `{step}` was refused: {reason}"), step: Some(step) });
+            let how = if refused { "was refused" } else { "failed" };
+            self.end_with(Why::Failed { reason: format!("step `{step}` {how}: {reason}"), step: Some(step) });
         }
     }
 
@@ -92,7 +98,7 @@ impl Stepper<'_> {
         }
         let retry = self.retry_of(&spot.step);
         let again = cure_by_time(&retry, cure, trouble);
-        let delay = if again { self.delay(&retry, attempt, &spot.key(&self.progress.flow)) } else { None };
+        let delay = if again { self.delay(&retry, attempt, &self.progress.key_of(spot)) } else { None };
         let next = delay.unwrap_or(AfterFailure::Pause);
         let (step, item, reason) = (spot.step.clone(), spot.item, reason.to_owned());
         self.record(Fact::UndoFailed { step, item, run, attempt, reason, next });
@@ -104,7 +110,7 @@ impl Stepper<'_> {
         }
         let retry = self.retry_of(&spot.step);
         let again = cure_by_time(&retry, cure, trouble);
-        let delay = if again { self.delay(&retry, attempt, &spot.key(&self.progress.flow)) } else { None };
+        let delay = if again { self.delay(&retry, attempt, &self.progress.key_of(spot)) } else { None };
         let next = delay.unwrap_or(AfterFailure::Pause);
         self.record(Fact::NotifyFailed { step: spot.step.clone(), attempt, reason: reason.to_owned(), next });
     }
@@ -141,6 +147,16 @@ impl Stepper<'_> {
         let millis = self.compiled.definition.steps.get(&step).and_then(|step| step.timeout).unwrap_or_default();
         let reason = format!("no answer within {}", crate::config::reader::show_span(Duration::from_millis(millis)));
         self.failed(&Spot::of(step, item), attempt, &reason, Cure::Time, Some("timeout"));
+    }
+
+    /// They are told again, as often as the step says; what they confirm later still counts.
+    pub(super) fn undo_timed_out(&mut self, spot: &Spot, attempt: u32) {
+        let millis = match self.compiled.definition.steps.get(&spot.step).map(|step| &step.kind) {
+            Some(Kind::Ask { undo_timeout, .. }) => undo_timeout.unwrap_or(UNDO_TIMEOUT),
+            _ => return,
+        };
+        let within = crate::config::reader::show_span(Duration::from_millis(millis));
+        self.failed(spot, attempt, &format!("nobody confirmed it within {within}"), Cure::Time, Some("timeout"));
     }
 
     /// A wait for others took too long. What was asked of them is taken back at once, whatever the flow does next.
@@ -244,7 +260,7 @@ fn cure_by_time(retry: &Retry, cure: Cure, trouble: Option<&str>) -> bool {
     match cure {
         Cure::Time => retry.is_for(trouble, true),
         Cure::Nothing => retry.is_for(trouble, false),
-        Cure::Person | Cure::Missing => false,
+        Cure::Person | Cure::Missing | Cure::Lost => false,
     }
 }
 

@@ -160,7 +160,8 @@ pub(super) fn ask(section: &mut Section<'_>, report: &mut Report) -> Kind {
     let target =
         section.required("target", "\"'https://events.example/calendars/main'\"", report).unwrap_or_else(missing);
     let to = section.required("to", "\"'https://events.example/actor'\"", report).unwrap_or_else(missing);
-    Kind::Ask { verb, object, target, to, deadline: deadline(section, report) }
+    let undo_timeout = section.span("undo_timeout", Duration::from_millis(1)..=YEAR, report).map(millis);
+    Kind::Ask { verb, object, target, to, deadline: deadline(section, report), undo_timeout }
 }
 
 pub(super) fn http(section: &mut Section<'_>, report: &mut Report) -> Kind {
@@ -261,8 +262,9 @@ pub(super) fn goes_out(kind: &Kind) -> bool {
     matches!(kind, Kind::Effect(_) | Kind::Each { .. } | Kind::Http(_))
 }
 
+/// Whether something beside its own doing is tried again: telling that it waits, or taking it back.
 pub(super) fn notifies(kind: &Kind) -> bool {
-    matches!(kind, Kind::Suspend { notify: Some(_), .. } | Kind::Call { .. })
+    matches!(kind, Kind::Suspend { notify: Some(_), .. } | Kind::Call { .. } | Kind::Ask { .. })
 }
 
 pub(super) fn retry(mut section: Section<'_>, report: &mut Report) -> Retry {

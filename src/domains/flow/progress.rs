@@ -15,11 +15,23 @@ pub(crate) use super::state::size;
 pub use super::state::{End, Held, ItemState, StepState};
 use crate::clock::Time;
 
+/// Stands between the id of an instance and the moment in which it began.
+const BORN: char = '~';
+
+/// The id of the instance whose effect a key names.
+pub fn flow_of(effect_key: &str) -> Option<&str> {
+    let (flow, _) = effect_key.split_once('/')?;
+    Some(flow.split_once(BORN).map_or(flow, |(flow, _)| flow))
+}
+
 /// The state of one instance. A step without an entry has not had its turn.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// The instance's id; a part of every effect key.
     pub flow: String,
+    /// When it began, where another may have had its id before it was forgotten; a part of every effect key then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born: Option<Time>,
     /// Raised by a restart from a step, so that its effects get new keys.
     pub run: u32,
     pub steps: BTreeMap<String, StepState>,
@@ -71,6 +83,7 @@ impl Progress {
     pub fn new(flow: impl Into<String>) -> Self {
         Self {
             flow: flow.into(),
+            born: None,
             run: 1,
             steps: BTreeMap::new(),
             started: 0,
@@ -91,7 +104,15 @@ impl Progress {
 
     /// The key of what a step, or one element of it, does: the same for every try.
     pub fn key(&self, step: &str, item: Option<u32>) -> String {
-        Spot::new(step, item, self.run_of(step), Role::Do).key(&self.flow)
+        self.key_of(&Spot::new(step, item, self.run_of(step), Role::Do))
+    }
+
+    /// The key of anything that it does, undoes or tells.
+    pub fn key_of(&self, spot: &Spot) -> String {
+        match self.born {
+            None => spot.key(&self.flow),
+            Some(born) => spot.key(&format!("{}{BORN}{:x}", self.flow, born.0)),
+        }
     }
 
     /// The result of a step that has one.

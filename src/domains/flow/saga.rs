@@ -4,8 +4,10 @@
 //! an undo sent after it could overtake it. What waits on others without an end (`call`, `ask`) is taken back at once;
 //! its receiver keeps both in order. So nothing earlier is undone while something later might still begin to act.
 
+use std::time::Duration;
+
 use super::check::CompiledUndo;
-use super::definition::{Kind, Undo};
+use super::definition::{Kind, UNDO_TIMEOUT, Undo};
 use super::expr::{EvaluationError, Scope};
 use super::fact::{AfterFailure, Fact, Why};
 use super::ledger::{Entry, Side};
@@ -14,6 +16,7 @@ use super::progress::End;
 use super::spot::{Role, Spot};
 use super::stepper::Stepper;
 use super::with;
+use crate::clock::Time;
 use serde_json::Value;
 
 impl Stepper<'_> {
@@ -72,14 +75,21 @@ impl Stepper<'_> {
         let step = step.to_owned();
         match planned {
             Ok((effect, input)) => {
-                let key = Spot::new(&step, item, run, Role::Undo).key(&self.progress.flow);
-                self.record(Fact::UndoStarted { step, item, run, attempt, key, effect, input });
+                let key = self.progress.key_of(&Spot::new(&step, item, run, Role::Undo));
+                let until = self.confirmed_until(&step);
+                self.record(Fact::UndoStarted { step, item, run, attempt, key, effect, input, until });
             }
             Err(error) => {
                 let (reason, next) = (error.to_string(), AfterFailure::Pause);
                 self.record(Fact::UndoFailed { step, item, run, attempt, reason, next });
             }
         }
+    }
+
+    /// Whoever was asked has to say that it is taken back: that our word left says nothing.
+    fn confirmed_until(&self, step: &str) -> Option<Time> {
+        let Kind::Ask { undo_timeout, .. } = self.compiled.definition.steps.get(step)?.kind else { return None };
+        Some(self.at.now.plus(Duration::from_millis(undo_timeout.unwrap_or(UNDO_TIMEOUT))))
     }
 
     /// What is done to take it back, and what is given to that.

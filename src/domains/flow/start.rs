@@ -87,7 +87,7 @@ impl Stepper<'_> {
         let compiled = self.compiled;
         let known = compiled.definition.steps.get(name).zip(compiled.steps.get(name));
         let Some((Step { kind: Kind::Suspend { notify: Some(notify), .. }, .. }, ready)) = known else { return };
-        let key = Spot::new(name, None, self.progress.run_of(name), Role::Notify).key(&self.progress.flow);
+        let key = self.progress.key_of(&Spot::new(name, None, self.progress.run_of(name), Role::Notify));
         let (effect, input) = match notify {
             Notify::Webhook(url) => ("webhook", Ok(json!({ "url": url, "body": self.waits(name) }))),
             Notify::Effect(call) => (call.effect.as_str(), self.told(ready, &ready.notify)),

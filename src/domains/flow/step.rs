@@ -54,6 +54,11 @@ pub enum Event {
         item: Option<u32>,
         attempt: u32,
     },
+    /// Nobody confirmed in its time that something is taken back.
+    UndoTimedOut {
+        spot: Spot,
+        attempt: u32,
+    },
     /// The `until` of a wait for others has come.
     TimedOut {
         step: String,
@@ -133,6 +138,8 @@ pub enum Cure {
     Missing,
     /// Nothing: it was refused.
     Nothing,
+    /// Nothing, and nobody knows whether it was done.
+    Lost,
 }
 
 /// The moment in which it is decided, and what else a decision takes from outside.
@@ -220,6 +227,7 @@ impl Stepper<'_> {
             }
             Event::RetryDue { spot, attempt } => self.retry_due(&spot, attempt),
             Event::TryTimedOut { step, item, attempt } => self.try_timed_out(step, item, attempt),
+            Event::UndoTimedOut { spot, attempt } => self.undo_timed_out(&spot, attempt),
             Event::TimedOut { step } => self.timed_out(&step),
             Event::WaitOver { step } => self.wait_over(&step),
             Event::Callback { token, payload } => return self.called_back(&token, payload),
@@ -256,6 +264,7 @@ impl Stepper<'_> {
             | Event::Failed { .. }
             | Event::RetryDue { .. }
             | Event::TryTimedOut { .. }
+            | Event::UndoTimedOut { .. }
             | Event::TimedOut { .. }
             | Event::WaitOver { .. } => Ok(()),
             Event::Callback { token, .. } => Err(self.callback_over(&token)),

@@ -68,6 +68,9 @@ fn of_event(event: &Event, clocks: &mut Clocks) -> Option<Value> {
         Event::UndoAsked { undo } => {
             json!({ "fact": "undo_asked", "by": format!("flow {}", undo.flow), "reason": undo.reason })
         }
+        Event::Petitioned { petition } => {
+            json!({ "fact": "petitioned", "by": petition.actor, "activity": petition.activity })
+        }
         Event::Barred { .. } => json!({ "fact": "barred" }),
         Event::Away { what } => of_away(what)?,
         Event::Lent { .. } | Event::Found { .. } => return None,
