@@ -168,6 +168,7 @@ impl Run {
             let batches = NAMES.map(|name| federation.domain(name).disk.batches());
             let trace = federation.trace.lock().clone();
             *tell.lock() = Some(Outcome { phase, batches, trace });
+            federation.end();
         });
         told.lock().take().expect("the story was told")
     }

@@ -304,6 +304,11 @@ impl Federation {
         self.domains().iter().find(|domain| domain.name == name).expect("there is a domain of this name")
     }
 
+    /// Lets go of the domains, which know the network that knows them.
+    pub(crate) fn end(&self) {
+        self.domains().iter().for_each(|domain| drop(domain.running.lock().take()));
+    }
+
     fn percent(&self, percent: u64) -> bool {
         self.dice.lock().percent(percent)
     }
