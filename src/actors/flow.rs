@@ -26,6 +26,7 @@ use crate::domains::flow::limits::Limit;
 use crate::domains::flow::progress::{Phase, Progress};
 use crate::domains::flow::step;
 use crate::domains::identity::{Authority, Iri};
+use crate::domains::trace::Context;
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Flow {
@@ -46,6 +47,9 @@ pub struct Flow {
     pub barred: bool,
     #[serde(default, skip_serializing_if = "Traits::is_empty")]
     pub traits: Traits,
+    /// What it began as a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Context>,
 }
 
 /// How an instance begins.
@@ -101,6 +105,8 @@ pub enum Event {
         id: String,
         start: Box<Start>,
         at: Time,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<Context>,
     },
     Happened {
         fact: Fact,
@@ -198,7 +204,10 @@ impl Entity for Flow {
                     Ok(family::tell_parent(Decision::reply(standing), turn, &start.origin, progress))
                 }
                 None if self.barred => Ok(family::refuse_start(turn, &start)),
-                None => Moves::of(turn, *start, Progress::new(turn.me.key.as_ref()), None)?.decide(step::Event::Start),
+                None => {
+                    let progress = Progress::new(turn.me.key.as_ref());
+                    Moves::of(turn, *start, progress, None, turn.trace)?.decide(step::Event::Start)
+                }
             };
         }
         if let Command::StillIn { limit, ticket } = command {
@@ -217,13 +226,14 @@ impl Entity for Flow {
             _ => None,
         };
         let event = event_of(turn.me, &progress, command)?;
-        let moves = Moves::of(turn, start, progress, Some(self.at))?;
+        let moves = Moves::of(turn, start, progress, Some(self.at), self.trace.as_ref())?;
         moves.found_by(&self.traits).taken_back_for(self.undo.clone(), undo).decide(event)
     }
 
     fn apply(&mut self, event: &Event) {
         match event {
-            Event::Started { id, start, at } => {
+            Event::Started { id, start, at, trace } => {
+                self.trace.clone_from(trace);
                 self.progress = Some(Progress::new(id.as_str()));
                 self.start = Some((**start).clone());
                 (self.at, self.updated) = (*at, *at);
@@ -262,6 +272,11 @@ impl Entity for Flow {
 }
 
 impl Flow {
+    /// The span of the instance of this id.
+    pub fn span(&self, id: &str) -> Context {
+        Context::of_flow(self.trace.as_ref(), id)
+    }
+
     /// Who has ended, or is another life than the one that was let in, leaves; of one that never was nothing stays.
     fn still_in(&self, turn: &Turn<'_>, limit: Limit, ticket: u32) -> Decision<Self> {
         let is_in = |progress: &Progress| progress.gates.contains_key(&limit) && progress.ends == ticket;

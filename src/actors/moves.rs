@@ -12,6 +12,7 @@ use super::finding::Traits;
 use super::flow::{Event, Flow, HASH_SHOWN, Listed, Origin, Rejection, Standing, Start, UndoFor, list_row};
 use super::gate;
 use super::log::Letter;
+use super::noting::tried;
 use super::outbox::{self, Outbox};
 use crate::clock::Time;
 use crate::domains::activity::{Reference, Verb};
@@ -23,6 +24,7 @@ use crate::domains::flow::progress::{End, Phase, Progress};
 use crate::domains::flow::step;
 use crate::domains::flow::turn;
 use crate::domains::identity::Iri;
+use crate::domains::trace::Context;
 
 /// One turn of an instance in the making: the facts so far, and what follows from each.
 pub(super) struct Moves<'a> {
@@ -42,6 +44,9 @@ pub(super) struct Moves<'a> {
     undo: Option<Box<UndoFor>>,
     /// What it was found by before this turn.
     traits: Traits,
+    /// What it began as a part of, and its own span of that.
+    began_in: Option<Context>,
+    pub(super) span: Context,
     /// They ask in this very turn.
     asked_again: bool,
     decision: Decision<Flow>,
@@ -53,15 +58,30 @@ impl<'a> Moves<'a> {
         start: Start,
         progress: Progress,
         began: Option<Time>,
+        trace: Option<&Context>,
     ) -> Result<Self, Rejection> {
         let compiled = turn.world.catalog.definition(&DefinitionHash(start.definition.clone()));
         let compiled = compiled.ok_or_else(|| Rejection::NoDefinition(start.definition.clone()))?;
         let before = began.map(|_| (progress.phase(), waits_for(&progress)));
         let ends = progress.ends.max(u32::from(progress.end.is_some()));
         let gates = progress.gates.iter().map(|(limit, gated)| gate::id(&start.name, *limit, &gated.key)).collect();
-        let (undo, traits, decision) = (None, Traits::default(), Decision::default());
-        let asked_again = false;
-        Ok(Self { turn, start, began, compiled, progress, before, ends, gates, undo, traits, asked_again, decision })
+        let (began_in, span) = (trace.cloned(), Context::of_flow(trace, &turn.me.key));
+        Ok(Self {
+            turn,
+            start,
+            began,
+            compiled,
+            progress,
+            before,
+            ends,
+            gates,
+            undo: None,
+            traits: Traits::default(),
+            decision: Decision::default().within(Some(span.clone())),
+            began_in,
+            span,
+            asked_again: false,
+        })
     }
 
     pub(super) fn found_by(mut self, traits: &Traits) -> Self {
@@ -82,7 +102,8 @@ impl<'a> Moves<'a> {
     pub(super) fn decide(mut self, event: step::Event) -> Result<Decision<Flow>, Rejection> {
         if self.began.is_none() {
             let start = Box::new(self.start.clone());
-            self.record(Event::Started { id: self.turn.me.key.to_string(), start, at: self.turn.now });
+            let (id, trace) = (self.turn.me.key.to_string(), self.began_in.clone());
+            self.record(Event::Started { id, start, at: self.turn.now, trace });
         }
         let (world, now) = (self.turn.world, self.turn.now);
         let moment = step::Moment { now, random: self.turn.random, base: world.base.as_str() };
@@ -92,10 +113,12 @@ impl<'a> Moves<'a> {
         let mut happening = VecDeque::from([event]);
         while let Some(event) = happening.pop_front() {
             let progress = std::mem::replace(&mut self.progress, Progress::new(""));
+            let tried = self.turn.noted.then(|| tried(&progress, &event)).flatten();
             let (taken, progress) = turn::advance(&compiled, &world.effects, progress, &input, event, moment)?;
             self.progress = progress;
             for fact in taken.facts {
                 changed |= matches!(fact, Fact::Restarted { input: Some(_), .. });
+                self.note(&fact, tried);
                 self.set_timers(&fact);
                 self.pass_gates(&fact);
                 self.record(Event::Happened { fact, at: now });

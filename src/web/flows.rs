@@ -149,7 +149,7 @@ async fn stored(site: &Site, id: &str) -> Result<Option<Flow>, Problem> {
 pub async fn find(site: &Site, id: &str) -> Result<Value, Problem> {
     let flow = known(site, id).await?;
     let mut value = instance(id, &flow);
-    let (mut timeline, from) = timeline(site, id).await?;
+    let (mut timeline, from) = timeline(site, id, &flow.span(id)).await?;
     let tokens = tokens(&flow);
     timeline.iter_mut().for_each(|one| hide(one, &tokens));
     value["timeline"] = timeline.into();

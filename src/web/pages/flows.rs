@@ -110,6 +110,9 @@ fn shown(flow: &Value, picture: Option<Markup>) -> Markup {
     let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
     html! {
         p.meta { span class={ "phase " (phase) } { (phase) } " started " (time(&text(&flow["started"]))) ", last moved " (time(&text(&flow["updated"]))) }
+        @if let Some(trace) = flow["trace"]["id"].as_str() {
+            p.meta { "trace " code { (trace) } @if flow["trace"].get("parent").is_some() { ", begun elsewhere" } }
+        }
         @if let Some(reason) = flow.get("reason") { p { "Ended: " (text(reason)) } }
         ul.why { @for why in flow["why"].as_array().into_iter().flatten() { li { (text(why)) } } }
         @match picture {
