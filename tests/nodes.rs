@@ -50,5 +50,7 @@ mod store_words;
 mod strangers;
 #[path = "nodes/tokens.rs"]
 mod tokens;
+#[path = "nodes/traces.rs"]
+mod traces;
 #[path = "nodes/verbs.rs"]
 mod verbs;

@@ -146,6 +146,7 @@ fn shown(answer: &Value, now: Time) -> String {
     facts.push(("moved", ago(&answer["updated"], now)));
     let steps = answer["steps"].as_object().into_iter().flatten();
     let rows: Vec<_> = steps.map(|(name, step)| vec![name.clone(), step_state(step), step.to_string()]).collect();
+    facts.push(("trace", text(&answer["trace"], "id")));
     facts.push(("why", text(answer, "why")));
     facts.push(("can", text(answer, "possible")));
     let happened = answer["timeline"].as_array().into_iter().flatten();

@@ -76,11 +76,14 @@ fn of_event(event: &Event, clocks: &mut Clocks<'_>) -> Option<Value> {
     })
 }
 
+/// The doing, undoing or telling of a step or element.
+type What = (&'static str, String, Option<u32>);
+
 /// When what is under way began, and the span of it: tries, waits and undos by step and element.
 struct Clocks<'a> {
     /// Of the instance.
     span: &'a Context,
-    began: BTreeMap<(&'static str, String, Option<u32>), (Time, Option<String>)>,
+    began: BTreeMap<What, (Time, Option<String>)>,
 }
 
 impl Clocks<'_> {
