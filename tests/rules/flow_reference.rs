@@ -94,7 +94,8 @@ fn without_another_way(plans: &mut [Planned], ends: Ends) {
     }
 }
 
-/// The receivers: each thing is done once for its key, and not at all once it has been taken back.
+/// The receivers: each thing is done once for its key, and not at all once it has been taken back. Services know nothing
+/// of that: what reaches one of them after its undo stays.
 #[derive(Debug, Default)]
 struct World {
     done: Vec<String>,
@@ -103,11 +104,13 @@ struct World {
     asked: Vec<String>,
     /// Taken back while the flow went on.
     early: BTreeSet<String>,
+    /// Done by a service after it was taken back.
+    stray: BTreeSet<String>,
 }
 
 impl World {
     /// False when it is refused, since it was taken back before.
-    fn perform(&mut self, key: &str) -> bool {
+    fn perform(&mut self, key: &str, service: bool) -> bool {
         if key.ends_with("/undo") {
             let of = done_of(key);
             if !self.undone.contains(&of) {
@@ -116,7 +119,10 @@ impl World {
             return true;
         }
         if self.undone.iter().any(|undone| undone == key) {
-            return false;
+            if service && !self.done.iter().any(|done| done == key) {
+                self.stray.insert(key.to_owned());
+            }
+            return service;
         }
         if !self.done.iter().any(|done| done == key) {
             self.done.push(key.to_owned());
@@ -126,7 +132,8 @@ impl World {
 
     /// What is there in the end.
     fn standing(&self) -> BTreeSet<&str> {
-        self.done.iter().filter(|key| !self.undone.contains(key)).map(String::as_str).collect()
+        let kept = self.done.iter().filter(|key| !self.undone.contains(key));
+        kept.chain(&self.stray).map(String::as_str).collect()
     }
 
     /// What the end took back, in its order.
@@ -161,7 +168,7 @@ impl Story<'_> {
         match open {
             Open::Tell(event) => self.take(event, fates),
             Open::Arrive { key, answer } => {
-                let taken = self.world.perform(&key);
+                let taken = self.arrives(&key);
                 let refused = |event| match event {
                     Event::Done { spot, .. } => {
                         let (reason, cure) = ("taken back before".to_owned(), Cure::Nothing);
@@ -186,6 +193,12 @@ impl Story<'_> {
         let again: Progress = rmp_serde::from_slice(&stored).unwrap();
         assert_eq!(again, self.progress);
         self.progress = again;
+    }
+
+    fn arrives(&mut self, key: &str) -> bool {
+        let at = place(key.split('/').nth(2).unwrap());
+        let service = matches!(self.plans[at].plan, Plan::Http | Plan::Callback { .. });
+        self.world.perform(key, service)
     }
 
     fn tell(&mut self, event: Event) {
@@ -260,7 +273,7 @@ impl Story<'_> {
             Fate::Lost => self.tell(missed()),
             Fate::Unheard => self.open.push(arrive(Some(missed()))),
             Fate::CrashedAfter => {
-                self.world.perform(key);
+                self.arrives(key);
                 self.open.push(arrive(done()));
             }
         }
