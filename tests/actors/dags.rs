@@ -191,7 +191,7 @@ impl Outsiders {
         };
         let done = all.iter().filter_map(|heard| match heard {
             Heard::Request { key, .. } if key.ends_with("/do") => Some((key.as_str(), key.clone())),
-            Heard::Allocate { id, at } => Some((id.as_str(), format!("allocated {at}"))),
+            Heard::Allocate { id, at } if !self.refuses(*at) => Some((id.as_str(), format!("allocated {at}"))),
             _ => None,
         });
         done.filter(|(what, _)| !taken_back(what)).map(|(_, shown)| shown).collect()
