@@ -30,7 +30,7 @@ use serde_json::json;
 use super::dice::{self, Dice};
 use super::engine::SteeredEngine;
 use super::flow_random::{Answer, Plan, Planned, limits, name, plans, runner};
-use super::node::{self, Node, on_system, settle};
+use super::node::{self, BEGIN, JumpingClock, Node, on_system, settle};
 
 const THEM: &str = "https://there.example";
 /// Steps of the flow that are answered within it; whatever takes longer is timed out.
@@ -155,6 +155,8 @@ struct Outsiders {
     engine: OnceLock<Arc<SteeredEngine>>,
     /// In order, with how many batches had landed before.
     heard: Mutex<Vec<(usize, Heard)>>,
+    /// How many batches had landed when the clock said so many seconds.
+    times: Mutex<Vec<(usize, Duration)>>,
     /// Which answer fails, counted over all.
     fails: Mutex<Option<(usize, bool)>>,
     count: Mutex<usize>,
@@ -280,12 +282,13 @@ impl Outside for Lent {
 }
 
 /// Plays everybody outside until the flow has come to its end and nothing is under way.
-async fn told(engine: &Arc<SteeredEngine>, them: &Arc<Outsiders>) {
+async fn told(engine: &Arc<SteeredEngine>, them: &Arc<Outsiders>, ahead: Duration) {
     let story = them.story.get().unwrap().clone();
     let plan = node::Plan {
         declares: story.declares,
         kinds: Kinds::default(),
         outside: Arc::new(Lent(them.clone())),
+        clock: JumpingClock::ahead(ahead),
         ..node::Plan::default()
     };
     let node = Node::start(engine.clone(), plan).await;
@@ -294,6 +297,7 @@ async fn told(engine: &Arc<SteeredEngine>, them: &Arc<Outsiders>) {
     while quiet < 3 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         settle().await;
+        them.times.lock().push((engine.landed().len(), node.runtime.clock.now().since(BEGIN)));
         for (id, accepted) in them.answers() {
             if answered.insert(id.clone()) {
                 answer(&node, &id, accepted).await;
@@ -385,6 +389,7 @@ fn tell(
     story: &Story,
     before: Vec<Batch>,
     heard: Vec<(usize, Heard)>,
+    ahead: Duration,
     fails: Option<(usize, bool)>,
 ) -> (Vec<Batch>, Arc<Outsiders>, End) {
     let result = Arc::new(Mutex::new(None));
@@ -393,7 +398,7 @@ fn tell(
         let engine = SteeredEngine::with(&before);
         let them = Outsiders::of(&story, &engine, heard);
         *them.fails.lock() = fails;
-        told(&engine, &them).await;
+        told(&engine, &them, ahead).await;
         let end = end(&engine, &them).await;
         *told_to.lock() = Some((engine.landed(), them, end));
     });
@@ -433,20 +438,21 @@ fn a_random_flow_ends_the_same_wherever_its_node_is_cut() {
     let (stories, cuts) = if dice::is_long() { (150, usize::MAX) } else { (6, 12) };
     let mut dice = Dice::of(dice::seed("cuts"));
     for story in drawn("flows that are cut", stories) {
-        let (landed, them, whole) = tell(&story, Vec::new(), Vec::new(), None);
+        let (landed, them, whole) = tell(&story, Vec::new(), Vec::new(), Duration::ZERO, None);
         right(&story, &whole);
-        let heard = them.heard.lock().clone();
+        let (heard, times) = (them.heard.lock().clone(), them.times.lock().clone());
         let mut places: Vec<usize> = (0..=landed.len()).collect();
         while places.len() > cuts {
             places.swap_remove(usize::try_from(dice.below(places.len() as u64)).unwrap());
         }
         for cut in places {
+            let ahead = times.iter().take_while(|(landed, _)| *landed <= cut).last().map_or(Duration::ZERO, |it| it.1);
             // What was done by then, without and with what an errand did whose report never landed.
             for after in [false, true] {
                 let known = |landed: usize| if after { landed <= cut } else { landed < cut };
                 let heard: Vec<_> = heard.iter().filter(|(landed, _)| known(*landed)).cloned().collect();
                 let heard = heard.into_iter().map(|(_, heard)| (0, heard)).collect();
-                let (_, _, now) = tell(&story, landed[..cut].to_vec(), heard, None);
+                let (_, _, now) = tell(&story, landed[..cut].to_vec(), heard, ahead, None);
                 let place =
                     format!("cut after {cut} of {}, errands {}", landed.len(), if after { "done" } else { "not done" });
                 assert_eq!(now, whole, "{place}, limits {:?}\n{}", story.limits, story.declares);
@@ -459,11 +465,11 @@ fn a_random_flow_ends_the_same_wherever_its_node_is_cut() {
 fn a_random_flow_ends_the_same_whichever_errand_fails_or_is_done_and_not_heard_of() {
     let stories = if dice::is_long() { 300 } else { 12 };
     for story in drawn("flows whose errands fail", stories) {
-        let (_, them, whole) = tell(&story, Vec::new(), Vec::new(), None);
+        let (_, them, whole) = tell(&story, Vec::new(), Vec::new(), Duration::ZERO, None);
         right(&story, &whole);
         let errands = *them.count.lock();
         for fails in (0..errands).flat_map(|nth| [(nth, false), (nth, true)]) {
-            let (_, _, now) = tell(&story, Vec::new(), Vec::new(), Some(fails));
+            let (_, _, now) = tell(&story, Vec::new(), Vec::new(), Duration::ZERO, Some(fails));
             assert_eq!(now, whole, "errand {fails:?} of {errands}\n{}", story.declares);
         }
     }
