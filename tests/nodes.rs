@@ -22,6 +22,8 @@ mod harness;
 mod held;
 #[path = "nodes/http.rs"]
 mod http;
+#[path = "nodes/moving.rs"]
+mod moving;
 #[path = "nodes/pages.rs"]
 mod pages;
 #[path = "nodes/peer.rs"]

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::entity::{ActorId, Decision, Entity, Kind, Label, Turn};
 use super::errands::{Errand, Report};
 use super::family;
+pub use super::family::child_id;
 use super::finding::Traits;
 use super::gate::{self, Gate};
 use super::moves::Moves;

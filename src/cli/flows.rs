@@ -1,5 +1,8 @@
 //! `quickbeam flows`: sees, starts and moves flows, one or all that a filter means.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
@@ -69,6 +72,13 @@ enum Verb {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Everything that is kept of one, as one JSON document
+    Export {
+        id: String,
+        /// Standard output without it
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     #[command(flatten)]
     Tell(Tell),
     /// The limits of flows by key: who is in, and who waits in which order
@@ -94,6 +104,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
             context.print(&answer, shown_versions);
             return Ok(());
         }
+        Some(Verb::Export { id, output }) => return export(&client, id, output.as_deref(), context),
         Some(verb) => return show(&client, &ask(verb, context)?, context),
     };
     let ask = Ask::get(Door::Public, "/flows");
@@ -111,6 +122,20 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
 fn show(client: &Client, ask: &Ask, context: &Context) -> anyhow::Result<()> {
     let answer = instance(client, client.ask(ask)?)?;
     context.print(&answer, |answer| shown(answer, context.clock.now()));
+    Ok(())
+}
+
+/// The document as the node gives it, to a file or to whatever reads the output.
+fn export(client: &Client, id: &str, output: Option<&Path>, context: &Context) -> anyhow::Result<()> {
+    let answer = client.ask(&Ask::get(Door::Public, format!("/flows/{}/export", segment(id))))?;
+    let text = serde_json::to_string_pretty(&answer)?;
+    let Some(file) = output else {
+        context.print(&answer, |_| text.clone());
+        return Ok(());
+    };
+    std::fs::write(file, text + "\n").with_context(|| format!("{} cannot be written", file.display()))?;
+    let told = json!({ "id": id, "file": file, "events": answer["events"].as_array().map(Vec::len) });
+    context.print(&told, |told| format!("{}: {} events of {id}", file.display(), told["events"]));
     Ok(())
 }
 
@@ -178,7 +203,9 @@ fn ask(verb: &Verb, context: &Context) -> anyhow::Result<Ask> {
             }
             change(format!("/flow/resume/{}", segment(id))).json(&body).header("prefer", prefer(wait))
         }
-        Verb::List(_) | Verb::Versions | Verb::Queues(_) | Verb::Tell(_) => unreachable!("these show something else"),
+        Verb::List(_) | Verb::Versions | Verb::Queues(_) | Verb::Tell(_) | Verb::Export { .. } => {
+            unreachable!("these show something else")
+        }
     })
 }
 

@@ -32,3 +32,56 @@ impl Services {
         Self { allow, secrets: found, named: names }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    const NODE: &str = "[node]\nname = \"here\"\nbase = \"https://here.example\"\n";
+
+    fn read(text: &str) -> (Config, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("key"), "  from a file\n").unwrap();
+        std::fs::write(folder.path().join("empty"), "\n").unwrap();
+        let file = folder.path().join("quickbeam.toml");
+        std::fs::write(&file, format!("{text}\n{NODE}")).unwrap();
+        let environment = [("QB_TEST_SECRET".to_owned(), "from the environment".to_owned())];
+        let (config, mistakes) = Config::draft(&file, environment.into_iter());
+        (config, mistakes.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn services_and_secrets_are_read_and_no_secret_is_printed() {
+        let text = "[http]\nallow = [\"127.0.0.1:9\", \"api.example\"]\n[secrets.one]\nfile = \"key\"\n\
+                    [secrets.two]\nenv = \"QB_TEST_SECRET\"";
+        let (config, mistakes) = read(text);
+        assert_eq!(mistakes, [""; 0]);
+        let services = config.services;
+        assert_eq!(services.allow, ["127.0.0.1:9", "api.example"]);
+        let exposed = |name: &str| std::str::from_utf8(services.secrets[name].expose()).unwrap();
+        assert_eq!((exposed("one"), exposed("two")), ("from a file", "from the environment"));
+        assert!(!format!("{services:?}").contains("from"), "{services:?}");
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_had_is_a_mistake_and_still_known_by_name() {
+        for (secret, expected) in [
+            ("file = \"none\"", "cannot be read"),
+            ("file = \"empty\"", "the secret is empty"),
+            ("env = \"QB_TEST_NONE\"", "has no variable `QB_TEST_NONE`"),
+            ("file = \"key\"\nenv = \"QB_TEST_SECRET\"", "has `file` and `env`"),
+            ("", "has neither `file` nor `env`"),
+            ("file = \"key\"\nlength = 3", "length"),
+        ] {
+            let (config, mistakes) = read(&format!("[secrets.one]\n{secret}"));
+            assert!(mistakes.len() == 1 && mistakes[0].contains(expected), "{secret}: {mistakes:?}");
+            assert!(config.services.named.contains("one"), "{secret}");
+        }
+    }
+
+    #[test]
+    fn a_service_that_is_no_authority_is_a_mistake() {
+        let (_, mistakes) = read("[http]\nallow = [\"https://api.example/\"]");
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+    }
+}
