@@ -236,7 +236,8 @@ pub(super) fn reference(plans: &[Planned]) -> BTreeSet<usize> {
             }
             if !named && (planned.after.contains(&from) || joins(&from)) {
                 named = true;
-                open = reached.contains(&from) && !(time_out.is_some_and(|(over, _)| over) && !other.passed_over);
+                let timed_out = !other.passed_over && time_out.is_some_and(|(over, _)| over);
+                open = reached.contains(&from) && !timed_out;
             }
             if named {
                 ways.insert(from, open);
