@@ -3,9 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod actors {
+    mod dags;
+    #[allow(dead_code, reason = "the tests of the store use the rest")]
+    #[path = "../store/dice.rs"]
+    mod dice;
     mod engine;
     mod errands;
     mod failures;
+    #[allow(dead_code, reason = "the tests of rules use the rest")]
+    #[path = "../rules/flow_random.rs"]
+    mod flow_random;
     mod gates;
     mod lifecycle;
     mod messages;

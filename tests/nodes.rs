@@ -24,6 +24,8 @@ mod held;
 mod http;
 #[path = "nodes/kernel.rs"]
 mod kernel;
+#[path = "nodes/moving.rs"]
+mod moving;
 #[path = "nodes/pages.rs"]
 mod pages;
 #[path = "nodes/peer.rs"]
@@ -56,5 +58,7 @@ mod store_words;
 mod strangers;
 #[path = "nodes/tokens.rs"]
 mod tokens;
+#[path = "nodes/traces.rs"]
+mod traces;
 #[path = "nodes/verbs.rs"]
 mod verbs;

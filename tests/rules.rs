@@ -5,7 +5,11 @@
 
 mod rules {
     mod config;
+    #[allow(dead_code, reason = "the tests of the store use the rest")]
+    #[path = "../store/dice.rs"]
+    mod dice;
     mod flow;
+    mod flow_random;
     mod flow_reference;
     mod flow_runs;
     mod flow_saga;

@@ -63,6 +63,15 @@ impl Moves<'_> {
         let PlannedCall { step, item, attempt, key, plan } = call;
         let undo = self.compiled.definition.steps.get(&step).is_some_and(|step| step.undo.is_some());
         let place = Place { step, item, attempt, key };
+        let span = self.span.of_try(&place.key, attempt);
+        self.change(|decision| decision.within(Some(span)));
+        let outcome = self.go(place, undo, plan);
+        let span = self.span.clone();
+        self.change(|decision| decision.within(Some(span)));
+        outcome
+    }
+
+    fn go(&mut self, place: Place, undo: bool, plan: Plan) -> Option<step::Event> {
         let flow = self.turn.me.key.to_string();
         match plan {
             Plan::Stream { stream, op } => {

@@ -160,7 +160,9 @@ pub(super) fn start(
                 attempt: entry.attempts,
             };
             let underway = Underway { to: entry.to, object: entry.object, first };
-            decision = decision.event(Event::Started { entry: number, underway }).errand(errand);
+            let decided = decision.event(Event::Started { entry: number, underway });
+            // An entry is sent for whoever queued it, not for whose answer made room for it.
+            decision = decided.within(entry.trace).errand(errand).within(None);
             started += 1;
         }
         if first {

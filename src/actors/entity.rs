@@ -15,6 +15,7 @@ use super::record;
 use super::rows::{Reads, RowKey, Rows};
 use super::world::World;
 use crate::clock::{Time, ulid};
+use crate::domains::trace::Context;
 
 /// The kinds of actor. The order is that of message rows of several senders to one receiver: a follower's Accept comes
 /// before what a stream has for it.
@@ -145,6 +146,10 @@ pub struct Turn<'a> {
     /// Fresh for each turn; ids are made from it.
     pub random: [u8; 16],
     pub world: &'a World,
+    /// The trace of what it answers to. It names work for those who look, and decides nothing.
+    pub trace: Option<&'a Context>,
+    /// Somebody reads the lines of a turn, so that they are worth writing.
+    pub noted: bool,
 }
 
 impl Turn<'_> {
@@ -165,14 +170,26 @@ pub struct Decision<E: Entity> {
     pub(super) rows: Vec<(RowKey, Option<Bytes>)>,
     pub(super) messages: Vec<Outgoing>,
     pub(super) timers: BTreeMap<String, Option<(Time, Bytes)>>,
-    pub(super) errands: Vec<Errand>,
+    pub(super) errands: Vec<(Errand, Option<Context>)>,
+    /// The trace of what leaves from now on, where it is not that of the turn.
+    pub(super) within: Option<Context>,
+    pub(super) notes: Vec<Note>,
     pub(super) ends: bool,
+}
+
+/// A line of the log about something that is true with the turn.
+pub struct Note {
+    pub(super) what: &'static str,
+    pub(super) step: String,
+    pub(super) item: Option<u32>,
+    pub(super) span: Context,
 }
 
 /// A message to another actor, or to itself in a later turn.
 pub struct Outgoing {
     pub(super) to: ActorId,
     pub(super) body: Bytes,
+    pub(super) trace: Option<Context>,
 }
 
 impl<E: Entity> Default for Decision<E> {
@@ -191,6 +208,8 @@ impl<E: Entity> Decision<E> {
             messages: Vec::new(),
             timers: BTreeMap::new(),
             errands: Vec::new(),
+            within: None,
+            notes: Vec::new(),
             ends: false,
         }
     }
@@ -216,7 +235,8 @@ impl<E: Entity> Decision<E> {
     }
 
     pub fn tell<To: Entity>(mut self, key: impl Into<Arc<str>>, command: &To::Command) -> Self {
-        self.messages.push(Outgoing { to: ActorId::of::<To>(key), body: record::encode(command) });
+        let (to, body, trace) = (ActorId::of::<To>(key), record::encode(command), self.within.clone());
+        self.messages.push(Outgoing { to, body, trace });
         self
     }
 
@@ -232,7 +252,18 @@ impl<E: Entity> Decision<E> {
     }
 
     pub fn errand(mut self, errand: Errand) -> Self {
-        self.errands.push(errand);
+        self.errands.push((errand, self.within.clone()));
+        self
+    }
+
+    /// What is told and sent from here on belongs to this trace; without one to that of the turn.
+    pub fn within(mut self, trace: Option<Context>) -> Self {
+        self.within = trace;
+        self
+    }
+
+    pub(super) fn note(mut self, note: Note) -> Self {
+        self.notes.push(note);
         self
     }
 

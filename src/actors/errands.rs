@@ -13,15 +13,18 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
-use tracing::warn;
+use tracing::field::display;
+use tracing::{Instrument as _, Span, debug, info_span, warn};
 
+use super::ambient;
 use super::flow::Place;
 use super::layout;
 use super::line::Said;
 use super::record::{self, Waiting};
 use super::runtime::Runtime;
 use crate::domains::effects::Request;
-use crate::store::{Change, Key, Row, Span};
+use crate::domains::trace::Context;
+use crate::store::{self, Change, Key, Row};
 
 /// How many errands are read from the store in one go.
 const PAGE: usize = 256;
@@ -90,6 +93,29 @@ pub enum Report {
     Impossible { reason: String },
 }
 
+impl Errand {
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Deliver { .. } => "deliver",
+            Self::Webhook { .. } => "webhook",
+            Self::Http { .. } | Self::Lent { .. } => "http",
+            Self::Signed { .. } => "signed",
+        }
+    }
+}
+
+impl Report {
+    /// For a line of the log: what others said, and addresses, may hold anything and stay out of it.
+    fn brief(&self) -> String {
+        match self {
+            Self::Answered { status, .. } | Self::Replied { status, .. } => format!("answered {status}"),
+            Self::Unreachable { .. } => "unreachable".to_owned(),
+            Self::TimedOut { .. } => "timed out".to_owned(),
+            Self::Impossible { .. } => "impossible".to_owned(),
+        }
+    }
+}
+
 /// The port through which errands leave; handed in by `node.rs`.
 pub trait Outside: Send + Sync + 'static {
     fn perform(&self, errand: Errand) -> BoxFuture<'static, Report>;
@@ -123,7 +149,7 @@ impl Runner {
     }
 
     async fn start_stored(self: &Arc<Self>) {
-        let all = Span::prefix(&layout::errands(), PAGE);
+        let all = store::Span::prefix(&layout::errands(), PAGE);
         let mut span = all.clone();
         loop {
             let Ok(page) = self.runtime.engine.range(span.clone()).await else {
@@ -166,19 +192,40 @@ impl Runner {
                 Err(_) => self.store_is_ill().await,
             }
         };
-        let errand = record::decode::<Waiting>(&row.value).and_then(|waiting| record::decode::<Errand>(&waiting.body));
-        Some(match errand {
-            Ok(errand) => {
-                let done = AssertUnwindSafe(async { self.outside.perform(errand).await }).catch_unwind().await;
-                done.unwrap_or_else(|_| Report::Unreachable {
-                    reason: "the errand panicked; the log names the cause".to_owned(),
-                })
+        let read = |waiting: Waiting| Ok((record::decode::<Errand>(&waiting.body)?, waiting.trace));
+        Some(match record::decode::<Waiting>(&row.value).and_then(read) {
+            Ok((errand, trace)) => {
+                let (span, trace) = self.span(key, &errand, trace);
+                let work = async {
+                    let done = AssertUnwindSafe(async { self.outside.perform(errand).await }).catch_unwind().await;
+                    let report = done.unwrap_or_else(|_| Report::Unreachable {
+                        reason: "the errand panicked; the log names the cause".to_owned(),
+                    });
+                    debug!(outcome = report.brief(), "an errand was done");
+                    report
+                };
+                ambient::within(Some(trace), work.instrument(span)).await
             }
             Err(error) => {
                 warn!(?key, %error, "a stored errand cannot be read");
                 Report::Impossible { reason: format!("the stored errand cannot be read: {error}") }
             }
         })
+    }
+
+    /// The span that it is sent under. A step's try has one of its own; a delivery is a part of whatever it tells of,
+    /// and of nothing when nobody asked for it.
+    fn span(&self, key: &Key, errand: &Errand, part_of: Option<Context>) -> (Span, Context) {
+        let trace = match (errand, part_of) {
+            (Errand::Deliver { activity, entry, attempt, .. }, Some(trace)) => {
+                trace.child(&format!("deliver/{activity}/{entry}/{attempt}"))
+            }
+            (_, Some(trace)) => trace,
+            (_, None) => Context::begin(self.runtime.clock.random()),
+        };
+        let actor = layout::errand_parts(key).map(|(_, actor)| display(actor));
+        let (trace_id, span_id) = (trace.trace, trace.span);
+        (info_span!("errand", actor, %trace_id, %span_id, what = errand.word()), trace)
     }
 
     async fn offer(&self, key: &Key, report: Report) {

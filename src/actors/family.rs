@@ -16,7 +16,7 @@ use crate::domains::flow::step::{self, Cure};
 const DEPTH_MAX: u32 = 16;
 
 /// The id of the instance that a step calls: the same for every try of it.
-pub(super) fn child_id(key: &str) -> String {
+pub fn child_id(key: &str) -> String {
     let digest = Sha256::digest(format!("call\n{key}").as_bytes());
     digest[..16].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }

@@ -12,6 +12,7 @@ use super::{layout, record};
 use crate::clock::Time;
 use crate::domains::flow::check::Compiled;
 use crate::domains::flow::expr::{Expression, Input, Scope};
+use crate::domains::flow::limits::Limit;
 use crate::domains::flow::progress::Progress;
 use crate::store::{Engine, Key, ReadError, Row};
 
@@ -47,7 +48,8 @@ impl Traits {
         let value = |expression: &Expression| text_of(&expression.evaluate(&Scope::of(input, progress)).ok()?);
         let fields = compiled.search.iter().filter_map(|(name, expression)| Some((name.clone(), value(expression)?)));
         let own = |name: &str| input.object.get(name).and_then(text_of);
-        let bound = compiled.concurrency.as_ref().or(compiled.rate.as_ref()).and_then(value);
+        let keys = Limit::ALL.into_iter().filter_map(|limit| limit.key(compiled, input, progress)?.ok());
+        let bound = keys.into_iter().find_map(|key| text_of(&key));
         let kind = own("type").map(|kind| kind.to_lowercase());
         Self { kind, key: bound.or_else(|| own("id")), fields: fields.collect() }
     }

@@ -14,6 +14,7 @@ use super::away::{self, Away};
 use super::entity::{ActorId, Decision, Entity, Kind, Label, Turn};
 use super::errands::{Errand, Report};
 use super::family;
+pub use super::family::child_id;
 use super::finding::Traits;
 use super::gate::{self, Gate};
 use super::hand::Order;
@@ -33,6 +34,7 @@ use crate::domains::flow::limits::Limit;
 use crate::domains::flow::progress::{Phase, Progress};
 use crate::domains::flow::step;
 use crate::domains::identity::{Authority, Iri};
+use crate::domains::trace::Context;
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Flow {
@@ -68,6 +70,9 @@ pub struct Flow {
     /// It is run here for another node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lent: Option<Box<Lent>>,
+    /// What it began as a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Context>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands references")]
@@ -141,6 +146,8 @@ pub enum Event {
         /// Its effect keys say when it began.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         keyed: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trace: Option<Context>,
     },
     Happened {
         fact: Fact,
@@ -284,7 +291,7 @@ impl Entity for Flow {
                 None => {
                     let born = Some(turn.now).filter(|_| start.origin.comes_again());
                     let progress = Progress { born, ..Progress::new(turn.me.key.as_ref()) };
-                    Moves::of(turn, *start, progress, None)?.decide(step::Event::Start)
+                    Moves::of(turn, *start, progress, None, turn.trace)?.decide(step::Event::Start)
                 }
             };
         }
@@ -333,14 +340,15 @@ impl Entity for Flow {
             _ => (None, None),
         };
         let event = event_of(turn.me, &progress, command)?;
-        let moves = Moves::of(turn, start, progress, Some(self.at))?;
+        let moves = Moves::of(turn, start, progress, Some(self.at), self.trace.as_ref())?;
         let moves = moves.found_by(&self.traits).taken_back_for(self.undo.clone(), undo);
         moves.petitioned(self.petition.clone(), petition).decide(event)
     }
 
     fn apply(&mut self, event: &Event) {
         match event {
-            Event::Started { id, start, at, keyed } => {
+            Event::Started { id, start, at, keyed, trace } => {
+                self.trace.clone_from(trace);
                 let born = Some(*at).filter(|_| *keyed);
                 self.progress = Some(Progress { born, ..Progress::new(id.as_str()) });
                 self.start = Some((**start).clone());
@@ -400,6 +408,11 @@ impl Entity for Flow {
 }
 
 impl Flow {
+    /// The span of the instance of this id.
+    pub fn span(&self, id: &str) -> Context {
+        Context::of_flow(self.trace.as_ref(), id)
+    }
+
     /// Who has ended, or is another life than the one that was let in, leaves; of one that never was nothing stays.
     fn still_in(&self, turn: &Turn<'_>, limit: Limit, ticket: u32) -> Decision<Self> {
         let is_in = |progress: &Progress| progress.gates.contains_key(&limit) && progress.ends == ticket;
@@ -416,7 +429,7 @@ impl Flow {
     fn go_on(&self, turn: &Turn<'_>, again: &Start) -> Result<Decision<Self>, Rejection> {
         let unknown = || Rejection::Unknown(turn.me.key.to_string());
         let (start, progress) = self.start.clone().zip(self.progress.clone()).ok_or_else(unknown)?;
-        let moves = Moves::of(turn, start, progress, Some(self.at))?;
+        let moves = Moves::of(turn, start, progress, Some(self.at), self.trace.as_ref())?;
         let event = family::going_on(&moves, again);
         moves.found_by(&self.traits).decide(event)
     }

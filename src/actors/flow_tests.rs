@@ -454,3 +454,24 @@ fn what_a_forgotten_instance_did_is_done_again_by_the_next_one_of_its_id() {
     let progress = flow.state.progress.clone().unwrap();
     assert_eq!(progress.key("make", None), second, "the stored instance goes by the same key");
 }
+
+#[test]
+fn what_leaves_an_instance_belongs_to_the_trace_in_which_it_began_whoever_moves_it() {
+    let mut flow = stage();
+    let (ours, other) = (Context::begin([1; 16]), Context::begin([2; 16]));
+    flow.trace = Some(ours.clone());
+    flow.start("letter", origin(true));
+    flow.trace = Some(other);
+    let resumed = flow.resume(None).unwrap();
+    let span = flow.state.span("f1");
+    let (_, place) = effects(&resumed).remove(0);
+    assert_eq!(resumed.traces::<Stream>(), [Some(span.of_try(&place.key, 1))]);
+    assert!(span.trace == ours.trace && span.span != ours.span);
+    flow.trace = None;
+    let done = flow.done("send");
+    assert_eq!(done.traces::<Outbox>(), [Some(span)], "the answer too");
+    let mut hook = stage();
+    let called = hook.start("hook", origin(false));
+    let span = hook.state.span("f1");
+    assert_eq!(called.errand_traces, [Some(span.of_try("f1/1/call/-/do", 1))]);
+}

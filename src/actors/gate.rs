@@ -65,6 +65,12 @@ pub enum Command {
     Ask { flow: String, ticket: u32, about: About },
     /// It has ended, whether it was in or waited.
     Leave { flow: String, ticket: u32 },
+    /// Somebody has an instance that is in count no more, whatever becomes of it.
+    Release {
+        flow: String,
+        #[serde(default)]
+        by: Option<String>,
+    },
     /// There may be room.
     Advance,
     /// Asks those who are in whether they still are, a page at a time.
@@ -91,6 +97,12 @@ pub enum Event {
     },
     Left {
         flow: String,
+    },
+    /// Somebody had it leave.
+    Released {
+        flow: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// It ended while it waited.
     Withdrawn {
@@ -125,9 +137,12 @@ pub struct Listed {
     pub waiting: u64,
 }
 
-/// There is nothing that a gate refuses: whoever asks too often or leaves twice changes nothing.
+/// Instances are refused nothing: whoever asks too often or leaves twice changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {}
+pub enum Rejection {
+    #[error("the flow {0} is not in; GET /flows/queues/GATE says who is")]
+    NotIn(String),
+}
 
 /// The gate of a key: the same for everybody who has the same.
 pub fn id(flow: &str, limit: Limit, key: &Value) -> String {
@@ -190,7 +205,7 @@ impl Entity for Gate {
             reads.own_page("begun", parts(["begun"]), None, PAGE)
         };
         match command {
-            Command::Ask { flow, .. } | Command::Leave { flow, .. } => {
+            Command::Ask { flow, .. } | Command::Leave { flow, .. } | Command::Release { flow, .. } => {
                 queue(Reads::none().own("in", parts(["in", flow])).own("place", parts(["place", flow])))
             }
             Command::Advance => queue(Reads::none()),
@@ -208,6 +223,7 @@ impl Entity for Gate {
                 self.asked(turn, rows, Place { flow, ticket, since: turn.now }, about)
             }
             Command::Leave { flow, ticket } => self.left(turn, rows, &flow, ticket),
+            Command::Release { flow, by } => self.release(turn, rows, flow, by)?,
             Command::Advance => match &self.about {
                 Some(about) => Round::of(self, turn, rows, about.clone()).finish(),
                 None => Decision::default(),
@@ -234,7 +250,7 @@ impl Entity for Gate {
                     _ => self.inside += 1,
                 }
             }
-            Event::Left { .. } => self.inside = self.inside.saturating_sub(1),
+            Event::Left { .. } | Event::Released { .. } => self.inside = self.inside.saturating_sub(1),
             Event::Withdrawn { .. } => self.waiting = self.waiting.saturating_sub(1),
             Event::Expired { beginnings } => self.kept = self.kept.saturating_sub(*beginnings),
         }
@@ -286,6 +302,21 @@ impl Gate {
             return Decision::default();
         }
         round.finish()
+    }
+
+    /// It may still run: then more are under way than the limit says, until it ends.
+    fn release(
+        &self,
+        turn: &Turn<'_>,
+        rows: &Rows,
+        flow: String,
+        by: Option<String>,
+    ) -> Result<Decision<Self>, Rejection> {
+        let inside = rows.first("in").is_some();
+        let about = self.about.clone().filter(|_| inside).ok_or_else(|| Rejection::NotIn(flow.clone()))?;
+        let mut round = Round::of(self, turn, rows, about);
+        round.released(flow, by);
+        Ok(round.finish())
     }
 
     fn audit(&self, turn: &Turn<'_>, rows: &Rows) -> Decision<Self> {

@@ -152,3 +152,21 @@ fn an_instance_that_cannot_be_told_anything_is_not_in() {
     let enter = record::encode(&flow::Command::Enter { limit: Limit::Rate, ticket: 3 });
     assert!(matches!(Gate::undeliverable(&flow, &enter, "x"), Some(Command::Leave { ticket: 3, .. })));
 }
+
+#[test]
+fn who_is_released_counts_no_more_and_the_next_is_let_in() {
+    let mut stage = gate();
+    for flow in ["a", "b", "c", "d"] {
+        ask(&mut stage, flow, Limit::Concurrency);
+    }
+    let release = |flow: &str| Command::Release { flow: flow.into(), by: Some("ann".into()) };
+    assert_eq!(take(&mut stage, release("a")), ["c"]);
+    assert_eq!((stage.state.inside, stage.state.waiting), (2, 1));
+    for nobody in ["a", "d", "x"] {
+        let refused = stage.take(release(nobody)).err();
+        assert_eq!(refused, Some(Rejection::NotIn(nobody.into())), "gone, still waiting, or never there");
+    }
+    assert_eq!(leave(&mut stage, "a"), [""; 0], "its end changes nothing any more");
+    assert_eq!((stage.state.inside, stage.state.waiting), (2, 1));
+    assert_eq!(leave(&mut stage, "b"), ["d"]);
+}

@@ -30,6 +30,7 @@ use crate::domains::flow::Input;
 use crate::domains::flow::Progress;
 use crate::domains::flow::fact::{AfterFailure, Fact, Skip, Why};
 use crate::domains::flow::limits::Limit;
+use crate::domains::trace::Context;
 use crate::domains::types::Visibility;
 
 const AT: Time = Time(1_800_000_000_000);
@@ -167,12 +168,14 @@ fn forms_of_gates_keep() {
         .form("waited", &Event::Waited { flow: text() })
         .form("entered", &Event::Entered { flow: text(), waited: true })
         .form("left", &Event::Left { flow: text() })
+        .form("released", &Event::Released { flow: text(), by: Some(text()) })
         .form("withdrawn", &Event::Withdrawn { flow: text() })
         .form("expired", &Event::Expired { beginnings: 2 })
         .holds::<Event>("gate.events");
     Golden::default()
         .form("ask", &Command::Ask { flow: text(), ticket: 1, about: about() })
         .form("leave", &Command::Leave { flow: text(), ticket: 1 })
+        .form("release", &Command::Release { flow: text(), by: Some(text()) })
         .form("advance", &Command::Advance)
         .form("audit", &Command::Audit { after: Some(text()) })
         .form("forget", &Command::Forget)
@@ -217,12 +220,18 @@ fn forms_of_outboxes_keep() {
     });
     with_reports.holds::<Command>("outbox.commands");
     let tell = Some(ActorId::new(Kind::Following, "https://there.example/actor"));
-    let entry =
-        Entry { activity: text(), to: to(), object: text(), first: true, since: AT, attempts: 2, refusals: 1, tell };
-    Golden::default().form("entry", &entry).holds::<Entry>("outbox.entries");
+    let (activity, object, trace) = (text(), text(), None);
+    let entry = Entry { activity, to: to(), object, first: true, since: AT, attempts: 2, refusals: 1, tell, trace };
+    let traced = Entry { trace: trace_of(), ..entry.clone() };
+    Golden::default().form("entry", &entry).form("traced", &traced).holds::<Entry>("outbox.entries");
     let letter = Undelivered { at: AT, reason: text(), entry };
     Golden::default().form("undelivered", &letter).holds::<Undelivered>("outbox.letters");
     Golden::default().form("last error", &LastError { at: AT, what: text() }).holds::<LastError>("outbox.errors");
+}
+
+fn trace_of() -> Option<Context> {
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    Context::incoming([parent], ["vendor=1"])
 }
 
 #[test]
@@ -431,8 +440,9 @@ fn facts_beside() -> Vec<(&'static str, Fact)> {
 #[test]
 fn forms_of_flows_keep() {
     use flow::{Command, Event};
-    let events = Golden::default().form("start", &Event::Started { id: text(), start: start(), at: AT, keyed: false });
-    let events = events.form("start keyed", &Event::Started { id: text(), start: start(), at: AT, keyed: true });
+    let started = |keyed, trace| Event::Started { id: text(), start: start(), at: AT, keyed, trace };
+    let events = Golden::default().form("start", &started(false, None)).form("start keyed", &started(true, None));
+    let events = events.form("start traced", &started(false, trace_of()));
     let with_facts = facts().into_iter().chain(facts_beside()).fold(events, |golden, (name, fact)| {
         golden.form(&format!("happened {name}"), &Event::Happened { fact, at: AT })
     });
@@ -570,8 +580,9 @@ fn forms_of_the_shell_keep() {
         .form("lent", &lent)
         .form("signed", &signed)
         .holds::<Errand>("errands");
-    let waiting = || Waiting { attempts: 2, body: b"body".as_slice().into() };
-    Golden::default().form("waiting", &waiting()).holds::<Waiting>("waiting");
+    let waiting = || Waiting { attempts: 2, ..Waiting::new(b"body".as_slice().into()) };
+    let traced = Waiting { trace: trace_of(), ..waiting() };
+    Golden::default().form("waiting", &waiting()).form("traced", &traced).holds::<Waiting>("waiting");
     let letter = DeadLetter {
         at: AT,
         to: me.clone(),

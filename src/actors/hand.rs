@@ -121,7 +121,8 @@ impl<'a> Hand<'a> {
     fn of(flow: &Flow, turn: &'a Turn<'a>, start: Start, undo: Option<Box<UndoFor>>) -> Result<Self, Rejection> {
         let progress = flow.progress.clone().unwrap_or_else(|| Progress::new(turn.me.key.as_ref()));
         let began = flow.progress.as_ref().map(|_| flow.at);
-        let moves = Moves::of(turn, start, progress, began)?;
+        let trace = if began.is_some() { flow.trace.as_ref() } else { turn.trace };
+        let moves = Moves::of(turn, start, progress, began, trace)?;
         let moves = moves.found_by(&flow.traits).taken_back_for(flow.undo.clone(), undo);
         let away = flow.away.as_deref().cloned();
         let (is_away, away) = (away.is_some(), away.unwrap_or_else(|| Away { hold: flow.holds, ..Away::default() }));

@@ -28,6 +28,7 @@ use super::prepare::{Prepared, Work, prepare};
 use super::runtime::{Counters, Runtime};
 use super::seat::Seat;
 use super::turns::{Flight, Outcomes, Settling};
+use crate::domains::trace;
 use crate::store::{Batch, Failure, Fence, Key, Outcome, ReadError, Row, Span};
 
 /// Message rows read in one go when some wait that were not handed in.
@@ -37,7 +38,7 @@ const REBUILD_AGAIN: Duration = Duration::from_millis(500);
 
 /// What can be handed to a shell.
 pub(super) enum Tell<E: Entity> {
-    Ask { command: E::Command, once: Option<Once>, reply: Reply<E::Reply, E::Rejection> },
+    Ask { command: E::Command, once: Option<Once>, reply: Reply<E::Reply, E::Rejection>, trace: Option<trace::Context> },
     Wake(Vec<Key>),
     Timer(Key, oneshot::Sender<bool>),
     Errand(Key, Report, oneshot::Sender<bool>),
@@ -146,8 +147,8 @@ impl<E: Entity> Handler<Tell<E>> for Host<E> {
 
     fn handle(&mut self, tell: Tell<E>, ctx: &mut Self::Context) {
         match tell {
-            Tell::Ask { command, once, reply } => {
-                self.queue.push_back(Work::Ask { command, once, reply });
+            Tell::Ask { command, once, reply, trace } => {
+                self.queue.push_back(Work::Ask { command, once, reply, trace });
                 self.turn_away_while_ill();
             }
             Tell::Timer(key, done) => self.queue.push_back(Work::Timer(key, done)),

@@ -115,7 +115,7 @@ impl Flow {
         let Lend { name, definition, input, lent, progress } = lend;
         let origin = Origin::Home { actor: lent.home.clone(), instance: lent.instance.clone() };
         let start = Start { name, definition, input, origin };
-        let mut moves = Moves::of(turn, start, progress.clone(), None)?;
+        let mut moves = Moves::of(turn, start, progress.clone(), None, turn.trace)?;
         moves.begin();
         let what = What::Begun { lent: Box::new(lent.clone()), progress: Box::new(progress) };
         moves.record(Event::Lent { what });
@@ -136,7 +136,7 @@ impl Flow {
     ) -> Result<Decision<Self>, Rejection> {
         let unknown = || Rejection::Unknown(turn.me.key.to_string());
         let (start, progress) = self.start.clone().zip(self.progress.clone()).ok_or_else(unknown)?;
-        let moves = Moves::of(turn, start, progress, Some(self.at))?.found_by(&self.traits);
+        let moves = Moves::of(turn, start, progress, Some(self.at), self.trace.as_ref())?.found_by(&self.traits);
         let mut loan = Loan::of(moves, lent.clone());
         match command {
             Command::Words { by, hold, from, words } => {

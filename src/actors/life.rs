@@ -11,6 +11,7 @@ use super::flight::Flying;
 use super::layout;
 use super::record::{self, Birth, Cause, Changes, Head, Meta, TurnRecord, Waiting};
 use crate::clock::Time;
+use crate::domains::trace::Context;
 use crate::store::{Batch, Condition, Engine, Failure, Fence, Key, Position, ReadError, Span};
 
 /// A snapshot is taken at least every so many turns, so that a rebuild replays fewer.
@@ -61,6 +62,8 @@ pub(super) struct Occasion {
     pub(super) source: Option<Source>,
     /// The row that keeps the answer for repeats of the request.
     pub(super) answer: Option<(Key, Bytes)>,
+    /// What it is a part of.
+    pub(super) trace: Option<Context>,
 }
 
 /// No try will read what is damaged, so that it must not be taken for a disk that is unwell.
@@ -136,15 +139,17 @@ impl<E: Entity> Life<E> {
         let mut batch = Batch { fence, ..Batch::default() };
         let mut changes = self.write_timers(&decision, &mut batch);
         consume(&mut batch, &mut changes, &occasion, &self.meta);
-        for (nth, errand) in (0..).zip(&decision.errands) {
-            let body = record::encode(&Waiting::new(record::encode(errand)));
+        let part_of = |trace: &Option<Context>| trace.clone().or_else(|| occasion.trace.clone());
+        for (nth, (errand, trace)) in (0..).zip(&decision.errands) {
+            let waiting = Waiting { trace: part_of(trace), ..Waiting::new(record::encode(errand)) };
+            let body = record::encode(&waiting);
             batch.puts.push((layout::errand(&self.id, occasion.at, turn, nth), body));
             changes.errands.push(((turn, nth), occasion.at));
         }
         for (nth, message) in (0..).zip(&decision.messages) {
-            let body = record::encode(&Waiting::new(message.body.clone()));
+            let waiting = Waiting { trace: part_of(&message.trace), ..Waiting::new(message.body.clone()) };
             let (number, place) = self.meta.birth.among_all_lives(turn, nth);
-            batch.puts.push((layout::message(&message.to, &self.id, number, place), body));
+            batch.puts.push((layout::message(&message.to, &self.id, number, place), record::encode(&waiting)));
         }
         // Of several writes to one row the last counts.
         let rows: BTreeMap<Key, &Option<Bytes>> =

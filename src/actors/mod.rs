@@ -1,6 +1,7 @@
 //! Durable actors: what one is ([`entity`]), the shell that runs each (`host.rs`), who knows them all ([`registry`]), and
 //! one file per kind.
 
+pub mod ambient;
 pub mod answers;
 mod arrivals;
 pub mod ask;
@@ -32,6 +33,7 @@ pub mod line;
 pub mod log;
 mod mirrored;
 mod moves;
+mod noting;
 mod offers;
 pub mod once;
 pub mod orders;

@@ -10,6 +10,7 @@ use super::family;
 use super::finding::Traits;
 use super::flow::{Brief, Event, Flow, HASH_SHOWN, Listed, Rejection, Standing, Start, UndoFor, list_row};
 use super::gate;
+use super::noting::tried;
 use super::petition::{self, Petition};
 use crate::clock::Time;
 use crate::domains::flow::check::Compiled;
@@ -18,6 +19,7 @@ use crate::domains::flow::fact::Fact;
 use crate::domains::flow::progress::{End, Phase, Progress};
 use crate::domains::flow::step;
 use crate::domains::flow::turn;
+use crate::domains::trace::Context;
 
 /// One turn of an instance in the making: the facts so far, and what follows from each.
 pub(super) struct Moves<'a> {
@@ -39,6 +41,9 @@ pub(super) struct Moves<'a> {
     petition: Option<Box<Petition>>,
     /// What it was found by before this turn.
     traits: Traits,
+    /// What it began as a part of, and its own span of that.
+    began_in: Option<Context>,
+    pub(super) span: Context,
     /// They ask in this very turn.
     asked_again: bool,
     decision: Decision<Flow>,
@@ -50,12 +55,14 @@ impl<'a> Moves<'a> {
         start: Start,
         progress: Progress,
         began: Option<Time>,
+        trace: Option<&Context>,
     ) -> Result<Self, Rejection> {
         let compiled = turn.world.catalog.definition(&DefinitionHash(start.definition.clone()));
         let compiled = compiled.ok_or_else(|| Rejection::NoDefinition(start.definition.clone()))?;
         let before = began.map(|_| (progress.phase(), waits_for(&progress)));
         let ends = progress.ends.max(u32::from(progress.end.is_some()));
         let gates = progress.gates.iter().map(|(limit, gated)| gate::id(&start.name, *limit, &gated.key)).collect();
+        let (began_in, span) = (trace.cloned(), Context::of_flow(trace, &turn.me.key));
         Ok(Self {
             turn,
             start,
@@ -68,8 +75,10 @@ impl<'a> Moves<'a> {
             undo: None,
             petition: None,
             traits: Traits::default(),
+            decision: Decision::default().within(Some(span.clone())),
+            began_in,
+            span,
             asked_again: false,
-            decision: Decision::default(),
         })
     }
 
@@ -110,7 +119,8 @@ impl<'a> Moves<'a> {
         if new {
             let start = Box::new(self.start.clone());
             let (id, at, keyed) = (self.turn.me.key.to_string(), self.turn.now, self.progress.born.is_some());
-            self.record(Event::Started { id, start, at, keyed });
+            let trace = self.began_in.clone();
+            self.record(Event::Started { id, start, at, keyed, trace });
         }
         new
     }
@@ -124,10 +134,12 @@ impl<'a> Moves<'a> {
         let mut happening = VecDeque::from([event]);
         while let Some(event) = happening.pop_front() {
             let progress = std::mem::replace(&mut self.progress, Progress::new(""));
+            let tried = self.turn.noted.then(|| tried(&progress, &event)).flatten();
             let (taken, progress) = turn::advance(&compiled, &world.effects, progress, &input, event, moment)?;
             self.progress = progress;
             for fact in taken.facts {
                 changed |= matches!(fact, Fact::Restarted { input: Some(_), .. });
+                self.note(&fact, tried);
                 self.set_timers(&fact);
                 self.pass_gates(&fact);
                 self.record(Event::Happened { fact, at: now });

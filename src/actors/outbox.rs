@@ -172,7 +172,8 @@ impl Entity for Outbox {
         match command {
             Command::Send { activity, to, object, first, tell } => {
                 let tell = if tell { turn.from.cloned() } else { None };
-                let entry = Entry { activity, to, object, first, since: turn.now, attempts: 0, refusals: 0, tell };
+                let (since, trace) = (turn.now, turn.trace.cloned());
+                let entry = Entry { activity, to, object, first, since, attempts: 0, refusals: 0, tell, trace };
                 Ok(self.send(turn, entry))
             }
             Command::Reported { entry, report } => Ok(self.reported(turn, rows, entry, report)),

@@ -7,6 +7,7 @@ use crate::actors::follower::{self, Follow, Follower};
 use crate::actors::following::{self, Following};
 use crate::actors::rows::Index;
 use crate::actors::stage::{Stage, Taken, iri};
+use crate::domains::trace::Context;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -364,4 +365,16 @@ fn a_dead_letter_older_than_receivers_remember_is_not_sent_again() {
     outbox.report(0, answered(400));
     outbox.wait(91 * DAY);
     assert_eq!(outbox.take(Command::Revive { undelivered: 0 }).err(), Some(Rejection::TooOld(0)));
+}
+
+#[test]
+fn each_entry_is_sent_as_a_part_of_what_queued_it() {
+    let mut outbox = stage();
+    let traces = [1, 2].map(|byte| Some(Context::begin([byte; 16])));
+    outbox.trace.clone_from(&traces[0]);
+    assert_eq!(outbox.take(send("a", "x")).unwrap().errand_traces, traces[..1]);
+    outbox.trace.clone_from(&traces[1]);
+    assert_eq!(outbox.sent(send("b", "x")), [""; 0], "behind the first");
+    outbox.trace.clone_from(&traces[0]);
+    assert_eq!(outbox.report(0, answered(202)).errand_traces, traces[1..]);
 }

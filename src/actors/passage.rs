@@ -66,6 +66,12 @@ impl<'a> Round<'a> {
         self.change(|decision| decision.delete(inside_row(flow)));
     }
 
+    pub(super) fn released(&mut self, flow: String, by: Option<String>) {
+        let row = inside_row(&flow);
+        self.record(Event::Released { flow, by });
+        self.change(|decision| decision.delete(row));
+    }
+
     pub(super) fn withdrew(&mut self, flow: &str, number: u64) {
         self.waiting.retain(|(other, _)| *other != number);
         self.record(Event::Withdrawn { flow: flow.to_owned() });

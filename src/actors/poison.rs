@@ -27,7 +27,7 @@ pub(super) fn tried(kinds: &Kinds, me: &ActorId, source: &Source, now: Time, fen
             fence,
         );
     }
-    let waiting = Waiting { attempts, body: source.waiting.body.clone() };
+    let waiting = Waiting { attempts, ..source.waiting.clone() };
     Batch {
         fence,
         conditions: vec![Condition::Version(source.key.clone(), source.version)],

@@ -12,6 +12,7 @@ use super::life::Source;
 use super::once::Once;
 use super::record::{self, Answer, Cause, Waiting};
 use super::rows::{Reads, Rows, Wanted};
+use crate::domains::trace::Context;
 use crate::store::{Engine, Key, ReadError, Row, Span};
 use tokio::sync::oneshot;
 
@@ -21,6 +22,7 @@ pub(super) enum Work<E: Entity> {
         command: E::Command,
         once: Option<Once>,
         reply: Reply<E::Reply, E::Rejection>,
+        trace: Option<Context>,
     },
     /// A message row; what it says is read when its turn comes.
     Message(Key),
@@ -46,6 +48,7 @@ pub(super) struct Ready<E: Entity> {
     pub(super) once: Option<(Once, Option<Answer>)>,
     pub(super) fetched: Fetched,
     pub(super) waiter: Waiter<E>,
+    pub(super) trace: Option<Context>,
 }
 
 /// What became of the preparation.
@@ -72,6 +75,13 @@ pub(super) enum Prepared<E: Entity> {
 }
 
 impl<E: Entity> Prepared<E> {
+    fn within(mut self, trace: Option<Context>) -> Self {
+        if let Self::Ready(ready) = &mut self {
+            ready.trace = trace;
+        }
+        self
+    }
+
     pub(super) fn waiter(self) -> Waiter<E> {
         match self {
             Self::Ready(ready) => ready.waiter,
@@ -103,7 +113,10 @@ pub(super) async fn prepare<E: Entity>(
     slack: usize,
 ) -> Prepared<E> {
     let (key, report, waiter) = match work {
-        Work::Ask { command, once, reply } => return prepare_ask(&engine, &me, command, once, reply, slack).await,
+        Work::Ask { command, once, reply, trace } => {
+            let prepared = prepare_ask(&engine, &me, command, once, reply, slack).await;
+            return prepared.within(trace);
+        }
         Work::Message(key) => (key, None, Waiter::Nobody),
         Work::Timer(key, done) => (key, None, Waiter::Service(done)),
         Work::Errand(key, report, done) => (key, Some(report), Waiter::Service(done)),
@@ -127,7 +140,8 @@ pub(super) async fn prepare<E: Entity>(
     match understood {
         Ok(Ok((reads, command, cause))) => match fetch(&engine, &me, reads, slack).await {
             Ok(fetched) => {
-                Prepared::Ready(Box::new(Ready { command, cause, source: Some(source), once: None, fetched, waiter }))
+                let (trace, source, once) = (source.waiting.trace.clone(), Some(source), None);
+                Prepared::Ready(Box::new(Ready { command, cause, source, once, fetched, waiter, trace }))
             }
             Err(error) => Prepared::Failed { error, waiter },
         },
@@ -158,7 +172,8 @@ async fn prepare_ask<E: Entity>(
     };
     match fetch(engine, me, reads, slack).await {
         Ok(fetched) => {
-            Prepared::Ready(Box::new(Ready { command, cause: Cause::Asked, source: None, once, fetched, waiter }))
+            let (cause, source, trace) = (Cause::Asked, None, None);
+            Prepared::Ready(Box::new(Ready { command, cause, source, once, fetched, waiter, trace }))
         }
         Err(error) => Prepared::Failed { error, waiter },
     }

@@ -6,6 +6,7 @@ use super::entity::ActorId;
 use super::errands::Recipient;
 use super::rows::{RowKey, Rows, part, parts};
 use crate::clock::Time;
+use crate::domains::trace::Context;
 use crate::store::Key;
 
 /// A queued activity: a row of the outbox.
@@ -27,6 +28,9 @@ pub struct Entry {
     /// Who wants to hear that it arrived.
     #[serde(default)]
     pub tell: Option<ActorId>,
+    /// What it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Context>,
 }
 
 /// An entry that was given up, kept where a person sees it.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entity::{ActorId, Label};
 use crate::clock::Time;
+use crate::domains::trace::Context;
 
 /// Writes a value as it is stored.
 pub fn encode(value: &(impl Serialize + ?Sized)) -> Bytes {
@@ -157,11 +158,14 @@ pub struct Waiting {
     pub attempts: u32,
     /// The encoded command; for an errand the errand itself.
     pub body: Bytes,
+    /// What it is a part of, for those who look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Context>,
 }
 
 impl Waiting {
     pub fn new(body: Bytes) -> Self {
-        Self { attempts: 0, body }
+        Self { attempts: 0, body, trace: None }
     }
 }
 

@@ -9,6 +9,7 @@ use actix_rt::ArbiterHandle;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::ambient;
 use super::ask::{AskError, Reply};
 use super::entity::{ActorId, Entity};
 use super::errands::Report;
@@ -123,7 +124,7 @@ impl Registry {
         }
         let (answers, answer) = oneshot::channel();
         let reply = Reply::new(answers, claim);
-        seat.tell::<E>(Tell::Ask { command, once, reply });
+        seat.tell::<E>(Tell::Ask { command, once, reply, trace: ambient::trace() });
         answer.await.unwrap_or_else(|_| match self.failed(&id) {
             Some(failed) => Err(AskError::Damaged(failed.reason)),
             None => Err(AskError::Unavailable("the actor is being rebuilt".into())),

@@ -17,6 +17,7 @@ use crate::domains::catalog;
 use crate::domains::effects::Effects;
 use crate::domains::flow::kinds::Runners;
 use crate::domains::identity::{Authority, Iri};
+use crate::domains::trace::Context;
 use crate::domains::{blog, events};
 use crate::store::{Key, Position, Row};
 
@@ -57,6 +58,8 @@ pub(super) struct Stage<E: Entity> {
     pub(super) now: Time,
     /// Whose message the next turns answer to.
     pub(super) from: Option<ActorId>,
+    /// What they are a part of.
+    pub(super) trace: Option<Context>,
     pub(super) rows: BTreeMap<Key, Bytes>,
     turns: u8,
 }
@@ -68,13 +71,14 @@ pub(super) struct Taken<E: Entity> {
     messages: Vec<Outgoing>,
     pub(super) timers: BTreeMap<String, Option<Time>>,
     pub(super) errands: Vec<Errand>,
+    pub(super) errand_traces: Vec<Option<Context>>,
 }
 
 impl<E: Entity> Stage<E> {
     pub(super) fn new(key: &str, declares: &str) -> Self {
         let (me, world) = (ActorId::of::<E>(key), world(declares));
         let now = Time(1_800_000_000_000);
-        Self { state: E::default(), me, world, now, from: None, rows: BTreeMap::new(), turns: 0 }
+        Self { state: E::default(), me, world, now, from: None, trace: None, rows: BTreeMap::new(), turns: 0 }
     }
 
     pub(super) fn wait(&mut self, span: std::time::Duration) {
@@ -101,9 +105,11 @@ impl<E: Entity> Stage<E> {
         self.turns += 1;
         let mut random = [0; 16];
         random[8] = self.turns;
-        let turn = Turn { me: &self.me, from: self.from.as_ref(), now: self.now, random, world: &self.world };
+        let (me, from, world, trace) = (&self.me, self.from.as_ref(), &self.world, self.trace.as_ref());
+        let turn = Turn { me, from, now: self.now, random, world, trace, noted: true };
         let decision = self.state.decide(&turn, &rows, command)?;
-        let Decision { reply, events, rows, messages, timers, errands, ends } = decision;
+        let Decision { reply, events, rows, messages, timers, errands, ends, .. } = decision;
+        let (errands, errand_traces) = errands.into_iter().unzip();
         let events: Vec<E::Event> = events.iter().map(|it| record::decode(&record::encode(it)).unwrap()).collect();
         events.iter().for_each(|event| self.state.apply(event));
         self.state = record::decode(&record::encode(&self.state)).unwrap();
@@ -118,7 +124,7 @@ impl<E: Entity> Stage<E> {
             self.state = E::default();
         }
         let timers = timers.into_iter().map(|(name, set)| (name, set.map(|(due, _)| due))).collect();
-        Ok(Taken { reply, events, messages, timers, errands })
+        Ok(Taken { reply, events, messages, timers, errands, errand_traces })
     }
 
     fn read(&self, command: &E::Command) -> Rows {
@@ -140,6 +146,12 @@ impl<E: Entity> Taken<E> {
     pub(super) fn told<To: Entity>(&self) -> Vec<(String, To::Command)> {
         let to = self.messages.iter().filter(|message| message.to.kind == To::KIND);
         to.map(|message| (message.to.key.to_string(), record::decode(&message.body).unwrap())).collect()
+    }
+
+    /// The traces that the messages to actors of one kind belong to.
+    pub(super) fn traces<To: Entity>(&self) -> Vec<Option<Context>> {
+        let to = self.messages.iter().filter(|message| message.to.kind == To::KIND);
+        to.map(|message| message.trace.clone()).collect()
     }
 
     pub(super) fn messages(&self) -> usize {

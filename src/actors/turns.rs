@@ -11,10 +11,11 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::oneshot;
-use tracing::{debug, error};
+use tracing::field::display;
+use tracing::{Level, debug, enabled, error};
 
 use super::ask::{AskError, Reply};
-use super::entity::{Decision, Entity, Turn};
+use super::entity::{ActorId, Decision, Entity, Note, Turn};
 use super::host::Host;
 use super::layout;
 use super::life::{Life, Occasion, Source};
@@ -34,6 +35,8 @@ pub(super) struct Flight<E: Entity> {
     turn: u64,
     fence: Fence,
     told: Vec<Told<E>>,
+    /// What the log says of it once it is true.
+    notes: Vec<Note>,
 }
 
 /// The commits of an actor that have no outcome yet, answered in their order whatever the order they are known in.
@@ -121,6 +124,13 @@ impl<E: Entity> Told<E> {
     }
 }
 
+/// One line of the log, which the ids of its span join to those of the requests before and after it.
+fn write(me: &ActorId, note: &Note) {
+    let Note { what, step, item, span } = note;
+    let (trace_id, span_id) = (span.trace, span.span);
+    debug!(actor = %me, %trace_id, %span_id, step, item, "{what}");
+}
+
 fn rebuilding<Rejection>() -> AskError<Rejection> {
     AskError::Unavailable("the actor is being rebuilt".into())
 }
@@ -166,7 +176,7 @@ impl<E: Entity> Host<E> {
     }
 
     fn decide(&mut self, ready: Ready<E>) {
-        let Ready { command, cause, source, once, fetched, waiter } = ready;
+        let Ready { command, cause, source, once, fetched, waiter, trace } = ready;
         let (now, random) = (self.now(), self.runtime.clock.random());
         let Some(life) = &self.life else { return };
         if source.as_ref().is_some_and(|source| life.flying.deletes(&source.key)) {
@@ -190,16 +200,18 @@ impl<E: Entity> Host<E> {
             Cause::Message(from) => Some(from),
             Cause::Asked | Cause::Timer(_) | Cause::Errand(..) => None,
         };
-        let turn = Turn { me: &self.seat.id, from, now, random, world: &self.runtime.world };
+        let (me, world, noted) = (&self.seat.id, &*self.runtime.world, enabled!(Level::DEBUG));
+        let turn = Turn { me, from, now, random, world, trace: trace.as_ref(), noted };
         let decided = catch_unwind(AssertUnwindSafe(|| life.state.decide(&turn, &rows, command)));
         let [.., a, b, c, d] = random;
-        let occasion = Occasion { at: now, mark: u32::from_be_bytes([a, b, c, d]), cause, source, answer: None };
+        let occasion = Occasion { at: now, mark: u32::from_be_bytes([a, b, c, d]), cause, source, answer: None, trace };
         match decided {
             Ok(Ok(decision)) => self.take(decision, occasion, first, waiter),
             Ok(Err(rejection)) if occasion.source.is_none() => self.tell(waiter, Err(AskError::Rejected(rejection))),
             Ok(Err(rejection)) => {
                 Counters::add(&self.runtime.counters.rejections);
-                debug!(actor = %self.seat.id, %rejection, "a message was refused");
+                let trace = occasion.trace.as_ref().map(|trace| display(trace.trace));
+                debug!(actor = %self.seat.id, trace_id = trace, %rejection, "a message was refused");
                 self.take(Decision::default(), occasion, None, waiter);
             }
             Err(_) => self.panicked(occasion.source, waiter),
@@ -222,6 +234,7 @@ impl<E: Entity> Host<E> {
                 Answer { at: occasion.at, fingerprint: fingerprint.to_vec().into(), reply: record::encode(&reply) };
             (row, record::encode(&answer))
         });
+        let notes = std::mem::take(&mut decision.notes);
         let (source, fence, kept) = (occasion.source.clone(), self.fence(), self.runtime.limits.events_kept);
         let Some(life) = &mut self.life else { return };
         self.ending = decision.ends;
@@ -230,6 +243,9 @@ impl<E: Entity> Host<E> {
             Ok(batch) => {
                 Counters::add(&self.runtime.counters.turns);
                 self.commit(batch, Told::of(waiter, Ok(reply)));
+                if let Some(flight) = self.flights.back_mut() {
+                    flight.notes = notes;
+                }
             }
             Err(_) => self.panicked(source, waiter),
         }
@@ -237,14 +253,14 @@ impl<E: Entity> Host<E> {
 
     fn commit(&mut self, batch: Batch, told: Told<E>) {
         let turn = self.life.as_ref().map_or(0, |life| life.turn);
-        self.flights.push_back(Flight { turn, fence: batch.fence, told: vec![told] });
+        self.flights.push_back(Flight { turn, fence: batch.fence, told: vec![told], notes: Vec::new() });
         self.seat.flying.store(self.flights.len(), Ordering::Release);
         self.outcomes.push(self.runtime.engine.commit(batch));
     }
 
     /// Outcomes come in the order of the commits.
     fn settled(&mut self, outcome: Outcome, ctx: &mut Context<Self>) {
-        let Some(Flight { turn, fence, told }) = self.flights.pop_front() else { return };
+        let Some(Flight { turn, fence, told, notes }) = self.flights.pop_front() else { return };
         self.seat.flying.store(self.flights.len(), Ordering::Release);
         let mut ended = false;
         match self.failed(fence, outcome) {
@@ -258,6 +274,7 @@ impl<E: Entity> Host<E> {
                     self.life = Some(Life::blank(&self.seat.id));
                 }
                 told.into_iter().for_each(Told::now);
+                notes.iter().for_each(|note| write(&self.seat.id, note));
                 let rests = self.life.as_ref().is_some_and(Life::at_rest);
                 self.runtime.registry().turn_settled(&self.seat.id, rests);
             }
@@ -310,7 +327,9 @@ impl<E: Entity> Host<E> {
     /// A decision panicked: whoever asked hears it now, a row is tried again or given up, and this life ends.
     fn panicked(&mut self, source: Option<Source>, waiter: Waiter<E>) {
         Counters::add(&self.runtime.counters.panics);
-        error!(actor = %self.seat.id, row = ?source.as_ref().map(|source| &source.key), "a turn panicked");
+        let trace = source.as_ref().and_then(|source| source.waiting.trace.as_ref()).map(|trace| display(trace.trace));
+        let row = source.as_ref().map(|source| &source.key);
+        error!(actor = %self.seat.id, trace_id = trace, ?row, "a turn panicked");
         Told::of(waiter, Ok(E::Reply::default())).failed(AskError::Panicked);
         if let Some(source) = source {
             let (fence, now) = (self.fence(), self.now());

@@ -1,5 +1,8 @@
 //! `quickbeam flows`: sees, starts and moves flows, one or all that a filter means.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
@@ -69,6 +72,13 @@ enum Verb {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Everything that is kept of one, as one JSON document
+    Export {
+        id: String,
+        /// Standard output without it
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     #[command(flatten)]
     Tell(Tell),
     /// Who runs the flows of this node, in their order: what each can do, and what is wrong with it
@@ -97,6 +107,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
             context.print(&answer, shown_versions);
             return Ok(());
         }
+        Some(Verb::Export { id, output }) => return export(&client, id, output.as_deref(), context),
         Some(verb) => return show(&client, &ask(verb, context)?, context),
     };
     let ask = Ask::get(Door::Public, "/flows");
@@ -114,6 +125,20 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
 fn show(client: &Client, ask: &Ask, context: &Context) -> anyhow::Result<()> {
     let answer = instance(client, client.ask(ask)?)?;
     context.print(&answer, |answer| shown(answer, context.clock.now()));
+    Ok(())
+}
+
+/// The document as the node gives it, to a file or to whatever reads the output.
+fn export(client: &Client, id: &str, output: Option<&Path>, context: &Context) -> anyhow::Result<()> {
+    let answer = client.ask(&Ask::get(Door::Public, format!("/flows/{}/export", segment(id))))?;
+    let text = serde_json::to_string_pretty(&answer)?;
+    let Some(file) = output else {
+        context.print(&answer, |_| text.clone());
+        return Ok(());
+    };
+    std::fs::write(file, text + "\n").with_context(|| format!("{} cannot be written", file.display()))?;
+    let told = json!({ "id": id, "file": file, "events": answer["events"].as_array().map(Vec::len) });
+    context.print(&told, |told| format!("{}: {} events of {id}", file.display(), told["events"]));
     Ok(())
 }
 
@@ -149,6 +174,7 @@ fn shown(answer: &Value, now: Time) -> String {
     facts.push(("moved", ago(&answer["updated"], now)));
     let steps = answer["steps"].as_object().into_iter().flatten();
     let rows: Vec<_> = steps.map(|(name, step)| vec![name.clone(), step_state(step), step.to_string()]).collect();
+    facts.push(("trace", text(&answer["trace"], "id")));
     facts.push(("why", text(answer, "why")));
     facts.push(("runner", text(&answer["runner"], "at")));
     facts.push(("can", text(answer, "possible")));
@@ -181,7 +207,7 @@ fn ask(verb: &Verb, context: &Context) -> anyhow::Result<Ask> {
             }
             change(format!("/flow/resume/{}", segment(id))).json(&body).header("prefer", prefer(wait))
         }
-        Verb::List(_) | Verb::Versions | Verb::Runners | Verb::Queues(_) | Verb::Tell(_) => {
+        Verb::List(_) | Verb::Versions | Verb::Runners | Verb::Queues(_) | Verb::Tell(_) | Verb::Export { .. } => {
             unreachable!("these show something else")
         }
     })

@@ -45,6 +45,20 @@ impl Progress {
         }
     }
 
+    /// Tells how much of a content has flowed. Of one that comes in one piece there is nothing to tell.
+    pub(super) fn flowed(&mut self, bytes: u64, whole: Option<u64>) {
+        let now = self.clock.monotonic();
+        if whole == Some(bytes) {
+            return self.done();
+        }
+        if self.last.is_some_and(|last| now.saturating_sub(last) < EVERY) {
+            return;
+        }
+        self.last = Some(now);
+        let of = whole.map(|whole| format!(" of {}", bytes_shown(whole))).unwrap_or_default();
+        self.told(&format!("{}{of}", bytes_shown(bytes)), &json!({ "bytes": bytes, "bytes_whole": whole }));
+    }
+
     /// Tells something else in the same way: as `text` to people, as `told` to programs.
     pub(super) fn told(&mut self, text: &str, told: &serde_json::Value) {
         let mut out = std::io::stderr();

@@ -1,6 +1,6 @@
 //! `quickbeam flows queues`: the limits of flows by key, who is in, and who waits in which order.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::ago::ago;
 use super::client::{Ask, Client, Door, segment};
@@ -15,6 +15,14 @@ pub(super) struct Args {
     gate: Option<String>,
     #[command(flatten)]
     paging: list::Paging,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Count an instance that is in no more, so that the next is let in; it is not ended by that
+    Release { flow: String },
 }
 
 pub(super) fn run(args: &Args, context: &Context, client: &Client) -> anyhow::Result<()> {
@@ -23,6 +31,12 @@ pub(super) fn run(args: &Args, context: &Context, client: &Client) -> anyhow::Re
         context.print(&answer, shown_list);
         return Ok(());
     };
+    if let Some(Verb::Release { flow }) = &args.verb {
+        let path = format!("/flows/queues/{}/release", segment(gate));
+        let ask = Ask::change(Door::Public, "POST", path, context.key()).json(&json!({ "flow": flow }));
+        context.print(&client.ask(&ask)?, released);
+        return Ok(());
+    }
     let ask = Ask::get(Door::Public, format!("/flows/queues/{}", segment(gate)));
     let mut answer = client.ask(&ask)?;
     let waiting = list::fetch(client, &ask, &args.paging)?;
@@ -30,6 +44,11 @@ pub(super) fn run(args: &Args, context: &Context, client: &Client) -> anyhow::Re
     answer["next"] = waiting["next"].clone();
     context.print(&answer, |answer| shown(answer, context.clock.now()));
     Ok(())
+}
+
+fn released(answer: &Value) -> String {
+    let [flow, gate, inside, waiting] = ["released", "gate", "inside", "waiting"].map(|name| text(answer, name));
+    format!("{flow} counts no more in {gate}: {inside} in, {waiting} waiting")
 }
 
 fn shown_list(answer: &Value) -> String {

@@ -7,7 +7,6 @@ use super::context::Context;
 use crate::programs::{JsonText, Name};
 
 mod blobs;
-mod progress;
 mod streams;
 mod values;
 

@@ -3,7 +3,7 @@
 //! What `[type.…]`, `[flow.…]` and `[seed.…]` mean is the business of `domains`, which reads them from the tree kept
 //! here ([`Declarations`]); [`crate::domains::catalog::load`] does both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub mod limits;
@@ -60,6 +60,8 @@ pub struct Declarations {
     pub types: Option<tree::Node>,
     pub flows: Option<tree::Node>,
     pub seeds: Option<tree::Node>,
+    /// What `http` steps may name.
+    pub secrets: BTreeSet<String>,
 }
 
 impl Config {
@@ -131,6 +133,7 @@ impl Config {
             types: top.node("type").cloned(),
             flows: top.node("flow").cloned(),
             seeds: top.node("seed").cloned(),
+            secrets: services.named.clone(),
         };
         unfold_seeds(&declarations, report);
         top.finish(report);

@@ -1,6 +1,6 @@
 //! Everything that a configuration declares, checked and ready: types, behaviours, flows and seeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,11 +10,12 @@ use super::behaviours::{Behaviour, Behaviours, Verb};
 use super::declare::{self, Seed};
 use super::effects::Effects;
 use super::flow::check::{Bounds, Compiled, Fault, compile};
-use super::flow::definition::{Definition, DefinitionHash};
+use super::flow::definition::{Definition, DefinitionHash, Header, Kind, Undo};
 use super::flow::parse::{self, Places};
 use super::flow::samples;
 use super::types::Type;
 use crate::config::mistake::{Mistake, Place, Report};
+use crate::config::nearest::nearest;
 use crate::config::reader::suggest;
 use crate::config::{Config, Declarations};
 
@@ -138,7 +139,10 @@ impl Catalog {
             types.insert(name.clone(), declared);
             behaviours.insert(name, its_behaviours);
         }
-        let mut reader = FlowReader { effects, bounds, types: &types, behaviours: &behaviours, report: &mut report };
+        let secrets = &declarations.secrets;
+        let (types_of, behaviours_of, report_of) = (&types, &behaviours, &mut report);
+        let mut reader =
+            FlowReader { effects, bounds, types: types_of, behaviours: behaviours_of, secrets, report: report_of };
         let mut flows = BTreeMap::new();
         for (name, entry) in declare::tables(declarations.flows.as_ref(), "flow", reader.report) {
             let compiled = reader.read(name, entry);
@@ -161,6 +165,7 @@ struct FlowReader<'a> {
     bounds: Bounds,
     types: &'a BTreeMap<String, Type>,
     behaviours: &'a BTreeMap<String, Behaviours>,
+    secrets: &'a BTreeSet<String>,
     report: &'a mut Report,
 }
 
@@ -171,6 +176,7 @@ impl FlowReader<'_> {
         let (definition, places) = parse::read(name, entry, self.report);
         let mut faults = self.effects.check(&definition);
         faults.extend(self.unknown_types(&definition));
+        faults.extend(self.unknown_secrets(&definition));
         let compiled = match compile(definition, self.bounds) {
             Ok(compiled) => Some(compiled),
             Err(more) => {
@@ -211,6 +217,30 @@ impl FlowReader<'_> {
             Fault::new(format!("steps.{step}.with.type"), format!("unknown type `{name}`"), remedy)
         };
         unknown.map(fault).collect()
+    }
+
+    /// Secrets that requests of steps and of undos name, and nobody declares: a step could only find out when it runs.
+    fn unknown_secrets(&self, definition: &Definition) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (step, it) in &definition.steps {
+            let own = if let Kind::Http(http) = &it.kind { Some((http, "")) } else { None };
+            let undo = if let Some(Undo::Http(http)) = &it.undo { Some((http, "undo.")) } else { None };
+            for (http, before) in own.into_iter().chain(undo) {
+                let secrets = http.headers.iter().filter_map(|(header, value)| match value {
+                    Header::Secret { secret, .. } => Some((header, secret)),
+                    Header::Cel(_) => None,
+                });
+                let unknown = secrets.filter(|(_, secret)| !self.secrets.contains(*secret) && !secret.is_empty());
+                faults.extend(unknown.map(|(header, secret)| {
+                    let near = nearest(secret, self.secrets.iter().map(String::as_str));
+                    let add = || format!("add [secrets.{secret}] with `file` or `env`");
+                    let remedy = near.map_or_else(add, |near| format!("did you mean `{near}`?"));
+                    let path = format!("steps.{step}.{before}headers.{header}.secret");
+                    Fault::new(path, format!("there is no secret `{secret}`"), remedy)
+                }));
+            }
+        }
+        faults
     }
 
     fn add(&mut self, flow: &str, fault: &Fault, places: &Places) {

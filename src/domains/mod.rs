@@ -14,6 +14,7 @@ pub mod json;
 pub mod object;
 pub mod rehearsal;
 pub mod slug;
+pub mod trace;
 pub mod types;
 pub mod verb;
 

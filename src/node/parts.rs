@@ -28,7 +28,7 @@ use crate::tokens::TokenStore;
 use crate::web::routes::RESERVED;
 use crate::web::site::{HttpLimits, Site};
 use crate::web::store::OwnedByRuntime;
-use crate::wire::address::AddressPolicy;
+use crate::wire::address::{AddressPolicy, AllowList};
 use crate::wire::call::Caller;
 use crate::wire::deliver::{Deliverer, Signers};
 use crate::wire::document::OurActor;
@@ -103,13 +103,16 @@ pub(super) fn outside(
     clock: &SharedClock,
 ) -> Result<(Arc<KeyCache>, Deliverer), NodeError> {
     let own_listeners = vec![config.public.listen, config.admin.listen];
-    let policy =
-        |allow: &BTreeSet<Authority>| AddressPolicy { allow: allow.clone(), own_listeners: own_listeners.clone() };
+    let policy = |list, allow: &BTreeSet<Authority>| AddressPolicy {
+        allow: allow.clone(),
+        list,
+        own_listeners: own_listeners.clone(),
+    };
     let reach = |policy| Ok::<_, NodeError>(Arc::new(HttpTransport::new(policy, clock.clone(), &identity.root)?));
-    let caller =
-        Caller { transport: reach(policy(&identity.services))?, secrets: Arc::new(config.services.secrets.clone()) };
-    let transport: Arc<dyn transport::Transport> = reach(policy(&identity.allow))?;
-    let lent = Caller { transport: reach(policy(&identity.reach))?, secrets: Arc::default() };
+    let services = reach(policy(AllowList::Http, &identity.services))?;
+    let caller = Caller { transport: services, secrets: Arc::new(config.services.secrets.clone()) };
+    let transport: Arc<dyn transport::Transport> = reach(policy(AllowList::Fetch, &identity.allow))?;
+    let lent = Caller { transport: reach(policy(AllowList::Kernel, &identity.reach))?, secrets: Arc::default() };
     let deadline = config.limits.key_fetch_timeout;
     let runners = Arc::new(RunnerBook::new(transport.clone(), clock.clone(), deadline));
     let limits =

@@ -31,6 +31,8 @@ use crate::tokens::Scope;
 use crate::wire::error::Problem;
 
 pub mod bulk;
+pub mod export;
+pub mod family;
 pub mod filter;
 pub mod shown;
 pub mod timeline;
@@ -193,7 +195,8 @@ async fn stored(site: &Site, id: &str) -> Result<Option<Flow>, Problem> {
 pub async fn find(site: &Site, id: &str) -> Result<Value, Problem> {
     let flow = known(site, id).await?;
     let mut value = instance(id, &flow);
-    let (mut timeline, from) = timeline(site, id).await?;
+    family::link(site, id, &flow, &mut value);
+    let (mut timeline, from) = timeline(site, id, &flow.span(id)).await?;
     let tokens = tokens(&flow);
     timeline.iter_mut().for_each(|one| hide(one, &tokens));
     value["timeline"] = timeline.into();

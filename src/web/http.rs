@@ -11,14 +11,20 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use serde_json::Value;
-use tracing::error;
+use tracing::field::display;
+use tracing::{Instrument as _, Span, error, info_span};
 
 use super::routes::is_care;
 use super::site::Site;
+use crate::actors::ambient;
 use crate::domains::json::parse_json;
+use crate::domains::trace::{self, Context};
 use crate::wire::error::Problem;
 use crate::wire::message::names_authority;
 use crate::wire::refusal::{Class, Refusal};
+
+/// Behind this stands what nobody else may know.
+const CALLBACKS: &str = "/flow/callback/";
 
 /// Which listener a request came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,18 +94,37 @@ where
 {
     let site = request.app_data::<Data<Site>>().expect("every app has its site").clone();
     let id = site.request_id();
+    let (span, trace) = traced(&site, &request, &id);
     let admitted = admit(&site, &request, listener).and_then(|()| admit_held(&site, &request));
     let called = match admitted {
         Ok(()) => Ok(service.call(request)),
         Err(problem) => Err(request.into_response(problem.respond(id.clone()))),
     };
-    async move {
+    let answered = async move {
         let response = match called {
             Ok(call) => written_out(call.await?, &id),
             Err(refused) => refused.map_into_right_body(),
         };
         Ok(with_id(response, &id))
-    }
+    };
+    ambient::within(Some(trace), answered.instrument(span))
+}
+
+/// The span of a request: a part of the trace that its sender names, or the first of a new one.
+fn traced(site: &Site, request: &ServiceRequest, id: &str) -> (Span, Context) {
+    let values = |name| request.headers().get_all(name).map(|value| value.to_str().unwrap_or("malformed"));
+    let given = Context::incoming(values(trace::PARENT), values(trace::STATE));
+    let parent_id = given.as_ref().map(|given| display(given.span));
+    let trace = match &given {
+        Some(given) => given.child(id),
+        None => Context::begin(site.clock.random()),
+    };
+    let (trace_id, span_id, method) = (trace.trace, trace.span, request.method());
+    // Whoever knows the address of a callback can answer in the place of the service.
+    let path = request.path();
+    let path = if path.starts_with(CALLBACKS) { CALLBACKS } else { path };
+    let span = info_span!("request", request_id = id, %trace_id, %span_id, parent_id, %method, path);
+    (span, trace)
 }
 
 /// The response, or the problem that travels with it.

@@ -7,6 +7,7 @@ pub mod flows;
 pub mod follow;
 pub mod http;
 pub mod list;
+pub mod methods;
 pub mod negotiate;
 pub mod neighbour;
 pub mod objects;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::auth::caller;
 use super::list::{Page, Paging, page};
+use super::methods::nothing;
 use super::negotiate::{self, Wanted, wanted};
 use super::public::{self, Shown};
 use super::site::Site;
@@ -19,6 +20,7 @@ use crate::store::{Direction, Key};
 use crate::wire::error::Problem;
 
 pub mod flows;
+pub mod moving;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -91,6 +93,9 @@ fn more(path: &str, next: &Option<String>) -> Markup {
 /// `GET /{slug}`
 pub async fn object(request: HttpRequest, site: Data<Site>) -> Result<HttpResponse, Problem> {
     let path = request.path().trim_start_matches('/').to_owned();
+    if site.is_reserved(&path) {
+        return nothing(request).await;
+    }
     let shown = public::object(&site, &request, &path).await?;
     if wanted(&request) != Wanted::Html {
         return Ok(public::object_json(&request, &shown));

@@ -1,11 +1,12 @@
 //! `/flows/queues`: the gates of flows that have limits, who is in and who waits, in order.
 
-use actix_web::web::{Data, Path, Query};
+use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::auth::require;
+use super::auth::{once, require};
+use super::http::{json_of, read_body};
 use super::list::{Paging, page};
 use super::site::Site;
 use crate::actors::entity::ActorId;
@@ -76,6 +77,36 @@ pub async fn show(
         answer["next"] = next.into();
     }
     Ok(HttpResponse::Ok().json(answer))
+}
+
+/// What it takes to have somebody leave.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Release {
+    flow: String,
+}
+
+/// `POST /flows/queues/{gate}/release`: an instance that is in counts no more, so that the next is let in. It is not
+/// ended by that.
+pub async fn release(
+    request: HttpRequest,
+    gate: Path<String>,
+    payload: Payload,
+    site: Data<Site>,
+) -> Result<HttpResponse, Problem> {
+    let caller = require(&site, &request, Scope::FlowsWrite)?;
+    let body = read_body(&site, payload).await?;
+    let once = once(&request, &caller, &body)?;
+    let Release { flow } = serde_json::from_value(json_of(&site, &body)?)
+        .map_err(|error| Problem::bad_request(format!("send {{\"flow\": ID}}: {error}")))?;
+    let unknown = || Problem::not_found(format!("there is no queue {gate:?}; GET /flows/queues lists them"));
+    inspect::state::<Gate>(&site.runtime, &gate).await.map_err(damaged)?.ok_or_else(unknown)?;
+    let command = gate::Command::Release { flow: flow.clone(), by: Some(caller.grant.name.clone()) };
+    site.runtime.registry().ask::<Gate>(&gate, command, once).await?;
+    let state = inspect::state::<Gate>(&site.runtime, &gate).await.map_err(damaged)?.unwrap_or_default();
+    Ok(HttpResponse::Ok().json(json!({
+        "gate": *gate, "released": flow, "inside": state.inside, "waiting": state.waiting,
+    })))
 }
 
 /// `GET /flows/{id}/queue`: what an instance waits for before it begins, and its place.

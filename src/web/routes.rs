@@ -1,8 +1,9 @@
 //! Which request goes where, on each of the two listeners.
 
-use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::HttpRequest;
+use actix_web::web::{PathConfig, QueryConfig, ServiceConfig};
 
+use super::methods::{self as web, Routes};
 use super::{admin, callback, flows, follow, objects, pages, public, queues, retention, runners, store};
 use crate::wire::error::Problem;
 use crate::wire::inbox;
@@ -46,7 +47,7 @@ fn readable(config: &mut ServiceConfig) -> &mut ServiceConfig {
 
 /// The routes for peers, programs and people.
 pub fn public_routes(config: &mut ServiceConfig) {
-    store::routes(readable(config))
+    store::routes(&mut Routes::of(readable(config)))
         .route("/health", web::get().to(public::health))
         .route("/ready", web::get().to(public::ready))
         .route("/inbox", web::post().to(inbox::receive))
@@ -75,12 +76,15 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/flow/runner", web::get().to(runners::here))
         .route("/flow/{id}", web::get().to(flows::show))
         .route("/flows", web::get().to(pages::flows::flows))
+        .route("/flows", web::post().to(pages::moving::told))
         .route("/flows/bulk", web::post().to(flows::bulk::bulk))
         .route("/flows/runners", web::get().to(runners::list))
         .route("/flows/versions", web::get().to(flows::versions::versions))
         .route("/flows/queues", web::get().to(queues::index))
         .route("/flows/queues/{gate}", web::get().to(queues::show))
+        .route("/flows/queues/{gate}/release", web::post().to(queues::release))
         .route("/flows/{id}/queue", web::get().to(queues::place))
+        .route("/flows/{id}/export", web::get().to(flows::export::export))
         .route("/flows/{id}.svg", web::get().to(flows::svg))
         .route("/flows/{id}", web::get().to(pages::flows::flow))
         .route("/flows/{id}", web::post().to(pages::flows::told))
@@ -89,12 +93,12 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/{slug}/allocate", web::post().to(objects::allocate))
         .route("/{slug}", web::get().to(pages::object))
         .route("/{collection}/{slug}", web::get().to(pages::object))
-        .default_service(web::to(nothing));
+        .end();
 }
 
 /// The routes of the administration.
 pub fn admin_routes(config: &mut ServiceConfig) {
-    readable(config)
+    Routes::of(readable(config))
         .route("/health", web::get().to(public::health))
         .route("/ready", web::get().to(public::ready))
         .route("/metrics", web::get().to(admin::metrics))
@@ -119,18 +123,10 @@ pub fn admin_routes(config: &mut ServiceConfig) {
         .route("/admin/tokens", web::get().to(admin::tokens))
         .route("/admin/tokens", web::post().to(admin::add_token))
         .route("/admin/tokens/{name}", web::delete().to(admin::revoke_token))
-        .default_service(web::to(nothing));
+        .end();
 }
 
 /// What a held node does all the same: it changes nothing that others could see.
 pub fn is_care(path: &str) -> bool {
     matches!(path, "/admin/continue" | "/admin/store/scrub") || path.starts_with("/admin/tokens")
-}
-
-async fn nothing(request: HttpRequest) -> Result<HttpResponse, Problem> {
-    Err(Problem::not_found(format!(
-        "there is no {} {} here; docs/api.md lists what there is, GET /store/openapi.json the store for programs",
-        request.method(),
-        request.path()
-    )))
 }

@@ -1,6 +1,7 @@
 //! The address check: which addresses this node may connect to at all.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use crate::domains::identity::{Authority, Iri};
@@ -8,23 +9,44 @@ use crate::domains::identity::{Authority, Iri};
 /// What the operator allows beyond the open internet. Empty by default.
 #[derive(Debug, Clone, Default)]
 pub struct AddressPolicy {
-    /// Exact authorities that may be reached over http and at any address (`fetch.allow`).
+    /// Exact authorities that may be reached over http and at any address.
     pub allow: BTreeSet<Authority>,
+    /// Where the operator lists them.
+    pub list: AllowList,
     /// Where this process listens. Never connected to, whatever is allowed.
     pub own_listeners: Vec<SocketAddr>,
+}
+
+/// The setting that allows more: peers and services have one each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AllowList {
+    #[default]
+    Fetch,
+    Http,
+    Kernel,
 }
 
 /// Why this node does not connect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressRefused {
-    #[error("{url} is not https: list {authority} under fetch.allow if it is meant")]
-    PlainHttp { url: Iri, authority: Authority },
-    #[error("{authority} is at {address}, which is not on the open internet: list it under fetch.allow if it is meant")]
-    NotGlobal { authority: Authority, address: IpAddr },
+    #[error("{url} is not https: list {authority} under {list} if it is meant")]
+    PlainHttp { url: Iri, authority: Authority, list: AllowList },
+    #[error("{authority} is at {address}, which is not on the open internet: list it under {list} if it is meant")]
+    NotGlobal { authority: Authority, address: IpAddr, list: AllowList },
     #[error("{authority} is at {address}, where this node itself listens")]
     OwnListener { authority: Authority, address: SocketAddr },
     #[error("{authority} has no address")]
     NoAddress { authority: Authority },
+}
+
+impl fmt::Display for AllowList {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Fetch => "[fetch] allow",
+            Self::Http => "[http] allow",
+            Self::Kernel => "[kernel] reach",
+        })
+    }
 }
 
 impl AddressPolicy {
@@ -34,7 +56,7 @@ impl AddressPolicy {
         if url.is_https() || self.allow.contains(&authority) {
             return Ok(());
         }
-        Err(AddressRefused::PlainHttp { url: url.clone(), authority })
+        Err(AddressRefused::PlainHttp { url: url.clone(), authority, list: self.list })
     }
 
     /// Whether this address will do for this authority. Asked for every address before connecting, and again for the
@@ -47,7 +69,7 @@ impl AddressPolicy {
         if is_global(address.ip()) || self.allow.contains(authority) {
             return Ok(());
         }
-        Err(AddressRefused::NotGlobal { authority: authority.clone(), address: address.ip() })
+        Err(AddressRefused::NotGlobal { authority: authority.clone(), address: address.ip(), list: self.list })
     }
 }
 
@@ -214,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_listed_authority_may_be_anywhere_and_speak_http_and_no_other() {
-        let policy = AddressPolicy { allow: [authority("127.0.0.1:8002")].into(), own_listeners: vec![] };
+        let policy = AddressPolicy { allow: [authority("127.0.0.1:8002")].into(), ..AddressPolicy::default() };
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
         assert_eq!(policy.check_address(&authority("127.0.0.1:8002"), at("127.0.0.1:8002")), Ok(()));
         assert!(matches!(
@@ -231,10 +253,24 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_names_the_list_that_would_allow_it() {
+        let said = |list| {
+            let policy = AddressPolicy { list, ..AddressPolicy::default() };
+            let plain = policy.check_url(&Iri::parse("http://a.example/").unwrap()).unwrap_err();
+            let inside = policy.check_address(&authority("a.example"), "10.0.0.1:443".parse().unwrap()).unwrap_err();
+            (plain.to_string(), inside.to_string())
+        };
+        let (plain, inside) = said(AllowList::Http);
+        assert!(plain.contains("under [http] allow") && inside.contains("under [http] allow"), "{plain}, {inside}");
+        assert!(said(AllowList::Fetch).0.contains("under [fetch] allow"));
+    }
+
+    #[test]
     fn our_own_listeners_are_refused_however_they_are_named_and_listed() {
         let own = ["127.0.0.1:8001", "0.0.0.0:9001", "8.8.8.8:443", "[::]:9443"];
         let own_listeners = own.iter().map(|text| text.parse().unwrap()).collect();
-        let policy = AddressPolicy { allow: [authority("self.example:1")].into(), own_listeners };
+        let policy =
+            AddressPolicy { allow: [authority("self.example:1")].into(), own_listeners, ..AddressPolicy::default() };
         for address in [
             "127.0.0.1:8001",
             "[::ffff:127.0.0.1]:8001",

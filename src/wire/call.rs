@@ -85,3 +85,7 @@ impl Caller {
 fn body_of(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|_| String::from_utf8_lossy(bytes).into_owned().into())
 }
+
+#[cfg(test)]
+#[path = "call_tests.rs"]
+mod tests;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::refusal::{Class, Refusal};
 use crate::actors::ask::AskError;
 use crate::actors::held::HELD;
-use crate::actors::{flow, follower, following, inbox, outbox, stream};
+use crate::actors::{flow, follower, following, gate, inbox, outbox, stream};
 use crate::domains::flow::step;
 use crate::programs::{Current, OpError};
 use crate::store::blob::BlobError;
@@ -44,14 +44,18 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
     #[serde(skip)]
     pub challenge: Option<&'static str>,
+    /// The methods that the address takes.
+    #[serde(skip)]
+    pub allow: Option<String>,
 }
 
 impl Problem {
     pub fn new(status: u16, title: &'static str, detail: impl Into<String>) -> Self {
         let word = title.replace(' ', "-");
         let kind = format!("urn:quickbeam:problem:{word}");
-        let (request_id, errors, current, retry_after, challenge) = Default::default();
-        Self { kind, title, status, detail: detail.into(), request_id, errors, current, retry_after, challenge }
+        let (request_id, errors, current, retry_after, challenge, allow) = Default::default();
+        let detail = detail.into();
+        Self { kind, title, status, detail, request_id, errors, current, retry_after, challenge, allow }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -101,6 +105,9 @@ impl Problem {
         }
         if let Some(challenge) = self.challenge {
             response.insert_header((header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge)));
+        }
+        if let Some(allow) = &self.allow {
+            response.insert_header((header::ALLOW, allow.as_str()));
         }
         let body = serde_json::to_vec(&self).unwrap_or_default();
         response.content_type("application/problem+json").body(body)
@@ -271,6 +278,14 @@ impl Rejected for following::Rejection {
 impl Rejected for follower::Rejection {
     fn problem(&self) -> Problem {
         Problem::not_found(self.to_string())
+    }
+}
+
+impl Rejected for gate::Rejection {
+    fn problem(&self) -> Problem {
+        match self {
+            Self::NotIn(_) => Problem::new(409, "not now", self.to_string()),
+        }
     }
 }
 

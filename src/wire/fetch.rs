@@ -15,6 +15,7 @@ use reqwest::{Client, Method, redirect, retry};
 
 use super::address::{AddressPolicy, AddressRefused};
 use super::transport::{Request, Response, Transport, TransportError};
+use crate::actors::ambient;
 use crate::clock::SharedClock;
 use crate::domains::identity::{Authority, Iri};
 
@@ -129,7 +130,7 @@ impl HttpTransport {
 
 impl Transport for HttpTransport {
     fn send(&self, request: Request) -> BoxFuture<'static, Result<Response, TransportError>> {
-        Box::pin(self.clone().send_within(request))
+        Box::pin(self.clone().send_within(request.traced(ambient::trace())))
     }
 }
 

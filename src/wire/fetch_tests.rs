@@ -40,7 +40,8 @@ fn unused_listener() -> std::net::TcpListener {
 fn transport(allow: &[&str], own_listeners: Vec<SocketAddr>) -> HttpTransport {
     let allow = allow.iter().map(|text| Authority::parse(text).unwrap()).collect();
     let base = Iri::parse("https://blog.example/").unwrap();
-    HttpTransport::new(AddressPolicy { allow, own_listeners }, SystemClock::shared(), &base).unwrap()
+    HttpTransport::new(AddressPolicy { allow, own_listeners, ..AddressPolicy::default() }, SystemClock::shared(), &base)
+        .unwrap()
 }
 
 fn get(url: &str, deadline_ms: u64) -> Request {

@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use super::address::AddressRefused;
 use super::message::{RequestView, Target};
 use crate::domains::identity::Iri;
+use crate::domains::trace::{self, Context};
 
 /// What a request may take: bytes of the response body, and time for all of it, from the name look-up to the last byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +77,16 @@ impl Request {
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_ascii_lowercase(), value.into()));
         self
+    }
+
+    /// Says which trace it is a part of, unless it says so already. No signature covers that: proxies on the way may
+    /// have spans of their own.
+    pub fn traced(self, trace: Option<Context>) -> Self {
+        let said = self.headers.iter().any(|(name, _)| name == trace::PARENT);
+        let Some(trace) = trace.filter(|_| !said) else { return self };
+        let state = trace.state().map(str::to_owned);
+        let request = self.header(trace::PARENT, trace.parent());
+        state.into_iter().fold(request, |request, state| request.header(trace::STATE, state))
     }
 
     /// The request as its signature sees it.

@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(86_400);
 /// Tokio's clock, which jumps to the next timer when there is nothing to do, and bytes that are new each time.
 pub(crate) struct JumpingClock {
     start: tokio::time::Instant,
+    /// How long after [`BEGIN`] it starts.
+    ahead: Duration,
 }
 
 /// Bytes are new in every life of a node, as they are in earnest.
@@ -44,13 +46,18 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 #[allow(clippy::disallowed_methods, reason = "the time of tests comes from here")]
 impl JumpingClock {
     pub(crate) fn shared() -> SharedClock {
-        Arc::new(Self { start: tokio::time::Instant::now() })
+        Self::ahead(Duration::ZERO)
+    }
+
+    /// The clock of a later life.
+    pub(crate) fn ahead(ahead: Duration) -> SharedClock {
+        Arc::new(Self { start: tokio::time::Instant::now(), ahead })
     }
 }
 
 impl Clock for JumpingClock {
     fn now(&self) -> Time {
-        BEGIN.plus(self.start.elapsed())
+        BEGIN.plus(self.ahead + self.start.elapsed())
     }
 
     fn monotonic(&self) -> Duration {

@@ -19,7 +19,7 @@ fn an_address_that_is_not_listed_is_never_connected_to() {
         let answer = peer.send(&node, &peer.activity("Follow", node.actor().into()));
         assert!([401, 503].contains(&answer.status), "{answer}");
         answer.refused(answer.status);
-        assert!(answer.text().contains("fetch.allow"), "{answer}");
+        assert!(answer.text().contains("[fetch] allow"), "{answer}");
         // The same over TLS, which needs no leave by itself.
         let secure = peer.base().replace("http://", "https://");
         let mut follow = peer.activity("Follow", node.actor().into());
@@ -27,12 +27,12 @@ fn an_address_that_is_not_listed_is_never_connected_to() {
         follow["id"] = format!("{secure}/activities/1").into();
         let signed = peer.sign(&node, &follow).change(|it| it.key_id = format!("{secure}/actor#ed25519"));
         let answer = signed.send(&node);
-        assert!([401, 503].contains(&answer.status) && answer.text().contains("fetch.allow"), "{answer}");
+        assert!([401, 503].contains(&answer.status) && answer.text().contains("[fetch] allow"), "{answer}");
     });
     // A delivery that would have to go there ends where people see it.
     node.post("/api/follow", &json!({ "peer": peer.actor() })).expect(202);
     let letter = eventually("the delivery is given up", || node.all("/admin/dead-letters").into_iter().next());
-    assert!(letter["reason"].as_str().unwrap().contains("fetch.allow"), "{letter}");
+    assert!(letter["reason"].as_str().unwrap().contains("[fetch] allow"), "{letter}");
     assert_eq!(peer.connections(), 0);
 }
 

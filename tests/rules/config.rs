@@ -538,6 +538,30 @@ fn wrong_settings_of_waits_calls_and_requests_are_named() {
     ]);
 }
 
+#[test]
+fn a_secret_that_nobody_declares_is_named_where_a_step_names_it() {
+    let http = |secret: &str| {
+        format!(
+            "[flow.f]\nsteps.a = {{ http = \"POST\", url = \"'https://a.example/'\", \
+             headers = {{ authorization = {{ secret = \"{secret}\" }} }}, undo = {{ http = \"POST\", \
+             url = \"'https://a.example/'\", headers = {{ x = {{ secret = \"OTHER\" }} }} }} }}\n"
+        )
+    };
+    let declared = "[secrets.orders]\nenv = \"API\"\n[secrets.OTHER]\nenv = \"OTHER\"\n";
+    let environment = [("API", "a token"), ("OTHER", "another")];
+    load_text(&format!("{}{declared}{NODE}", http("orders")), &environment).unwrap();
+    let wrong = |text: String| named(&load_text(&text, &environment).unwrap_err());
+    assert_eq!(
+        wrong(format!("{}{declared}{NODE}", http("order"))),
+        ["2:97: there is no secret `order` (in flow `f`); did you mean `orders`?"]
+    );
+    let none = wrong(format!("{}[secrets.orders]\nenv = \"API\"\n{NODE}", http("orders")));
+    assert_eq!(none.len(), 1, "{none:?}");
+    assert!(none[0].contains("there is no secret `OTHER`") && none[0].contains("add [secrets.OTHER]"), "{none:?}");
+    let unread = named(&load_text(&format!("{}{declared}{NODE}", http("orders")), &environment[..1]).unwrap_err());
+    assert!(unread.len() == 1 && unread[0].contains("no variable `OTHER`"), "missed once: {unread:?}");
+}
+
 /// The mistake of a flow of these lines, in which `N` stands for an effect.
 #[track_caller]
 fn assert_steps(cases: &[(&str, &str)]) {

@@ -10,129 +10,12 @@ use quickbeam::domains::flow::definition::{
 };
 use quickbeam::domains::flow::fact::{AfterFailure, Fact, Skip};
 use quickbeam::domains::flow::progress::{End, Phase, Progress, StepState};
-use quickbeam::domains::flow::spot::Spot;
+use quickbeam::domains::flow::spot::{Role, Spot};
 use quickbeam::domains::flow::step::{Cure, Event, decide};
 use quickbeam::domains::flow::{Input, graph};
 use serde_json::{Value, json};
 
-/// What a step of a random flow does. Targets point at later steps only, so that there are no cycles.
-#[derive(Debug, Clone)]
-pub(super) enum Plan {
-    Effect,
-    Branch { choice: bool, then: Vec<usize>, otherwise: Vec<usize> },
-    Each { items: u32, parallel: u32, collect: bool },
-    Suspend { resumed: bool, otherwise: Vec<usize> },
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Planned {
-    pub(super) plan: Plan,
-    pub(super) after: Vec<usize>,
-    pub(super) passed_over: bool,
-}
-
-pub(super) fn plans() -> impl Strategy<Value = Vec<Planned>> {
-    (1_usize..9).prop_flat_map(|count| (0..count).map(|at| planned(at, count)).collect::<Vec<_>>())
-}
-
-fn planned(at: usize, count: usize) -> impl Strategy<Value = Planned> {
-    let later = move || {
-        let all: Vec<usize> = (at + 1..count).collect();
-        let most = all.len().min(2);
-        prop::sample::subsequence(all, 0..=most)
-    };
-    let earlier = {
-        let all: Vec<usize> = (0..at).collect();
-        let most = all.len().min(3);
-        prop::sample::subsequence(all, 0..=most)
-    };
-    let plan = prop_oneof![
-        3 => Just(Plan::Effect),
-        3 => (any::<bool>(), later(), later()).prop_map(|(choice, then, otherwise)| Plan::Branch { choice, then, otherwise }),
-        1 => (0_u32..4, 1_u32..3, any::<bool>()).prop_map(|(items, parallel, collect)| Plan::Each { items, parallel, collect }),
-        2 => (any::<bool>(), later()).prop_map(|(resumed, otherwise)| Plan::Suspend { resumed, otherwise }),
-    ];
-    (plan, earlier, prop::bool::weighted(0.15)).prop_map(|(plan, after, passed_over)| Planned {
-        plan,
-        after,
-        passed_over,
-    })
-}
-
-pub(super) fn name(at: usize) -> String {
-    format!("s{at}")
-}
-
-fn names(steps: &[usize]) -> Vec<String> {
-    steps.iter().map(|at| name(*at)).collect()
-}
-
-pub(super) fn definition(plans: &[Planned]) -> Definition {
-    let call = || Call { effect: "e".into(), with: BTreeMap::new() };
-    let steps = plans.iter().enumerate().map(|(at, planned)| {
-        let kind = match &planned.plan {
-            Plan::Effect => Kind::Effect(call()),
-            Plan::Branch { choice, then, otherwise } => Kind::Branch {
-                // Not a constant, which the check would see through.
-                on: format!("object == {}", if *choice { 1 } else { 2 }),
-                then: names(then),
-                otherwise: names(otherwise),
-            },
-            Plan::Each { items, parallel, collect } => Kind::Each {
-                list: format!("{:?}", (0..*items).collect::<Vec<_>>()),
-                call: call(),
-                parallel: *parallel,
-                failures: if *collect { Failures::Collect } else { Failures::Stop },
-            },
-            Plan::Suspend { otherwise, .. } => Kind::Suspend {
-                signal: name(at),
-                timeout: Some(1_000),
-                otherwise: Otherwise::Steps(names(otherwise)),
-                shape: None,
-                assignee: None,
-                notify: None,
-            },
-        };
-        let condition = planned.passed_over.then(|| "object == 2".to_owned());
-        (name(at), Step { after: names(&planned.after), condition, ..Step::of(kind) })
-    });
-    Definition::of("random", steps.collect())
-}
-
-/// Which steps do something, by recursion over the definition's own words and nothing else.
-pub(super) fn reference(plans: &[Planned]) -> BTreeSet<usize> {
-    let mut reached = BTreeSet::new();
-    for (at, planned) in plans.iter().enumerate() {
-        let mut ways: BTreeMap<usize, bool> = BTreeMap::new();
-        for (from, other) in plans.iter().enumerate() {
-            let active = reached.contains(&from) && !other.passed_over;
-            let (mut named, mut open) = (false, false);
-            match &other.plan {
-                Plan::Branch { choice, then, otherwise } => {
-                    named = then.contains(&at) || otherwise.contains(&at);
-                    open = active && if *choice { then.contains(&at) } else { otherwise.contains(&at) };
-                }
-                Plan::Suspend { resumed, otherwise } => {
-                    named = otherwise.contains(&at);
-                    open = active && named && !resumed;
-                }
-                Plan::Effect | Plan::Each { .. } => {}
-            }
-            if !named && planned.after.contains(&from) {
-                let timed_out = matches!(other.plan, Plan::Suspend { resumed: false, .. }) && !other.passed_over;
-                named = true;
-                open = reached.contains(&from) && !timed_out;
-            }
-            if named {
-                ways.insert(from, open);
-            }
-        }
-        if ways.is_empty() || ways.values().any(|open| *open) {
-            reached.insert(at);
-        }
-    }
-    reached
-}
+use super::flow_random::{Answer, Plan, Planned, definition, limited, limits, name, place, plans, reference};
 
 /// Answers everything that waits, in an order that `order` draws, until nothing does.
 fn run(plans: &[Planned], compiled: &Compiled, order: &[usize]) -> (Progress, Vec<Fact>) {
@@ -147,6 +30,14 @@ fn run(plans: &[Planned], compiled: &Compiled, order: &[usize]) -> (Progress, Ve
         for fact in &new {
             progress.apply(fact);
             match fact {
+                Fact::StepStarted { step, .. }
+                    if plans[place(step)].plan.answer().is_some_and(|it| it != Answer::Given) =>
+                {
+                    open.push(Event::TimedOut { step: step.clone() });
+                }
+                Fact::TimedOut { step } if plans[place(step)].plan.answer() == Some(Answer::Late) => {
+                    open.push(Event::Done { spot: Spot::of(step.clone(), None), result: json!("late") });
+                }
                 Fact::StepStarted { step, item, attempt: 1, .. } if order.next().unwrap().is_multiple_of(3) => {
                     let (step, item, reason) = (step.clone(), *item, "lost".to_owned());
                     let spot = Spot::of(step, item);
@@ -158,9 +49,21 @@ fn run(plans: &[Planned], compiled: &Compiled, order: &[usize]) -> (Progress, Ve
                 Fact::StepFailed { step, item, attempt, next: AfterFailure::RetryAt(_), .. } => {
                     open.push(Event::RetryDue { spot: Spot::of(step.clone(), *item), attempt: *attempt });
                 }
+                Fact::UndoStarted { step, item, run, .. } => {
+                    let spot = Spot::new(step, *item, *run, Role::Undo);
+                    open.push(Event::Done { spot, result: Value::Null });
+                }
+                Fact::Queued { limit, .. } => open.push(Event::Admitted { limit: *limit, ticket: progress.ends }),
+                Fact::Sleeping { step, .. } => open.push(Event::WaitOver { step: step.clone() }),
+                Fact::AwaitsCallback { step, .. } => {
+                    let token = progress.callbacks[step].clone();
+                    open.push(match plans[place(step)].plan {
+                        Plan::Callback { called: true, .. } => Event::Callback { token, payload: json!("called") },
+                        _ => Event::TimedOut { step: step.clone() },
+                    });
+                }
                 Fact::Suspended { step, signal, .. } => {
-                    let at: usize = step[1..].parse().unwrap();
-                    let resumed = matches!(plans[at].plan, Plan::Suspend { resumed: true, .. });
+                    let resumed = matches!(plans[place(step)].plan, Plan::Suspend { resumed: true, .. });
                     open.push(match resumed {
                         true => Event::Resume { signal: signal.clone(), payload: Value::Null, by: None },
                         false => Event::TimedOut { step: step.clone() },
@@ -176,8 +79,8 @@ fn run(plans: &[Planned], compiled: &Compiled, order: &[usize]) -> (Progress, Ve
 
 proptest! {
     #[test]
-    fn a_random_flow_ends_as_the_reference_says(plans in plans(), order in prop::collection::vec(0_usize..100, 1..40)) {
-        let Ok(compiled) = compile(definition(&plans), Bounds::default()) else {
+    fn a_random_flow_ends_as_the_reference_says(plans in plans(), limits in limits(), order in prop::collection::vec(0_usize..100, 1..40)) {
+        let Ok(compiled) = compile(limited(definition(&plans), limits), Bounds::default()) else {
             panic!("a flow whose ways all go forward is right");
         };
         let (progress, facts) = run(&plans, &compiled, &order);

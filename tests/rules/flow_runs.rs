@@ -86,3 +86,31 @@ fn waits_joins_and_a_question() {
         ],
     );
 }
+
+#[test]
+fn a_child_and_a_service_are_waited_for_in_a_join_and_taken_back() {
+    let flow = "steps.child = { call = \"other\", with = { n = \"1\" }, timeout = \"1h\", otherwise = \"fail\" }\n\
+                steps.order = { http = \"POST\", url = \"'https://a.example/'\", undo = { http = \"DELETE\", url = \"'https://a.example/'\" }, retry = { attempts = 2, delay = \"1s\" } }\n\
+                steps.both = { all = [\"child\", \"order\"], failures = \"collect\" }\n\
+                steps.ask = { ask = \"allocate\", object = \"'o'\", target = \"'t'\", to = \"'p'\", after = \"both\" }\n\
+                concurrency = { max = 1 }";
+    let admitted = |ticket| Event::Admitted { limit: quickbeam::domains::flow::limits::Limit::Concurrency, ticket };
+    holds(
+        "joined",
+        flow,
+        &[
+            ("it begins", Event::Start),
+            ("another life is let in", admitted(7)),
+            ("it is let in", admitted(0)),
+            ("the service is away", failed("order", None, 1, Cure::Time)),
+            ("its next try is due", retry_due("order", None, 1)),
+            ("the service answers", done("order")),
+            ("the child takes too long", Event::TimedOut { step: "child".into() }),
+            ("the child answers late", done("child")),
+            ("the child is taken back", undone("child")),
+            ("the peer says no", failed("ask", None, 1, Cure::Nothing)),
+            ("the order is taken back", undone("order")),
+            ("the service answers again", done("order")),
+        ],
+    );
+}

@@ -11,8 +11,8 @@ use sha2::{Digest as _, Sha256};
 use super::super::client::{Ask, Client, ClientError, Door, Upload};
 use super::super::context::Context;
 use super::super::list::{self, items, more, text};
+use super::super::progress::Progress;
 use super::super::table::table;
-use super::progress::Progress;
 use super::{Listing, expected, expecting, name};
 use crate::programs::Name;
 use crate::store::blob::BlobHash;
@@ -63,7 +63,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     match args {
         Args::Put { name, file, media, expect } => {
             let ask = expecting(change("PUT", name), expect.as_deref()).header("content-type", media);
-            let answer = put(&client, &ask, file.as_deref())?;
+            let answer = put(&client, context, &ask, file.as_deref())?;
             context
                 .print(&answer, |answer| format!("{name}: {} bytes, {}", text(answer, "bytes"), text(answer, "hash")));
         }
@@ -85,12 +85,12 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn put(client: &Client, ask: &Ask, file: Option<&Path>) -> anyhow::Result<Value> {
+fn put(client: &Client, context: &Context, ask: &Ask, file: Option<&Path>) -> anyhow::Result<Value> {
     let path = file.filter(|file| *file != Path::new("-")).unwrap_or(Path::new("/dev/stdin"));
     let opened = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let bytes = opened.metadata().ok().filter(std::fs::Metadata::is_file).map(|data| data.len());
-    let mut progress = Progress::new(bytes);
-    let upload = Upload { file: opened, bytes, progress: Box::new(move |sent| progress.at(sent)) };
+    let mut progress = Progress::new(context);
+    let upload = Upload { file: opened, bytes, progress: Box::new(move |sent| progress.flowed(sent, bytes)) };
     let mut answer = Vec::new();
     client.flow(ask, Some(upload), &mut |_, piece| answer.write_all(piece))?;
     Ok(serde_json::from_slice(&answer)?)
@@ -118,7 +118,7 @@ fn get(client: &Client, context: &Context, name: &Name, to: Option<&Path>) -> an
         if io::stdout().is_terminal() {
             bail!("a blob may hold anything, and is not written to a terminal: add --to FILE, or send it on with |");
         }
-        fetch(client, &ask, &mut io::stdout().lock())?;
+        fetch(client, context, &ask, &mut io::stdout().lock())?;
         return Ok(());
     };
     // Beside its place, so that nobody finds half of it there.
@@ -126,7 +126,7 @@ fn get(client: &Client, context: &Context, name: &Name, to: Option<&Path>) -> an
     part.push(".part");
     let part = PathBuf::from(part);
     let mut file = File::create(&part).with_context(|| format!("{} cannot be written", part.display()))?;
-    let fetched = fetch(client, &ask, &mut file).and_then(|done| {
+    let fetched = fetch(client, context, &ask, &mut file).and_then(|done| {
         file.sync_all()?;
         std::fs::rename(&part, to).with_context(|| format!("{} cannot be written", to.display()))?;
         Ok(done)
@@ -141,16 +141,15 @@ fn get(client: &Client, context: &Context, name: &Name, to: Option<&Path>) -> an
 }
 
 /// Writes the content and checks that it is what its hash says.
-fn fetch(client: &Client, ask: &Ask, out: &mut dyn Write) -> anyhow::Result<(BlobHash, u64)> {
-    let (mut hasher, mut bytes, mut progress) = (Sha256::new(), 0_u64, None);
+fn fetch(client: &Client, context: &Context, ask: &Ask, out: &mut dyn Write) -> anyhow::Result<(BlobHash, u64)> {
+    let (mut hasher, mut bytes, mut progress) = (Sha256::new(), 0_u64, Progress::new(context));
     let head = client.flow(ask, None, &mut |head, piece| {
-        let whole = || head.header("content-length").and_then(|bytes| bytes.parse().ok());
-        let progress = progress.get_or_insert_with(|| Progress::new(whole()));
         hasher.update(piece);
         bytes += piece.len() as u64;
-        progress.at(bytes);
+        progress.flowed(bytes, head.header("content-length").and_then(|bytes| bytes.parse().ok()));
         out.write_all(piece)
     })?;
+    progress.done();
     out.flush()?;
     let hash = BlobHash(hasher.finalize().into());
     let expected = head.header("etag").unwrap_or_default().trim_matches('"');

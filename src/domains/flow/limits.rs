@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::check::Compiled;
 use super::definition::Definition;
-use super::expr::Scope;
+use super::expr::{EvaluationError, Input, Scope};
 use super::fact::{Fact, Why};
+use super::progress::Progress;
 use super::stepper::Stepper;
 
 /// What keeps instances of a flow apart.
@@ -44,23 +46,34 @@ impl Limit {
             Self::Rate => definition.rate.as_ref().map(|rate| (rate.max, Some(rate.per))),
         }
     }
+
+    /// The key that an instance has at it: `null` where all share one. `None` for a flow without this limit.
+    pub fn key(
+        self,
+        compiled: &Compiled,
+        input: &Input,
+        progress: &Progress,
+    ) -> Option<Result<Value, EvaluationError>> {
+        self.of(&compiled.definition)?;
+        let key = match self {
+            Self::Concurrency => compiled.concurrency.as_ref(),
+            Self::Rate => compiled.rate.as_ref(),
+        };
+        Some(key.map_or(Ok(Value::Null), |key| key.evaluate(&Scope::of(input, progress))))
+    }
 }
 
 impl Stepper<'_> {
     /// Asks at the first gate that it has not passed.
     pub(super) fn queue(&mut self) {
-        let compiled = self.compiled;
-        let next = Limit::ALL
-            .into_iter()
-            .find(|limit| limit.of(&compiled.definition).is_some() && !self.progress.gates.contains_key(limit));
-        let Some(limit) = next else { return };
-        let key = match limit {
-            Limit::Concurrency => compiled.concurrency.as_ref(),
-            Limit::Rate => compiled.rate.as_ref(),
-        };
-        let key = key.map(|key| key.evaluate(&Scope::of(self.input, &self.progress))).transpose();
+        let open = Limit::ALL.into_iter().filter(|limit| !self.progress.gates.contains_key(limit));
+        let next = open.into_iter().find_map(|limit| {
+            let key = limit.key(self.compiled, self.input, &self.progress)?;
+            Some((limit, key))
+        });
+        let Some((limit, key)) = next else { return };
         match key {
-            Ok(key) => self.record(Fact::Queued { limit, key: key.unwrap_or_default() }),
+            Ok(key) => self.record(Fact::Queued { limit, key }),
             Err(error) => {
                 let reason = format!("the key of its {} cannot be computed: {error}", limit.word());
                 self.end_with(Why::Failed { step: None, reason });

@@ -70,30 +70,57 @@ pub async fn bulk(request: HttpRequest, payload: Payload, site: Data<Site>) -> R
     let verb = verb_of(&asked.verb)?;
     let told = command(verb, asked.with.as_ref().unwrap_or(&json!({})), &caller.grant.name)?;
     let filter = Filter::read(&site, asked.filter.iter().map(|(word, value)| (word.clone(), text_of(value))))?;
-    if filter.is_empty() {
-        let detail = "an empty filter means every instance there is: say which, for example {\"state\": \"paused\"}";
-        return Err(Problem::bad_request(detail));
-    }
-    let paging = Paging { after: asked.after, limit: asked.limit };
-    let page = filter.walk(&site, paging.after.as_deref(), paging.limit()).await?;
-    let mut outcomes = Vec::new();
-    for some in page.items.chunks(TOGETHER) {
-        let each = some.iter().map(|found| async {
-            match asked.dry_run {
-                true => would(&site, verb, found).await,
-                false => one(&site, found, told.clone(), own_once(&request, &caller, found, &body)?).await,
-            }
-        });
-        for outcome in join_all(each).await {
-            outcomes.push(outcome?);
-        }
-    }
-    let answer = summary(verb, asked.dry_run, &page.items, &outcomes, page.next.as_deref());
+    let limit = Paging { after: None, limit: asked.limit }.limit();
+    let all = All { verb, told, filter, after: asked.after, limit, dry_run: asked.dry_run };
+    let answer = all.tell(&site, |found| own_once(&request, &caller, found, &body)).await?;
     let answer = Bytes::from(answer.to_string());
     if let Some(whole) = &whole {
         keep(&site.runtime, whole, answer.clone()).await?;
     }
     Ok(answered(answer))
+}
+
+/// A verb for all that a filter means.
+pub struct All {
+    pub verb: Verb,
+    pub told: Command,
+    pub filter: Filter,
+    pub after: Option<String>,
+    pub limit: usize,
+    /// Says whom it would tell, and tells nobody.
+    pub dry_run: bool,
+}
+
+impl All {
+    /// Tells a page of them, each under the key that `once` gives it, and says what became of it.
+    ///
+    /// # Errors
+    /// 400 for a filter that means everything, and what ails the node.
+    pub async fn tell(
+        &self,
+        site: &Site,
+        once: impl Fn(&Found) -> Result<Option<Once>, Problem>,
+    ) -> Result<Value, Problem> {
+        if self.filter.is_empty() {
+            let detail =
+                "an empty filter means every instance there is: say which, for example {\"state\": \"paused\"}";
+            return Err(Problem::bad_request(detail));
+        }
+        let page = self.filter.walk(site, self.after.as_deref(), self.limit).await?;
+        let mut outcomes = Vec::new();
+        for some in page.items.chunks(TOGETHER) {
+            let each = some.iter().map(|found| async {
+                match self.dry_run {
+                    true => would(site, self.verb, found).await,
+                    false => one(site, found, self.told.clone(), once(found)?).await,
+                }
+            });
+            for outcome in join_all(each).await {
+                outcomes.push(outcome?);
+            }
+        }
+        Ok(summary(self.verb, self.dry_run, &page.items, &outcomes, page.next.as_deref()))
+    }
 }
 
 fn answered(answer: Bytes) -> HttpResponse {

@@ -72,6 +72,9 @@ pub fn instance(id: &str, flow: &Flow) -> Value {
         }
         None => {}
     }
+    if flow.start.is_some() {
+        value["trace"] = trace(id, flow);
+    }
     hide(&mut value, &tokens(flow));
     value
 }
@@ -79,6 +82,21 @@ pub fn instance(id: &str, flow: &Flow) -> Value {
 /// All that its expressions see, whether it was given or not.
 fn input(Input { input, activity, object, actor }: &Input) -> Value {
     json!({ "input": input, "activity": activity, "object": object, "actor": actor })
+}
+
+/// The span of the instance, and whose part it is: what log lines and the requests of its steps carry.
+fn trace(id: &str, flow: &Flow) -> Value {
+    let span = flow.span(id);
+    let mut value = json!({
+        "id": span.trace.to_string(), "span": span.span.to_string(), "sampled": span.is_sampled(),
+    });
+    if let Some(began_in) = &flow.trace {
+        value["parent"] = began_in.span.to_string().into();
+    }
+    if let Some(state) = span.state() {
+        value["state"] = state.into();
+    }
+    value
 }
 
 /// The tokens that services were handed: whoever reads an instance must not be able to answer for them.

@@ -9,6 +9,7 @@ use crate::actors::flow::{Event, Flow, Origin};
 use crate::actors::inspect::{self, Past};
 use crate::clock::Time;
 use crate::domains::flow::fact::Fact;
+use crate::domains::trace::Context;
 use crate::web::site::Site;
 use crate::wire::error::Problem;
 
@@ -23,14 +24,14 @@ const BEGINNING: usize = 200;
 ///
 /// # Errors
 /// What the store says.
-pub async fn timeline(site: &Site, id: &str) -> Result<(Vec<Value>, Option<u64>), Problem> {
+pub async fn timeline(site: &Site, id: &str, span: &Context) -> Result<(Vec<Value>, Option<u64>), Problem> {
     let past = inspect::past::<Flow>(&site.runtime, id, TURNS_MAX).await?;
     let from = past.first().map(|turn| turn.turn).filter(|turn| *turn > 1);
-    Ok((told(&past), from))
+    Ok((told(&past, span), from))
 }
 
-fn told(past: &[Past<Event>]) -> Vec<Value> {
-    let mut clocks = Clocks::default();
+fn told(past: &[Past<Event>], span: &Context) -> Vec<Value> {
+    let mut clocks = Clocks { span, began: BTreeMap::new() };
     let mut shown = Vec::new();
     for Past { turn, at, events } in past {
         for event in events {
@@ -44,7 +45,7 @@ fn told(past: &[Past<Event>]) -> Vec<Value> {
     shown
 }
 
-fn of_event(event: &Event, clocks: &mut Clocks) -> Option<Value> {
+fn of_event(event: &Event, clocks: &mut Clocks<'_>) -> Option<Value> {
     Some(match event {
         Event::Started { start, .. } => {
             let by = match &start.origin {
@@ -56,10 +57,13 @@ fn of_event(event: &Event, clocks: &mut Clocks) -> Option<Value> {
             json!({ "fact": "started", "by": by })
         }
         Event::Happened { fact, at } => {
-            let took = clocks.take(fact, *at);
+            let (span, took) = clocks.take(fact, *at);
             let mut value = serde_json::to_value(fact).ok()?;
             // Whoever has it can answer in the place of the service.
             value.as_object_mut()?.remove("callback");
+            if let Some(span) = span {
+                value["span"] = span.into();
+            }
             if let Some(took) = took {
                 value["took_ms"] = took.into();
             }
@@ -92,13 +96,19 @@ fn of_away(what: &away::Event) -> Option<Value> {
     })
 }
 
-/// When what is under way began: tries, waits and undos by step and element.
-#[derive(Default)]
-struct Clocks(BTreeMap<(&'static str, String, Option<u32>), Time>);
+/// The doing, undoing or telling of a step or element.
+type What = (&'static str, String, Option<u32>);
 
-impl Clocks {
-    /// Notes a beginning; of an end how many milliseconds lie between.
-    fn take(&mut self, fact: &Fact, at: Time) -> Option<u64> {
+/// When what is under way began, and the span of it: tries, waits and undos by step and element.
+struct Clocks<'a> {
+    /// Of the instance.
+    span: &'a Context,
+    began: BTreeMap<What, (Time, Option<String>)>,
+}
+
+impl Clocks<'_> {
+    /// Notes a beginning; of an end how many milliseconds lie between. A try has the same span at both.
+    fn take(&mut self, fact: &Fact, at: Time) -> (Option<String>, Option<u64>) {
         let begins = match fact {
             Fact::StepStarted { step, item, .. } => Some(("do", step, *item)),
             Fact::UndoStarted { step, item, .. } => Some(("undo", step, *item)),
@@ -109,8 +119,14 @@ impl Clocks {
             _ => None,
         };
         if let Some((what, step, item)) = begins {
-            self.0.insert((what, step.clone(), item), at);
-            return None;
+            let span = match fact {
+                Fact::StepStarted { key, attempt, .. }
+                | Fact::UndoStarted { key, attempt, .. }
+                | Fact::NotifyStarted { key, attempt, .. } => Some(self.span.of_try(key, *attempt).span.to_string()),
+                _ => None,
+            };
+            self.began.insert((what, step.clone(), item), (at, span.clone()));
+            return (span, None);
         }
         let (what, step, item) = match fact {
             Fact::StepDone { step, item, .. }
@@ -123,10 +139,10 @@ impl Clocks {
             | Fact::EachDone { step } => ("do", step, None),
             Fact::UndoDone { step, item, .. } | Fact::UndoFailed { step, item, .. } => ("undo", step, *item),
             Fact::Notified { step } | Fact::NotifyFailed { step, .. } => ("tell", step, None),
-            _ => return None,
+            _ => return (None, None),
         };
-        let began = self.0.remove(&(what, step.clone(), item))?;
-        u64::try_from(at.since(began).as_millis()).ok()
+        let Some((began, span)) = self.began.remove(&(what, step.clone(), item)) else { return (None, None) };
+        (span, u64::try_from(at.since(began).as_millis()).ok())
     }
 }
 
@@ -167,9 +183,11 @@ mod tests {
         };
         let done = Fact::StepDone { step, item, result: json!(1) };
         let events = vec![started(10, 1), happened(25, failed), started(100, 2), happened(103, done)];
-        let shown = told(&[Past { turn: 1, at: Time(103), events }]);
+        let shown = told(&[Past { turn: 1, at: Time(103), events }], &Context::of_flow(None, "f"));
         let took: Vec<Option<u64>> = shown.iter().map(|one| one["took_ms"].as_u64()).collect();
         assert_eq!(took, [None, Some(15), None, Some(3)]);
+        let spans: Vec<&str> = shown.iter().filter_map(|one| one["span"].as_str()).collect();
+        assert!(spans.len() == 4 && spans[0] == spans[1] && spans[2] == spans[3] && spans[1] != spans[2], "{spans:?}");
         assert!(shown.iter().all(|one| !one.to_string().contains("secret")));
         assert!(shown[0]["input"]["bytes"].as_u64() > Some(4_000), "{}", shown[0]);
     }

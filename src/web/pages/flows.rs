@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 
-use super::{layout_of, text, time};
+use super::{layout_of, moving, text, time};
 use crate::actors::flow::Flow;
 use crate::domains::flow::progress::Phase;
 use crate::domains::flow::verbs::Verb;
@@ -83,6 +83,7 @@ fn listed(words: &BTreeMap<String, String>, page: &Page<Value>) -> Markup {
             }
         }
         (more_of(words, &page.next))
+        @if !page.items.is_empty() { (moving::form(words)) }
     }
 }
 
@@ -110,6 +111,10 @@ fn shown(flow: &Value, picture: Option<Markup>) -> Markup {
     let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
     html! {
         p.meta { span class={ "phase " (phase) } { (phase) } " started " (time(&text(&flow["started"]))) ", last moved " (time(&text(&flow["updated"]))) }
+        @if let Some(trace) = flow["trace"]["id"].as_str() {
+            p.meta { "trace " code { (trace) } @if flow["trace"].get("parent").is_some() { ", begun elsewhere" } }
+        }
+        (family(flow))
         @if let Some(reason) = flow.get("reason") { p { "Ended: " (text(reason)) } }
         ul.why { @for why in flow["why"].as_array().into_iter().flatten() { li { (text(why)) } } }
         @match picture {
@@ -158,6 +163,25 @@ fn shown(flow: &Value, picture: Option<Markup>) -> Markup {
     }
 }
 
+/// Who called it, and whom it has called.
+fn family(flow: &Value) -> Markup {
+    let children: Vec<&Value> = flow["children"].as_array().into_iter().flatten().collect();
+    html! {
+        @if let Some(parent) = flow.get("parent") {
+            p.meta { "called by step " (text(&parent["step"])) " of " a href={ "/flows/" (text(&parent["id"])) } { (text(&parent["id"])) } }
+        }
+        @if !children.is_empty() {
+            p.meta {
+                "called "
+                @for (nth, child) in children.iter().enumerate() {
+                    @if nth > 0 { ", " }
+                    a href={ "/flows/" (text(&child["id"])) } { (text(&child["flow"])) } " (" (text(&child["step"])) ")"
+                }
+            }
+        }
+    }
+}
+
 /// The token travels in the form and nowhere else: another page cannot send it, since it does not know it.
 fn form(flow: &Value) -> Markup {
     let words = flow["possible"].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -184,13 +208,7 @@ pub async fn told(
     payload: Payload,
     site: Data<Site>,
 ) -> Result<HttpResponse, Problem> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.starts_with("application/x-www-form-urlencoded") {
-        let detail = format!("this takes the form of the page; programs send POST /flows/{id}/VERB");
-        return Err(Problem::new(415, "unsupported media type", detail));
-    }
-    let body = read_body(&site, payload).await?;
-    let mut fields: BTreeMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
+    let mut fields = filled_in(&site, &request, payload, &format!("POST /flows/{id}/VERB")).await?;
     let caller = granted(&site, &fields.remove("token").unwrap_or_default(), Scope::FlowsWrite)?;
     let verb = verb_of(fields.get("verb").map_or("", String::as_str))?;
     let command = command(verb, &given(&site, verb, &fields)?, &caller.grant.name)?;
@@ -200,8 +218,27 @@ pub async fn told(
     Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, format!("/flows/{id}"))).finish())
 }
 
+/// The fields of a form. `instead` is what programs send.
+///
+/// # Errors
+/// 415 for what is no form.
+pub(super) async fn filled_in(
+    site: &Site,
+    request: &HttpRequest,
+    payload: Payload,
+    instead: &str,
+) -> Result<BTreeMap<String, String>, Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.starts_with("application/x-www-form-urlencoded") {
+        let detail = format!("this takes the form of the page; programs send {instead}");
+        return Err(Problem::new(415, "unsupported media type", detail));
+    }
+    let body = read_body(site, payload).await?;
+    Ok(url::form_urlencoded::parse(&body).into_owned().collect())
+}
+
 /// What is filled in of what the verb takes.
-fn given(site: &Site, verb: Verb, fields: &BTreeMap<String, String>) -> Result<Value, Problem> {
+pub(super) fn given(site: &Site, verb: Verb, fields: &BTreeMap<String, String>) -> Result<Value, Problem> {
     let (needed, more) = words(verb);
     let mut given = Map::new();
     for word in needed.iter().chain(more) {

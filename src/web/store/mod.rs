@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use actix_web::http::header;
-use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::auth::{Caller, idempotency_key, require};
 use super::list::{Paging, placed};
+use super::methods::{self as web, Routes};
 use super::site::Site;
 use crate::actors::runtime::Runtime;
 use crate::programs::{Answer, JsonText, Name, Once, Owner, Prefix};
@@ -32,8 +33,8 @@ const VALUES: &str = "/store/kv/";
 const BLOBS: &str = "/store/blobs/";
 
 /// The routes of the store. Names may hold slashes, so that a name is all of the rest.
-pub(super) fn routes(config: &mut ServiceConfig) -> &mut ServiceConfig {
-    config
+pub(super) fn routes<'a, 'b>(routes: &'a mut Routes<'b>) -> &'a mut Routes<'b> {
+    routes
         .route("/store/openapi.json", web::get().to(document))
         .route("/store/streams", web::get().to(records::list))
         .route("/store/streams/{name:.*}", web::post().to(records::append))

@@ -1,0 +1,194 @@
+//! What moves and shows flows besides the verbs of one: the form for all of a list, releases from queues, exports, the
+//! links between flows that call each other; and methods that an address does not take.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Node, Plan, eventually};
+use crate::http::{Answer, Call};
+use crate::peer::{Peer, Reply};
+
+const FLOWS: &str = r#"
+[flow.waiting]
+steps.go = { suspend = "go" }
+[flow.single]
+concurrency = { key = "input.room", max = 1 }
+steps.go = { suspend = "go" }
+[flow.mother]
+steps.child = { call = "child", with = { n = "input.n" } }
+[flow.child]
+steps.go = { suspend = "go" }
+result = "input.n"
+"#;
+
+fn start(node: &Node, flow: &str, key: &str, input: &Value) -> String {
+    let call = Call::post(&format!("/flow/start/{flow}")).token(&node.token).key(key);
+    node.send(&call.json(input)).expect(202).json()["id"].as_str().unwrap().to_owned()
+}
+
+fn shown(node: &Node, id: &str) -> Value {
+    node.get(&format!("/flow/{id}")).expect(200).json()
+}
+
+fn becomes(node: &Node, id: &str, phase: &str) {
+    eventually(phase, || (shown(node, id)["phase"] == phase).then_some(()));
+}
+
+fn page(node: &Node, target: &str) -> String {
+    node.send(&Call::get(target).token(&node.token).accept("text/html")).expect(200).text()
+}
+
+fn filled_in(node: &Node, target: &str, fields: &[(&str, &str)]) -> Answer {
+    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+    node.send(&Call::post(target).header("content-type", "application/x-www-form-urlencoded").body(body))
+}
+
+#[test]
+fn a_person_moves_all_flows_of_a_list_by_one_form() {
+    let node = Node::start(Plan::blog().more(FLOWS));
+    let ids: Vec<String> = (0..3).map(|n| start(&node, "waiting", &n.to_string(), &json!({}))).collect();
+    let other = start(&node, "single", "x", &json!({ "room": 1 }));
+    [&ids[..], &[other.clone()]].concat().iter().for_each(|id| becomes(&node, id, "suspended"));
+    assert!(page(&node, "/flows?name=waiting").contains("name=\"where.name\" value=\"waiting\""));
+    assert!(!page(&node, "/flows").contains("where."), "a form without a filter would mean everything");
+    let form = |dry: &'static str| {
+        let fields = [("where.name", "waiting"), ("verb", "cancel"), ("reason", "enough"), ("dry_run", dry)];
+        [&fields[..], &[("token", node.token.as_str())]].concat()
+    };
+    let would = filled_in(&node, "/flows", &form("true")).expect(200).text();
+    assert!(would.contains("3 would be told to cancel") && ids.iter().all(|id| would.contains(id)), "{would}");
+    assert!(!would.contains(&node.token), "the token goes nowhere else");
+    node.settle();
+    node.unchanged(|| {
+        let strange = [("where.name", "waiting"), ("verb", "cancel"), ("dry_run", "false"), ("token", "qb_none")];
+        filled_in(&node, "/flows", &strange).refused(401);
+        let everything = [("verb", "cancel"), ("dry_run", "false"), ("token", node.token.as_str())];
+        filled_in(&node, "/flows", &everything).refused(400);
+        node.post("/flows", &json!({ "verb": "cancel" })).refused(415);
+    });
+    let told = filled_in(&node, "/flows", &form("false")).expect(200).text();
+    assert!(told.contains("3 were told to cancel"), "{told}");
+    ids.iter().for_each(|id| becomes(&node, id, "cancelled"));
+    becomes(&node, &other, "suspended");
+}
+
+#[test]
+fn whoever_holds_a_place_for_ever_is_released_and_the_next_begins() {
+    let node = Node::start(Plan::blog().more(FLOWS));
+    let [first, second] = ["a", "b"].map(|key| {
+        let id = start(&node, "single", key, &json!({ "room": 7 }));
+        eventually("it has asked", || {
+            let phase = shown(&node, &id)["phase"].clone();
+            (phase != "running").then_some(())
+        });
+        id
+    });
+    becomes(&node, &first, "suspended");
+    becomes(&node, &second, "queued");
+    let gate = node.all("/flows/queues")[0]["gate"].as_str().unwrap().to_owned();
+    let release = |flow: &str| node.post(&format!("/flows/queues/{gate}/release"), &json!({ "flow": flow }));
+    node.settle();
+    node.unchanged(|| {
+        assert!(release(&second).refused(409).contains("is not in"), "it waits");
+        release("nobody").refused(409);
+        node.post(&format!("/flows/queues/{gate}/release"), &json!({})).refused(400);
+        node.post("/flows/queues/none/release", &json!({ "flow": first })).refused(404);
+        let reader = node.new_token("reader", &["flows:read"]);
+        let call = Call::post(&format!("/flows/queues/{gate}/release")).token(&reader);
+        node.send(&call.json(&json!({ "flow": first }))).refused(403);
+        node.send_admin(&Call::new("DELETE", "/admin/tokens/reader").token(&node.admin_token)).expect(200);
+    });
+    let told = node.run(&["flows", "queues", &gate, "release", &first, "--json"]).done().json();
+    assert_eq!((&told["released"], &told["waiting"]), (&json!(first), &json!(0)));
+    becomes(&node, &second, "suspended");
+    assert_eq!(shown(&node, &first)["phase"], "suspended", "it is not ended by that");
+    let go =
+        |id: &str| node.send(&Call::post(&format!("/flow/resume/{id}")).token(&node.token).key(id).json(&json!({})));
+    go(&first).expect(202);
+    becomes(&node, &first, "done");
+    let inside = node.get(&format!("/flows/queues/{gate}")).expect(200).json()["holders"].clone();
+    assert_eq!(inside[0]["flow"], second.as_str(), "the end of the first takes nobody's place");
+}
+
+#[test]
+fn flows_that_call_each_other_name_each_other() {
+    let node = Node::start(Plan::blog().more(FLOWS));
+    let mother = start(&node, "mother", "a", &json!({ "n": 3 }));
+    let child = eventually("it has called", || shown(&node, &mother)["children"][0]["id"].as_str().map(str::to_owned));
+    becomes(&node, &child, "suspended");
+    let of_mother = shown(&node, &mother)["children"].clone();
+    assert_eq!(of_mother, json!([{ "id": child, "flow": "child", "step": "child", "run": 1 }]));
+    let of_child = shown(&node, &child);
+    assert_eq!(of_child["parent"], json!({ "id": mother, "step": "child" }));
+    assert_eq!(of_child["trace"]["id"], shown(&node, &mother)["trace"]["id"], "one trace for both");
+    let link = |id: &str| format!("href=\"/flows/{id}\"");
+    assert!(page(&node, &format!("/flows/{mother}")).contains(&link(&child)));
+    assert!(page(&node, &format!("/flows/{child}")).contains(&link(&mother)));
+}
+
+#[test]
+fn an_export_has_everything_of_an_instance_and_no_secret_of_it() {
+    let service = Peer::start();
+    let flow = format!(
+        "[http]\nallow = [\"{}\"]\n[flow.order]\nsteps.call = {{ http = \"POST\", url = \"'{}/x'\", \
+         body = {{ back = \"callback_url\" }}, callback = true, undo = {{ http = \"POST\", url = \"'{}/undo'\" }} }}\n",
+        service.authority(),
+        service.base(),
+        service.base()
+    );
+    let node = Node::start(Plan::blog().more(&flow));
+    service.answers(|_| Reply::status(202));
+    let long = "x".repeat(10_000);
+    let id = start(&node, "order", "a", &json!({ "long": long }));
+    becomes(&node, &id, "suspended");
+    let got = eventually("the service is called", || service.got().first().cloned());
+    let body: Value = serde_json::from_slice(&got.body).unwrap();
+    let token = body["back"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let answer = node.get(&format!("/flows/{id}/export")).expect(200);
+    assert_eq!(answer.header("content-disposition"), Some(&*format!("attachment; filename=\"flow-{id}.json\"")));
+    assert!(!answer.text().contains(&token), "whoever reads it must not be able to answer for the service");
+    let export = answer.json();
+    assert_eq!((&export["format"], &export["node"]["base"]), (&json!(1), &json!(node.base())));
+    assert_eq!(export["instance"]["input"]["input"]["long"], long.as_str(), "nothing is cut");
+    assert_eq!(export["definition"]["steps"]["call"]["kind"]["http"]["method"], "POST");
+    assert_eq!(export["instance"]["undo"][0]["step"], "call");
+    let facts: Vec<&Value> =
+        export["events"].as_array().unwrap().iter().map(|it| &it["event"]["happened"]["fact"]["fact"]).collect();
+    assert_eq!(
+        facts.iter().filter(|fact| !fact.is_null()).copied().collect::<Vec<_>>(),
+        ["step_started", "awaits_callback"]
+    );
+    let file = node.folder().join("export.json");
+    let told = node.run(&["flows", "export", &id, "--output", file.to_str().unwrap(), "--json"]).done().json();
+    assert!(told["events"].as_u64() >= Some(3), "{told}");
+    let written: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!((&written["events"], &written["instance"]), (&export["events"], &export["instance"]));
+    let printed = node.run(&["flows", "export", &id]).done().json();
+    assert_eq!(printed["events"], export["events"]);
+    node.get("/flows/none/export").refused(404);
+    node.send(&Call::get(&format!("/flows/{id}/export"))).refused(401);
+}
+
+#[test]
+fn a_method_that_an_address_does_not_take_is_answered_by_those_that_it_takes() {
+    let node = Node::start(Plan::blog().more(FLOWS));
+    let public = [
+        ("GET", "/inbox", "POST"),
+        ("DELETE", "/flows/abc", "GET, POST"),
+        ("PUT", "/flow/start/waiting", "POST"),
+        ("PATCH", "/store/kv/a/b", "DELETE, GET, HEAD, PUT"),
+        ("POST", "/some-article", "GET"),
+        ("GET", "/flow/resume/abc", "POST"),
+    ];
+    let refused = |answer: Answer, allow: &str| {
+        answer.refused_with(405, allow);
+        assert_eq!(answer.header("allow"), Some(allow));
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    };
+    for (method, target, allow) in public {
+        refused(node.send(&Call::new(method, target).token(&node.token)), allow);
+    }
+    refused(node.admin("GET", "/admin/tick"), "POST");
+    node.send(&Call::new("POST", "/flows/a/b/c/d")).refused(404);
+    node.send(&Call::new("GET", "/tags")).refused(404);
+    node.admin("GET", "/admin/nothing").refused(404);
+}
