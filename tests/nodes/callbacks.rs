@@ -86,7 +86,7 @@ fn an_address_that_was_never_handed_out_or_is_over_is_refused() {
             answer(&node, &wrong, &body).refused(404);
         }
         answer(&node, &format!("/flow/callback/{id}"), &body).refused(404);
-        node.send(&Call::get(&path)).refused(404);
+        node.send(&Call::get(&path)).refused(405);
         node.send(&Call::post(&path).body("{\"what\":")).refused(400);
         node.send(&Call::post(&path).body("{\"a\":1,\"a\":2}")).refused(400);
         node.send(&Call::post(&path).body(vec![b' '; 2 << 20])).refused(413);

@@ -47,7 +47,7 @@ fn a_person_moves_all_flows_of_a_list_by_one_form() {
     let node = Node::start(Plan::blog().more(FLOWS));
     let ids: Vec<String> = (0..3).map(|n| start(&node, "waiting", &n.to_string(), &json!({}))).collect();
     let other = start(&node, "single", "x", &json!({ "room": 1 }));
-    [&ids[..], &[other.clone()]].concat().iter().for_each(|id| becomes(&node, id, "suspended"));
+    ids.iter().chain([&other]).for_each(|id| becomes(&node, id, "suspended"));
     assert!(page(&node, "/flows?name=waiting").contains("name=\"where.name\" value=\"waiting\""));
     assert!(!page(&node, "/flows").contains("where."), "a form without a filter would mean everything");
     let form = |dry: &'static str| {
