@@ -42,6 +42,7 @@ pub mod retention;
 pub mod root;
 pub mod rows;
 pub mod runtime;
+pub mod schedule;
 mod seat;
 #[cfg(test)]
 #[path = "stage_for_tests.rs"]
@@ -50,7 +51,9 @@ mod steps;
 pub mod stream;
 mod takeback;
 pub mod tick;
+mod ticking;
 mod timers;
+pub mod timetable;
 mod turns;
 pub mod world;
 

@@ -25,6 +25,10 @@ pub enum Command {
         limit: Limit,
         ticket: u32,
     },
+    /// The schedule that began it asks whether it has ended.
+    StillRuns {
+        due: Time,
+    },
     /// A gate asks whether it is still in.
     StillIn {
         limit: Limit,
@@ -207,7 +211,7 @@ impl Place {
 pub(super) fn event_of(me: &ActorId, progress: &Progress, command: Command) -> Result<step::Event, Rejection> {
     Ok(match command {
         Command::Start(_) => step::Event::Start,
-        Command::Forget { .. } | Command::StillIn { .. } => unreachable!("decided before"),
+        Command::Forget { .. } | Command::StillIn { .. } | Command::StillRuns { .. } => unreachable!("decided before"),
         Command::Enter { limit, ticket } => step::Event::Admitted { limit, ticket },
         Command::Done(Done { step, item, result, key }) => {
             step::Event::Done { spot: Spot::from_key(&key, &step, item), result }

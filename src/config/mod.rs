@@ -1,6 +1,6 @@
 //! The configuration of a node: one TOML file, the environment over it, and every mistake named in one go.
 //!
-//! What `[type.…]`, `[flow.…]` and `[seed.…]` mean is the business of `domains`, which reads them from the tree kept
+//! What `[type.…]`, `[flow.…]`, `[schedule.…]` and `[seed.…]` mean is the business of `domains`, which reads them from the tree kept
 //! here ([`Declarations`]); [`crate::domains::catalog::load`] does both.
 
 use std::collections::BTreeMap;
@@ -56,6 +56,7 @@ pub struct Declarations {
     pub file: String,
     pub types: Option<tree::Node>,
     pub flows: Option<tree::Node>,
+    pub schedules: Option<tree::Node>,
     pub seeds: Option<tree::Node>,
 }
 
@@ -125,6 +126,7 @@ impl Config {
             file: report.file.clone(),
             types: top.node("type").cloned(),
             flows: top.node("flow").cloned(),
+            schedules: top.node("schedule").cloned(),
             seeds: top.node("seed").cloned(),
         };
         unfold_seeds(&declarations, report);

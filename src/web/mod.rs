@@ -15,5 +15,6 @@ pub mod public;
 pub mod queues;
 pub mod retention;
 pub mod routes;
+pub mod schedules;
 pub mod site;
 pub mod store;

@@ -19,6 +19,7 @@ use crate::store::{Direction, Key};
 use crate::wire::error::Problem;
 
 pub mod flows;
+pub mod schedules;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -39,6 +40,9 @@ fn layout_of(site: &Site, title: &str, body: Markup) -> Markup {
                     nav {
                         a href="/activities" { "Activities" }
                         a href="/flows" { "Flows" }
+                        @if site.runtime.world.catalog.schedules().next().is_some() {
+                            a href="/flows/schedules" { "Schedules" }
+                        }
                     }
                 }
                 @if site.runtime.is_held() { p.notice role="status" { (HELD) } }

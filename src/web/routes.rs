@@ -3,7 +3,7 @@
 use actix_web::web::{self, PathConfig, QueryConfig, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
 
-use super::{admin, callback, flows, follow, objects, pages, public, queues, retention, store};
+use super::{admin, callback, flows, follow, objects, pages, public, queues, retention, schedules, store};
 use crate::wire::error::Problem;
 use crate::wire::inbox;
 
@@ -74,6 +74,10 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/flows/versions", web::get().to(flows::versions::versions))
         .route("/flows/queues", web::get().to(queues::index))
         .route("/flows/queues/{gate}", web::get().to(queues::show))
+        .route("/flows/schedules", web::get().to(pages::schedules::schedules))
+        .route("/flows/schedules/{name}", web::get().to(pages::schedules::schedule))
+        .route("/flows/schedules/{name}", web::post().to(pages::schedules::told))
+        .route("/flows/schedules/{name}/{verb}", web::post().to(schedules::tell))
         .route("/flows/{id}/queue", web::get().to(queues::place))
         .route("/flows/{id}.svg", web::get().to(flows::svg))
         .route("/flows/{id}", web::get().to(pages::flows::flow))

@@ -26,7 +26,7 @@ use crate::wire::error::Problem;
 const SHOWN_MAX: usize = 300;
 
 /// A person's browser asks for a token as a password.
-fn signed_in(site: &Site, request: &HttpRequest, scope: Scope) -> Result<(), Problem> {
+pub(super) fn signed_in(site: &Site, request: &HttpRequest, scope: Scope) -> Result<(), Problem> {
     let challenge = Some("Basic realm=\"quickbeam: any name, a token as the password\", charset=\"UTF-8\"");
     require(site, request, scope).map(drop).map_err(|problem| match wanted(request) {
         Wanted::Html if problem.status == 401 => Problem { challenge, ..problem },
@@ -184,13 +184,7 @@ pub async fn told(
     payload: Payload,
     site: Data<Site>,
 ) -> Result<HttpResponse, Problem> {
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.starts_with("application/x-www-form-urlencoded") {
-        let detail = format!("this takes the form of the page; programs send POST /flows/{id}/VERB");
-        return Err(Problem::new(415, "unsupported media type", detail));
-    }
-    let body = read_body(&site, payload).await?;
-    let mut fields: BTreeMap<String, String> = url::form_urlencoded::parse(&body).into_owned().collect();
+    let mut fields = filled_in(&request, &site, payload, &format!("POST /flows/{id}/VERB")).await?;
     let caller = granted(&site, &fields.remove("token").unwrap_or_default(), Scope::FlowsWrite)?;
     let verb = verb_of(fields.get("verb").map_or("", String::as_str))?;
     let command = command(verb, &given(&site, verb, &fields)?, &caller.grant.name)?;
@@ -198,6 +192,22 @@ pub async fn told(
         return Err(refused(&site, &id, error).await);
     }
     Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, format!("/flows/{id}"))).finish())
+}
+
+/// The fields of a form; `programs` is what those send that are no page.
+pub(super) async fn filled_in(
+    request: &HttpRequest,
+    site: &Site,
+    payload: Payload,
+    programs: &str,
+) -> Result<BTreeMap<String, String>, Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.starts_with("application/x-www-form-urlencoded") {
+        let detail = format!("this takes the form of the page; programs send {programs}");
+        return Err(Problem::new(415, "unsupported media type", detail));
+    }
+    let body = read_body(site, payload).await?;
+    Ok(url::form_urlencoded::parse(&body).into_owned().collect())
 }
 
 /// What is filled in of what the verb takes.
