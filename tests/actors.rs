@@ -15,6 +15,7 @@ mod actors {
     mod retention;
     mod rows;
     mod sagas;
+    mod schedules;
     mod timers;
     mod turns;
 }

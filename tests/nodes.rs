@@ -32,6 +32,8 @@ mod proof;
 mod reach;
 #[path = "nodes/refusals.rs"]
 mod refusals;
+#[path = "nodes/schedules.rs"]
+mod schedules;
 #[path = "nodes/shown.rs"]
 mod shown;
 #[path = "nodes/signatures.rs"]

@@ -97,7 +97,9 @@ pub enum Command {
     /// Be as the configuration says: at every start, and now and then.
     Ensure,
     /// The time of a tick has come.
-    Due { at: Time },
+    Due {
+        at: Time,
+    },
     /// Begin an instance now.
     Fire {
         by: String,
@@ -110,7 +112,9 @@ pub enum Command {
         #[serde(default)]
         reason: Option<String>,
     },
-    Continue { by: String },
+    Continue {
+        by: String,
+    },
     /// An instance has ended; without a phase there never was one.
     Ended {
         flow: String,
@@ -128,19 +132,36 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    Bound { plan: Plan },
+    Bound {
+        plan: Plan,
+    },
     /// When the next tick is.
-    Planned { next: Option<Time> },
-    Begun { tick: Tick, at: Time },
+    Planned {
+        next: Option<Time>,
+    },
+    Begun {
+        tick: Tick,
+        at: Time,
+    },
     /// A tick was left out: an earlier instance had not ended.
-    Skipped { tick: Tick },
+    Skipped {
+        tick: Tick,
+    },
     /// A tick waits until the earlier instances have ended.
-    Waits { tick: Tick },
+    Waits {
+        tick: Tick,
+    },
     /// The tick that waited does so no more, and began nothing.
-    Dropped { tick: Tick },
-    Ended { flow: String },
+    Dropped {
+        tick: Tick,
+    },
+    Ended {
+        flow: String,
+    },
     Paused(Paused),
-    Continued { by: Option<String> },
+    Continued {
+        by: Option<String>,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

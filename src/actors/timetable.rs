@@ -49,6 +49,8 @@ async fn stored(runtime: &Runtime) -> Result<BTreeSet<String>, ReadError> {
         let page = runtime.engine.range(span).await?;
         let Some(last) = page.last() else { return Ok(found) };
         span = all.clone().after(&last.key);
-        found.extend(page.iter().filter_map(|row| layout::head_actor(&row.key)).map(|ActorId { key, .. }| key.to_string()));
+        found.extend(
+            page.iter().filter_map(|row| layout::head_actor(&row.key)).map(|ActorId { key, .. }| key.to_string()),
+        );
     }
 }

@@ -71,12 +71,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tell(
-    name: &str,
-    verb: &str,
-    (word, value): (&str, &Option<String>),
-    context: &Context,
-) -> anyhow::Result<()> {
+fn tell(name: &str, verb: &str, (word, value): (&str, &Option<String>), context: &Context) -> anyhow::Result<()> {
     let body: Map<String, Value> = value.iter().map(|value| (word.to_owned(), value.as_str().into())).collect();
     let path = format!("/flows/schedules/{}/{verb}", segment(name));
     let ask = Ask::change(Door::Public, "POST", path, context.key()).json(&Value::Object(body));

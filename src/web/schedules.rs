@@ -87,7 +87,10 @@ impl Verb {
             Self::Pause => "send {\"reason\"?: …} or nothing".to_owned(),
             Self::Continue => "send nothing".to_owned(),
             Self::Fire => {
-                format!("send {{\"overlap\"?: …}} with one of {}, or nothing", Overlap::ALL.map(Overlap::word).join(", "))
+                format!(
+                    "send {{\"overlap\"?: …}} with one of {}, or nothing",
+                    Overlap::ALL.map(Overlap::word).join(", ")
+                )
             }
         }
     }
@@ -148,9 +151,10 @@ async fn state(site: &Site, name: &str) -> Result<Schedule, Problem> {
 
 fn summary(declared: &declared::Schedule, state: &Schedule) -> Value {
     let text = |time: Option<Time>| time.map(|time| time.to_string());
-    let paused = state.paused.as_ref().map(|paused| {
-        json!({ "at": paused.at.to_string(), "by": paused.by, "reason": paused.reason })
-    });
+    let paused = state
+        .paused
+        .as_ref()
+        .map(|paused| json!({ "at": paused.at.to_string(), "by": paused.by, "reason": paused.reason }));
     json!({
         "name": declared.name, "flow": declared.flow, "when": declared.told(), "overlap": declared.overlap.word(),
         "paused": paused, "due": text(state.next), "waiting": state.waiting.as_ref().map(tick), "running": state.running,

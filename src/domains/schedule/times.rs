@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::Timestamp;
 
 use crate::clock::Time;
 
@@ -81,7 +81,8 @@ impl Wall {
             }
         } else if fields != 5 {
             let five = "minute, hour, day of the month, month, day of the week";
-            return Err(wrong(format!("it has {fields} fields and not five: {five}")));
+            let plural = if fields == 1 { "" } else { "s" };
+            return Err(wrong(format!("it has {fields} field{plural} and not five: {five}")));
         }
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
         let cron = parser.parse(pattern).map_err(|error| wrong(said(&error.to_string())))?;

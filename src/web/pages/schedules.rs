@@ -125,7 +125,10 @@ fn why(schedule: &Value) -> Vec<String> {
     if let Some(paused) = schedule["paused"].as_object() {
         let by = paused["by"].as_str().map_or("the configuration".to_owned(), str::to_owned);
         let reason = paused["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
-        why.push(format!("Paused by {by} at {}{reason}. Continue lets it go on; fire begins one all the same.", text(&paused["at"])));
+        why.push(format!(
+            "Paused by {by} at {}{reason}. Continue lets it go on; fire begins one all the same.",
+            text(&paused["at"])
+        ));
     }
     if let Some(waiting) = schedule["waiting"].as_object() {
         why.push(format!("The tick of {} waits until the instances before it have ended.", text(&waiting["due"])));
