@@ -49,31 +49,28 @@ fn flow(section: &mut Section<'_>, flows: &BTreeSet<&str>, report: &mut Report) 
 }
 
 fn when(section: &mut Section<'_>, report: &mut Report) -> Option<When> {
-    let zone = section.has("zone").then(|| section.text("zone", report));
-    match (section.has("every"), section.has("cron")) {
-        (true, true) => {
-            // Both are known words, whichever is meant.
-            (section.node("every"), section.node("cron"));
+    // Both are known words, whichever is meant.
+    let said = ["every", "cron"].map(|word| section.node(word).is_some());
+    let zone = section.node("zone").is_some().then(|| section.text("zone", report));
+    match said {
+        [true, true] => {
             let what = format!("{} has both `every` and `cron`", section.named());
             section.wrong("cron", what, "keep one of them", report);
             None
         }
-        (false, false) => {
-            (section.node("every"), section.node("cron"));
+        [false, false] => {
             let what = format!("{} says neither `every` nor `cron`", section.named());
             report.add(section.place(), &section.path(""), what, "add every = \"15m\" or cron = \"0 9 * * 1-5\"");
             None
         }
-        (true, false) => {
-            section.node("cron");
+        [true, false] => {
             if zone.is_some() {
                 let what = "`zone` is the zone of a cron pattern, and `every` has none";
                 section.wrong("zone", what, "take it away, or write cron", report);
             }
             section.span("every", EVERY_MIN..=EVERY_MAX, report).map(When::Every)
         }
-        (false, true) => {
-            section.node("every");
+        [false, true] => {
             let pattern = section.text("cron", report)?;
             let zone = zone.unwrap_or_else(|| Some(ZONE.to_owned()))?;
             wall(&pattern, &zone, section, report)
