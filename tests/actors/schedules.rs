@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use quickbeam::actors::entity::Kind;
+use quickbeam::actors::finding::{By, found_prefix};
 use quickbeam::actors::flow::{self, Flow};
 use quickbeam::actors::kinds::Kinds;
 use quickbeam::actors::rows::Index;
@@ -327,5 +328,35 @@ fn a_pause_outlives_the_process_and_a_look_changes_nothing() {
         until(&node, 425).await;
         let state = schedule(&node, "often").await;
         assert_eq!((state.begun, state.missed), (2, 0));
+    });
+}
+
+const BOUNDED: &str = r#"
+[flow.slow]
+concurrency = { key = "input.room", max = 1 }
+search.room = "input.room"
+steps.wait = { wait = "90s" }
+[schedule.often]
+flow = "slow"
+every = "1m"
+overlap = "allow"
+input = { room = "hall" }
+"#;
+
+#[test]
+fn what_a_schedule_begins_waits_at_the_limits_of_its_flow_like_every_other() {
+    on_system(async {
+        let engine = SteeredEngine::shared();
+        let node = node_at(&engine, BOUNDED, 0).await;
+        until(&node, 125).await;
+        let flows = seen(&node, &engine).await.flows;
+        let of = |phase: Phase| flows.get(&("slow".to_owned(), phase.word().to_owned())).copied();
+        assert_eq!((of(Phase::Suspended), of(Phase::Queued)), (Some(1), Some(1)), "{flows:?}");
+        let prefix = layout::index_prefix(Index::FlowsBy, &found_prefix(By::Field("room"), "hall"));
+        assert_eq!(engine.range(Span::prefix(&prefix, 100)).await.unwrap().len(), 2);
+        until(&node, 160).await;
+        let flows = seen(&node, &engine).await.flows;
+        assert_eq!(flows.get(&("slow".to_owned(), "done".to_owned())), Some(&1), "{flows:?}");
+        assert_eq!(schedule(&node, "often").await.running, 1);
     });
 }
