@@ -22,6 +22,7 @@ mod actors {
     mod retention;
     mod rows;
     mod sagas;
+    mod schedules;
     mod timers;
     mod turns;
 }

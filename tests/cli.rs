@@ -223,7 +223,10 @@ fn check_says_what_there_is() {
     let place = Place::with_blog();
     let ran = place.on_blog(&["check"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));
-    assert_eq!(ran.out.trim(), "ok: blog at https://blog.example has 1 type, 2 behaviours, 2 flows, 0 peers");
+    assert_eq!(
+        ran.out.trim(),
+        "ok: blog at https://blog.example has 1 type, 2 behaviours, 2 flows, 0 schedules, 0 peers"
+    );
     let json: Value = serde_json::from_str(&place.on_blog(&["check", "--json"]).out).unwrap();
     assert_eq!(json["behaviours"], serde_json::json!(["article.on.create = publish", "article.on.update = digest"]));
 }

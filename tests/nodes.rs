@@ -40,6 +40,8 @@ mod refusals;
 mod runners;
 #[path = "nodes/sagas.rs"]
 mod sagas;
+#[path = "nodes/schedules.rs"]
+mod schedules;
 #[path = "nodes/shown.rs"]
 mod shown;
 #[path = "nodes/signatures.rs"]

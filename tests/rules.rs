@@ -15,5 +15,6 @@ mod rules {
     mod flow_saga;
     mod flow_steps;
     mod rehearsal;
+    mod schedules;
     mod vectors;
 }

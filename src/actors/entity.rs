@@ -29,11 +29,20 @@ pub enum Kind {
     Flow,
     Stream,
     Gate,
+    Schedule,
 }
 
 impl Kind {
-    pub const ALL: [Self; 7] =
-        [Self::Inbox, Self::Follower, Self::Following, Self::Outbox, Self::Flow, Self::Stream, Self::Gate];
+    pub const ALL: [Self; 8] = [
+        Self::Inbox,
+        Self::Follower,
+        Self::Following,
+        Self::Outbox,
+        Self::Flow,
+        Self::Stream,
+        Self::Gate,
+        Self::Schedule,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -44,6 +53,7 @@ impl Kind {
             Self::Flow => "flow",
             Self::Stream => "stream",
             Self::Gate => "gate",
+            Self::Schedule => "schedule",
         }
     }
 

@@ -8,6 +8,8 @@ use super::entity::{Decision, Turn};
 use super::flow::{Command, Event, Flow, Origin, Place, Standing, Start, UndoFor};
 use super::moves::Moves;
 use super::petition;
+use super::schedule::{self, Schedule};
+use crate::clock::Time;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::progress::{End, Progress, StepState};
 use crate::domains::flow::step::{self, Cure};
@@ -47,15 +49,20 @@ pub(super) fn call(moves: &mut Moves<'_>, place: Place, name: &str, input: Value
     None
 }
 
-/// Tells the step that called it how it ended.
+/// Tells whoever began it how it ended: the step that called it, or the schedule whose tick it was.
 pub(super) fn tell_parent(
     decision: Decision<Flow>,
     turn: &Turn<'_>,
     origin: &Origin,
     progress: &Progress,
 ) -> Decision<Flow> {
-    let Origin::Parent { flow, place, .. } = origin else { return decision };
-    let place = place.clone();
+    let (flow, place) = match origin {
+        Origin::Parent { flow, place, .. } => (flow, place.clone()),
+        Origin::Schedule { schedule, due } if progress.end.is_some() => {
+            return decision.tell::<Schedule>(schedule.clone(), &ended(turn, *due, Some(progress)));
+        }
+        _ => return decision,
+    };
     let word = match &progress.end {
         None => return decision,
         Some(End::Done { result }) => place.done(result.clone()),
@@ -85,6 +92,18 @@ pub(super) fn going_on(moves: &Moves<'_>, again: &Start) -> step::Event {
         _ => None,
     };
     step::Event::Restart { step, input: None, by }
+}
+
+/// Answers the schedule that began it, if it has ended; of one that never began nothing stays.
+pub(super) fn still_runs(turn: &Turn<'_>, progress: Option<&Progress>, barred: bool, due: Time) -> Decision<Flow> {
+    let runs = progress.is_some_and(|progress| progress.end.is_none());
+    let Some(schedule) = turn.from.filter(|_| !runs) else { return Decision::default() };
+    let decision = Decision::default().tell::<Schedule>(schedule.key.clone(), &ended(turn, due, progress));
+    decision.when(progress.is_none() && !barred, Decision::end)
+}
+
+fn ended(turn: &Turn<'_>, due: Time, progress: Option<&Progress>) -> schedule::Command {
+    schedule::Command::Ended { flow: turn.me.key.to_string(), due, phase: progress.map(Progress::phase) }
 }
 
 /// Tells whoever wanted it taken back that it is, or that it was killed before it was.

@@ -118,6 +118,8 @@ pub enum Origin {
         /// How many flows stand above it.
         depth: u32,
     },
+    /// A tick of a schedule, which hears when it has ended.
+    Schedule { schedule: String, due: Time },
 }
 
 impl Origin {
@@ -297,6 +299,9 @@ impl Entity for Flow {
         }
         if let Command::StillIn { limit, ticket } = command {
             return Ok(self.still_in(turn, limit, ticket));
+        }
+        if let Command::StillRuns { due } = command {
+            return Ok(family::still_runs(turn, self.progress.as_ref(), self.barred, due));
         }
         if let Command::Forget { ended_before } = command {
             return Ok(self.forget(ended_before));

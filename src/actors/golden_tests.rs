@@ -22,7 +22,7 @@ use super::outbox::{LastError, Underway};
 use super::queue::{Entry, Undelivered};
 use super::record::{Answer, Birth, Cause, Changes, DeadLetter, Head, Meta, TurnRecord, Waiting};
 use super::stage::iri;
-use super::{away, flow, follower, following, gate, inbox, lent, line, log, outbox, publish, record, stream};
+use super::{away, flow, follower, following, gate, inbox, lent, line, log, outbox, publish, record, schedule, stream};
 use crate::clock::Time;
 use crate::domains::activity::Activity;
 use crate::domains::effects::{HeaderValue, Request, StreamOp};
@@ -470,6 +470,7 @@ fn forms_of_flows_keep() {
         .form("forget", &Command::Forget { ended_before: Time(1) })
         .form("enter", &Command::Enter { limit: Limit::Concurrency, ticket: 1 })
         .form("still in", &Command::StillIn { limit: Limit::Rate, ticket: 1 })
+        .form("still runs", &Command::StillRuns { due: AT })
         .form("undo", &Command::Undo(undo()))
         .form("take back", &Command::TakeBack { by: by(), reason: text(), petition: None })
         .form("take back for", &Command::TakeBack { by: by(), reason: text(), petition: Some(petition()) })
@@ -490,6 +491,7 @@ fn forms_of_flows_keep() {
         .form("local", &Origin::Local { activity: id(), object: id() })
         .form("remote", &Origin::Remote { activity: id(), actor: they(), inbox: None, answer: false })
         .form("parent", &Origin::Parent { flow: text(), place: place(), depth: 2 })
+        .form("schedule", &Origin::Schedule { schedule: text(), due: AT })
         .form("node", &Origin::Node { actor: they() })
         .form("home", &Origin::Home { actor: they(), instance: text() });
     origins.holds::<Origin>("flow.origins");
@@ -558,6 +560,41 @@ fn forms_of_runners_keep() {
         .form("come home", &Command::Runner(Order::ComeHome))
         .form("release", &Command::Runner(order))
         .holds::<Command>("flow.runners.commands");
+}
+
+#[test]
+fn forms_of_schedules_keep() {
+    use crate::domains::flow::progress::Phase;
+    use crate::domains::schedule::Overlap;
+    use schedule::{Command, Ended, Event, Paused, Plan, Run, Tick};
+    let tick = || Tick { due: AT, flow: text(), missed: 3, more: true, by: Some(text()) };
+    let paused = || Paused { at: AT, by: Some(text()), reason: Some(text()) };
+    let plan = |overlap| Event::Bound { plan: Plan { when: text(), overlap, paused: true } };
+    Golden::default()
+        .form("bound skip", &plan(Overlap::Skip))
+        .form("bound allow", &plan(Overlap::Allow))
+        .form("bound queue", &plan(Overlap::Queue))
+        .form("bound cancel", &plan(Overlap::Cancel))
+        .form("planned", &Event::Planned { next: Some(AT) })
+        .form("begun", &Event::Begun { tick: tick(), at: AT })
+        .form("skipped", &Event::Skipped { tick: tick() })
+        .form("waits", &Event::Waits { tick: tick() })
+        .form("dropped", &Event::Dropped { tick: tick() })
+        .form("ended", &Event::Ended { flow: text() })
+        .form("paused", &Event::Paused(paused()))
+        .form("continued", &Event::Continued { by: Some(text()) })
+        .holds::<Event>("schedule.events");
+    Golden::default()
+        .form("ensure", &Command::Ensure)
+        .form("due", &Command::Due { at: AT })
+        .form("fire", &Command::Fire { by: text(), overlap: Some(Overlap::Cancel) })
+        .form("pause", &Command::Pause { by: text(), reason: Some(text()) })
+        .form("continue", &Command::Continue { by: text() })
+        .form("ended", &Command::Ended { flow: text(), due: AT, phase: Some(Phase::Killed) })
+        .form("cancel running", &Command::CancelRunning { after: Some(text()) })
+        .holds::<Command>("schedule.commands");
+    let ended = Some(Ended { at: AT, phase: Some(Phase::Done) });
+    Golden::default().form("run", &Run { tick: tick(), at: AT, ended }).holds::<Run>("schedule.runs");
 }
 
 #[test]

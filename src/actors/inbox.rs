@@ -266,7 +266,7 @@ fn answered(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decisio
             let command = stream::Command::Answered { activity: activity.to_owned(), accepted, result };
             decision.tell::<Stream>(owner.key.clone(), &command)
         }
-        Kind::Inbox | Kind::Follower | Kind::Outbox | Kind::Flow | Kind::Gate => decision,
+        Kind::Inbox | Kind::Follower | Kind::Outbox | Kind::Flow | Kind::Gate | Kind::Schedule => decision,
     })
 }
 

@@ -17,6 +17,7 @@ use super::inspect::{self, Replayed};
 use super::outbox::Outbox;
 use super::record::{self, TurnRecord};
 use super::runtime::Runtime;
+use super::schedule::Schedule;
 use super::seat::Seat;
 use super::stream::Stream;
 use crate::store::Engine;
@@ -54,6 +55,7 @@ impl Default for Kinds {
             .with::<Flow>()
             .with::<Stream>()
             .with::<Gate>()
+            .with::<Schedule>()
     }
 }
 

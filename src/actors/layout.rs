@@ -42,6 +42,7 @@ fn kind_number(kind: Kind) -> u8 {
         Kind::Flow => 5,
         Kind::Stream => 6,
         Kind::Gate => 7,
+        Kind::Schedule => 8,
     }
 }
 

@@ -51,6 +51,7 @@ pub mod root;
 pub mod rows;
 mod runners;
 pub mod runtime;
+pub mod schedule;
 mod seat;
 #[cfg(test)]
 #[path = "stage_for_tests.rs"]
@@ -59,7 +60,9 @@ mod steps;
 pub mod stream;
 mod takeback;
 pub mod tick;
+mod ticking;
 mod timers;
+pub mod timetable;
 mod turns;
 mod words;
 pub mod world;

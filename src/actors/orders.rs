@@ -30,6 +30,10 @@ pub enum Command {
         limit: Limit,
         ticket: u32,
     },
+    /// The schedule that began it asks whether it has ended.
+    StillRuns {
+        due: Time,
+    },
     /// A gate asks whether it is still in.
     StillIn {
         limit: Limit,
@@ -264,6 +268,7 @@ pub(super) fn event_of(me: &ActorId, progress: &Progress, command: Command) -> R
         Command::Start(_) => step::Event::Start,
         Command::Forget { .. }
         | Command::StillIn { .. }
+        | Command::StillRuns { .. }
         | Command::Lend(_)
         | Command::Words { .. }
         | Command::Released { .. }

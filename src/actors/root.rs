@@ -12,6 +12,7 @@ use super::retention::{self, Keep};
 use super::runtime::{Health, Runtime};
 use super::tick;
 use super::timers;
+use super::timetable;
 
 /// The one service that a held node needs: it raises the fence after a failure of the store.
 const RECOVERY: &str = "recovery";
@@ -45,6 +46,7 @@ pub fn start(runtime: &Arc<Runtime>, outside: &Arc<dyn Outside>, rounds: Rounds,
     supervise(runtime, arbiter, RECOVERY, Runtime::recover);
     supervise(runtime, arbiter, "messages", dispatch::run);
     supervise(runtime, arbiter, "timers", timers::run);
+    supervise(runtime, arbiter, "schedules", timetable::run);
     let outside = outside.clone();
     supervise(runtime, arbiter, "errands", move |runtime| Runner::run(runtime, outside.clone()));
     supervise(runtime, arbiter, "passivation", sweep);

@@ -34,7 +34,7 @@ fn shown(summary: &Value) -> String {
     let mut lines: Vec<String> = Vec::new();
     let warnings = summary["warnings"].as_array();
     lines.extend(warnings.into_iter().flatten().filter_map(Value::as_str).map(|warning| format!("warning: {warning}")));
-    let counts = ["types", "behaviours", "flows", "peers"].map(counted).join(", ");
+    let counts = ["types", "behaviours", "flows", "schedules", "peers"].map(counted).join(", ");
     lines.push(format!("ok: {} at {} has {counts}", text(summary, "name"), text(summary, "base")));
     lines.join("\n")
 }
@@ -48,6 +48,7 @@ fn summary(config: &Config, catalog: &Catalog) -> Value {
         "types": types,
         "behaviours": behaviours(catalog, &types),
         "flows": catalog.flows().map(|flow| flow.definition.name.clone()).collect::<Vec<_>>(),
+        "schedules": catalog.schedules().map(|it| format!("{}: {} {}", it.name, it.flow, it.told())).collect::<Vec<_>>(),
         "peers": config.peers.keys().collect::<Vec<_>>(),
         "warnings": warnings(&config.node.data),
     })

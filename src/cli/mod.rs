@@ -36,6 +36,7 @@ mod queues;
 mod restore;
 mod retention;
 mod runners;
+mod schedules;
 mod serve;
 mod status;
 mod store;
@@ -96,6 +97,8 @@ enum Command {
     Flow(flow::Args),
     /// See and start flows, and move them: one, or all that a filter means
     Flows(flows::Args),
+    /// See what begins by itself and when, hold it, or fire it now
+    Schedules(schedules::Args),
     /// Every actor: state, mailbox, last sequence, restarts
     Actors(actors::Args),
     /// One actor: its state, mailbox, last journal records, timers and errands
@@ -143,6 +146,7 @@ pub fn run(cli: Cli, start_log: StartLog) -> ExitCode {
         Command::Activities(args) => activities::run(args, &context),
         Command::Flow(args) => flow::run(args, &context),
         Command::Flows(args) => flows::run(args, &context),
+        Command::Schedules(args) => schedules::run(args, &context),
         Command::Actors(args) => actors::run(args, &context),
         Command::Inspect(args) => inspect::run(args, &context),
         Command::Peers(args) => peers::run(args, &context),

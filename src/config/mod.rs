@@ -1,6 +1,6 @@
 //! The configuration of a node: one TOML file, the environment over it, and every mistake named in one go.
 //!
-//! What `[type.…]`, `[flow.…]` and `[seed.…]` mean is the business of `domains`, which reads them from the tree kept
+//! What `[type.…]`, `[flow.…]`, `[schedule.…]` and `[seed.…]` mean is the business of `domains`, which reads them from the tree kept
 //! here ([`Declarations`]); [`crate::domains::catalog::load`] does both.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +59,7 @@ pub struct Declarations {
     pub file: String,
     pub types: Option<tree::Node>,
     pub flows: Option<tree::Node>,
+    pub schedules: Option<tree::Node>,
     pub seeds: Option<tree::Node>,
     /// What `http` steps may name.
     pub secrets: BTreeSet<String>,
@@ -132,6 +133,7 @@ impl Config {
             file: report.file.clone(),
             types: top.node("type").cloned(),
             flows: top.node("flow").cloned(),
+            schedules: top.node("schedule").cloned(),
             seeds: top.node("seed").cloned(),
             secrets: services.named.clone(),
         };

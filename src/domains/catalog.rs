@@ -1,4 +1,4 @@
-//! Everything that a configuration declares, checked and ready: types, behaviours, flows and seeds.
+//! Everything that a configuration declares, checked and ready: types, behaviours, flows, schedules and seeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,6 +13,7 @@ use super::flow::check::{Bounds, Compiled, Fault, compile};
 use super::flow::definition::{Definition, DefinitionHash, Header, Kind, Undo};
 use super::flow::parse::{self, Places};
 use super::flow::samples;
+use super::schedule::{Schedule, declare::schedules};
 use super::types::Type;
 use crate::config::mistake::{Mistake, Place, Report};
 use crate::config::nearest::nearest;
@@ -27,6 +28,7 @@ pub struct Catalog {
     flows: BTreeMap<String, Arc<Compiled>>,
     by_hash: RwLock<BTreeMap<DefinitionHash, Arc<Compiled>>>,
     seeds: Vec<Seed>,
+    schedules: BTreeMap<String, Schedule>,
     bounds: Bounds,
 }
 
@@ -126,6 +128,15 @@ impl Catalog {
         Ok(compiled)
     }
 
+    /// The declared schedule of this name.
+    pub fn schedule(&self, name: &str) -> Option<&Schedule> {
+        self.schedules.get(name)
+    }
+
+    pub fn schedules(&self) -> impl Iterator<Item = &Schedule> {
+        self.schedules.values()
+    }
+
     /// What is made at the first start.
     pub fn seeds(&self) -> &[Seed] {
         &self.seeds
@@ -150,13 +161,15 @@ impl Catalog {
         }
         called_flows_exist(declarations, &flows, &mut report);
         flows_exist(&behaviours, &flows, &mut report);
+        let named = flows.keys().map(String::as_str).collect();
+        let schedules = schedules(declarations.schedules.as_ref(), &named, &mut report);
         let seeds = declare::seeds(declarations.seeds.as_ref(), &types, &mut report);
         if !report.is_empty() {
             return Err(report.into_mistakes());
         }
         let flows: BTreeMap<_, _> = flows.into_iter().filter_map(|(name, flow)| Some((name, flow?))).collect();
         let by_hash = RwLock::new(flows.values().map(|it| (it.hash.clone(), Arc::clone(it))).collect());
-        Ok(Self { types, behaviours, flows, by_hash, seeds, bounds })
+        Ok(Self { types, behaviours, flows, by_hash, seeds, schedules, bounds })
     }
 }
 

@@ -13,6 +13,7 @@ pub mod identity;
 pub mod json;
 pub mod object;
 pub mod rehearsal;
+pub mod schedule;
 pub mod slug;
 pub mod trace;
 pub mod types;

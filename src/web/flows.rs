@@ -93,7 +93,7 @@ fn id_of(name: &str, request: &HttpRequest) -> String {
 }
 
 /// An empty body says nothing.
-fn json_body(site: &Site, body: &[u8]) -> Result<Value, Problem> {
+pub(super) fn json_body(site: &Site, body: &[u8]) -> Result<Value, Problem> {
     if body.is_empty() {
         return Ok(json!({}));
     }

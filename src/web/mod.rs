@@ -18,5 +18,6 @@ pub mod queues;
 pub mod retention;
 pub mod routes;
 pub mod runners;
+pub mod schedules;
 pub mod site;
 pub mod store;

@@ -21,6 +21,7 @@ use crate::wire::error::Problem;
 
 pub mod flows;
 pub mod moving;
+pub mod schedules;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -41,6 +42,9 @@ fn layout_of(site: &Site, title: &str, body: Markup) -> Markup {
                     nav {
                         a href="/activities" { "Activities" }
                         a href="/flows" { "Flows" }
+                        @if site.runtime.world.catalog.schedules().next().is_some() {
+                            a href="/flows/schedules" { "Schedules" }
+                        }
                     }
                 }
                 @if site.runtime.is_held() { p.notice role="status" { (HELD) } }

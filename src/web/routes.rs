@@ -4,7 +4,7 @@ use actix_web::HttpRequest;
 use actix_web::web::{PathConfig, QueryConfig, ServiceConfig};
 
 use super::methods::{self as web, Routes};
-use super::{admin, callback, flows, follow, objects, pages, public, queues, retention, runners, store};
+use super::{admin, callback, flows, follow, objects, pages, public, queues, retention, runners, schedules, store};
 use crate::wire::error::Problem;
 use crate::wire::inbox;
 
@@ -83,6 +83,10 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/flows/queues", web::get().to(queues::index))
         .route("/flows/queues/{gate}", web::get().to(queues::show))
         .route("/flows/queues/{gate}/release", web::post().to(queues::release))
+        .route("/flows/schedules", web::get().to(pages::schedules::schedules))
+        .route("/flows/schedules/{name}", web::get().to(pages::schedules::schedule))
+        .route("/flows/schedules/{name}", web::post().to(pages::schedules::told))
+        .route("/flows/schedules/{name}/{verb}", web::post().to(schedules::tell))
         .route("/flows/{id}/queue", web::get().to(queues::place))
         .route("/flows/{id}/export", web::get().to(flows::export::export))
         .route("/flows/{id}.svg", web::get().to(flows::svg))

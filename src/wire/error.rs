@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::refusal::{Class, Refusal};
 use crate::actors::ask::AskError;
 use crate::actors::held::HELD;
-use crate::actors::{flow, follower, following, gate, inbox, outbox, stream};
+use crate::actors::{flow, follower, following, gate, inbox, outbox, schedule, stream};
 use crate::domains::flow::step;
 use crate::programs::{Current, OpError};
 use crate::store::blob::BlobError;
@@ -262,6 +262,16 @@ impl Rejected for flow::Rejection {
             Self::Step(step::Rejection::NoStep { .. }) => Problem::unprocessable(detail),
             Self::Step(step::Rejection::TooLarge { .. }) => Problem::new(413, "too large", detail),
             Self::NoDefinition(_) => Problem::new(500, "definition lost", detail),
+        }
+    }
+}
+
+impl Rejected for schedule::Rejection {
+    fn problem(&self) -> Problem {
+        let detail = self.to_string();
+        match self {
+            Self::Unknown(_) => Problem::not_found(detail),
+            Self::StillRuns { .. } | Self::Waits(_) => Problem::new(409, "not now", detail),
         }
     }
 }

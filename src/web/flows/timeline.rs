@@ -53,6 +53,7 @@ fn of_event(event: &Event, clocks: &mut Clocks<'_>) -> Option<Value> {
                 Origin::Local { activity, .. } => activity.to_string(),
                 Origin::Remote { actor, .. } | Origin::Node { actor } | Origin::Home { actor, .. } => actor.to_string(),
                 Origin::Parent { flow, .. } => format!("flow {flow}"),
+                Origin::Schedule { schedule, .. } => format!("schedule {schedule}"),
             };
             json!({ "fact": "started", "by": by })
         }

@@ -26,7 +26,7 @@ use crate::wire::error::Problem;
 const SHOWN_MAX: usize = 300;
 
 /// A person's browser asks for a token as a password.
-fn signed_in(site: &Site, request: &HttpRequest, scope: Scope) -> Result<(), Problem> {
+pub(super) fn signed_in(site: &Site, request: &HttpRequest, scope: Scope) -> Result<(), Problem> {
     let challenge = Some("Basic realm=\"quickbeam: any name, a token as the password\", charset=\"UTF-8\"");
     require(site, request, scope).map(drop).map_err(|problem| match wanted(request) {
         Wanted::Html if problem.status == 401 => Problem { challenge, ..problem },
