@@ -23,6 +23,8 @@ steps.get = { http = "GET", url = "'https://x.example/'", headers = { x = { secr
 [flow.limited]
 concurrency = { max = 1 }
 steps.say = { effect = "notify", with = { text = "'said'" } }
+[secrets.crm]
+env = "PATH"
 "#;
 
 const ONE: &str = "https://one.example";

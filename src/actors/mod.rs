@@ -24,6 +24,7 @@ pub mod held;
 mod host;
 pub mod inbox;
 pub mod inspect;
+mod instance;
 pub mod kinds;
 pub mod layout;
 pub mod lent;

@@ -370,17 +370,18 @@ struct End {
     outside: BTreeSet<String>,
 }
 
-async fn listed<T: DeserializeOwned>(engine: &Arc<SteeredEngine>, index: Index) -> Vec<T> {
-    let prefix = layout::index_prefix(index, &Key::default());
+async fn listed<T: DeserializeOwned>(engine: &Arc<SteeredEngine>, index: Index, under: &Key) -> Vec<T> {
+    let prefix = layout::index_prefix(index, under);
     let rows = engine.range(Span::prefix(&prefix, 1_000)).await.unwrap();
     rows.iter().map(|row| record::decode(&row.value).unwrap()).collect()
 }
 
 async fn end(engine: &Arc<SteeredEngine>, them: &Outsiders) -> End {
-    let flows = listed::<flow::Listed>(engine, Index::Flows).await.into_iter();
+    let flows = listed::<flow::Listed>(engine, Index::Flows, &flow::list_prefix(None)).await.into_iter();
     let mut flows: Vec<_> = flows.map(|it| (it.name, it.phase)).collect();
     flows.sort();
-    let objects = listed::<Object>(engine, Index::Objects).await.into_iter().filter(|it| it.deleted.is_none());
+    let objects =
+        listed::<Object>(engine, Index::Objects, &Key::default()).await.into_iter().filter(|it| it.deleted.is_none());
     let mut objects: Vec<String> = objects.map(|it| it.title.unwrap_or_default()).collect();
     objects.sort();
     End { flows, objects, outside: them.standing() }

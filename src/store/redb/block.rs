@@ -181,7 +181,10 @@ impl<'a> Block<'a> {
         while let Some(line) = reader.line() {
             read += 1;
             let key = reader.key.as_slice();
-            let (key_check, checksum) = checksums(key, line.version, line.value);
+            let (key_check, mut checksum) = checksums(key, line.version, line.value);
+            if line.lost {
+                checksum = !checksum;
+            }
             if line.key_check != key_check || key < from.as_slice() || !is_before(key, next) {
                 gap = true;
                 continue;
@@ -266,7 +269,8 @@ pub(super) fn seal(separator: &[u8], rest: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// Over the key, and over all of a row. The first alone says which row is damaged when the second does not hold.
+/// Over the key, and over all of a row. The first alone says which row is damaged when the second does not hold. Of a
+/// stretch that is lost the second is inverted, so that a row is never taken for one.
 pub(super) fn checksums(key: &[u8], version: Position, value: &[u8]) -> (u32, u32) {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(key);

@@ -99,7 +99,10 @@ pub(super) fn encode(separator: &[u8], next: &[u8], lines: &Lines<'_>, range: Ra
     for (key, content) in range.filter_map(|index| lines.get(index)) {
         let (lost, row) = match content {
             Content::Row(row) => (0, row),
-            Content::Lost { to } => (1, Row::new(key, Position(0), to)),
+            Content::Lost { to } => {
+                let row = Row::new(key, Position(0), to);
+                (1, Row { checksum: !row.checksum, ..row })
+            }
         };
         let common = shared(before, key);
         put_number(&mut out, common as u64);
