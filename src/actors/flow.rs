@@ -26,7 +26,7 @@ use super::moves::Moves;
 use super::orders::{self, event_of};
 pub use super::orders::{Command, Done, Failed, Place, UndoFor};
 use super::petition::{self, Petition};
-use super::rows::{Reads, RowKey, Rows};
+use super::rows::{Reads, Rows};
 use super::runners;
 use super::words;
 use crate::clock::Time;

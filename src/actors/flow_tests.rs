@@ -8,10 +8,11 @@ use super::*;
 use crate::actors::errands::Recipient;
 use crate::actors::log::Entry;
 use crate::actors::outbox::{self, Outbox};
-use crate::actors::rows::Index;
+use crate::actors::rows::{Index, RowKey};
 use crate::actors::stage::{Stage, Taken, iri};
 use crate::actors::stream::{self, Stream};
 use crate::domains::activity::Verb;
+use crate::domains::flow::expr::Input;
 
 const DECLARED: &str = r#"
 [flow.letter]

@@ -336,7 +336,9 @@ mod tests {
         prop::collection::btree_map(key, (any::<u64>(), value), 0..80)
     }
 
-    fn read(lines: &Lines<'_>) -> (Rows, Vec<(Vec<u8>, Vec<u8>)>) {
+    type Stretches = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn read(lines: &Lines<'_>) -> (Rows, Stretches) {
         let (mut rows, mut lost) = (Rows::new(), Vec::new());
         for (key, content) in lines.iter() {
             match content {

@@ -74,7 +74,7 @@ fn move_rows(table: &Table, options: &Options) -> Result<(), Failure> {
     if !table.migrate(MOVING, has_old_rows)? {
         return Ok(());
     }
-    table.migrate(MOVING, |transaction| table::make_empty(transaction))?;
+    table.migrate(MOVING, table::make_empty)?;
     let mut last: Option<Key> = None;
     loop {
         let read = |transaction: &WriteTransaction| old_rows(transaction, last.as_ref(), options.checkpoint_rows_max);
