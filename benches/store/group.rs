@@ -49,8 +49,8 @@ pub(crate) fn options() -> Options {
     }
 }
 
-/// What the store did with many writers, checkpoints included, in records a second.
-pub(crate) fn compare(span: Duration, writers: usize) -> f64 {
+/// What the store did with many writers, without and with checkpoints.
+pub(crate) fn compare(span: Duration, writers: usize) {
     // The plain file before and after, so that a disk which changes its mind does not decide.
     let before = plain(span, writers);
     let (within, _) = store(span, writers, Options { overlay_bytes_max: 4 << 30, ..options() });
@@ -64,7 +64,6 @@ pub(crate) fn compare(span: Duration, writers: usize) -> f64 {
     whole.show("store, checkpoints", middle);
     println!("  {:.2} with checkpoints : without", whole.per_second / within.per_second);
     explain(&stats, RECORD_BYTES);
-    whole.per_second
 }
 
 /// Where the bytes went.

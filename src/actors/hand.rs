@@ -119,7 +119,9 @@ impl Flow {
 
 impl<'a> Hand<'a> {
     fn of(flow: &Flow, turn: &'a Turn<'a>, start: Start, undo: Option<Box<UndoFor>>) -> Result<Self, Rejection> {
-        let progress = flow.progress.clone().unwrap_or_else(|| Progress::new(turn.me.key.as_ref()));
+        let born = Some(turn.now).filter(|_| start.origin.comes_again());
+        let new = || Progress { born, ..Progress::new(turn.me.key.as_ref()) };
+        let progress = flow.progress.clone().unwrap_or_else(new);
         let began = flow.progress.as_ref().map(|_| flow.at);
         let trace = if began.is_some() { flow.trace.as_ref() } else { turn.trace };
         let moves = Moves::of(turn, start, progress, began, trace)?;

@@ -24,7 +24,7 @@ steps.get = { http = "GET", url = "'https://x.example/'", headers = { x = { secr
 concurrency = { max = 1 }
 steps.say = { effect = "notify", with = { text = "'said'" } }
 [secrets.crm]
-env = "PATH"
+env = "CRM"
 "#;
 
 const ONE: &str = "https://one.example";

@@ -59,7 +59,7 @@ fn line<'a>(progress: &Progress, fact: &'a Fact, tried: Option<u32>) -> Option<L
     };
     let ended = |what, step: &'a str, item, run: Option<u32>, role, attempt: Option<u32>| {
         let run = run.unwrap_or_else(|| progress.run_of(step));
-        let key = Spot::new(step, item, run, role).key(&progress.flow);
+        let key = progress.key_of(&Spot::new(step, item, run, role));
         Some(Line { what, step, item, try_of: attempt.map(|attempt| (key, attempt)) })
     };
     match fact {

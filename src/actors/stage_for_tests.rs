@@ -27,7 +27,7 @@ pub(super) fn world(declares: &str) -> World {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("here.toml");
     std::fs::write(&file, format!("{declares}\n[node]\nname = \"here\"\nbase = \"https://here.example\"\n")).unwrap();
-    let loaded = catalog::load(&file, std::iter::empty(), &effects);
+    let loaded = catalog::load(&file, std::iter::once(("CRM".to_owned(), "secret".to_owned())), &effects);
     let (_, catalog) = loaded.unwrap_or_else(|mistakes| {
         panic!("{}", mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
     });

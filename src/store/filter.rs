@@ -46,14 +46,15 @@ impl Filters {
         self.current.read().may_hold_prefix(&common_prefix(span))
     }
 
-    /// Must come before the key gets into the table.
-    pub(crate) fn add(&self, key: &Key) {
+    /// Must come before the keys get into the table.
+    pub(crate) fn add<'a>(&self, keys: impl Iterator<Item = &'a Key> + Clone) {
         // Held over both, since `finish` makes the one into the other: a key added to the old one in between would be
         // missing in the new one, and its row never be found again.
         let next = self.next.read();
-        self.current.read().add(key.as_bytes());
-        if let Some(next) = &*next {
-            next.add(key.as_bytes());
+        let current = self.current.read();
+        for filter in [Some(&*current), next.as_ref()].into_iter().flatten() {
+            let mut seen = Seen::default();
+            keys.clone().for_each(|key| filter.add(key.as_bytes(), &mut seen));
         }
     }
 
@@ -83,6 +84,10 @@ impl Filters {
     }
 }
 
+/// The prefixes of the key before, which need not be looked for again.
+#[derive(Debug, Default)]
+pub(crate) struct Seen([Option<u64>; PREFIXES_MAX]);
+
 /// The bits.
 #[derive(Debug)]
 pub(crate) struct Filter {
@@ -108,12 +113,14 @@ impl Filter {
         Self { words, hashes, keys, capacity, complete: AtomicBool::new(false) }
     }
 
-    pub(crate) fn add(&self, key: &[u8]) {
+    pub(crate) fn add(&self, key: &[u8], seen: &mut Seen) {
         let (prefixes, whole) = hashes(key);
         let is_new = !self.holds(whole);
         // Neighbours share most prefixes, and looking is cheaper than writing to memory that others read.
-        let new = prefixes.into_iter().flatten().chain([whole]).filter(|&hash| !self.holds(hash));
+        let unseen = prefixes.into_iter().zip(seen.0).filter(|(hash, before)| hash != before);
+        let new = unseen.filter_map(|(hash, _)| hash).chain([whole]).filter(|&hash| !self.holds(hash));
         let count = new.map(|hash| self.set(hash)).count();
+        seen.0 = prefixes;
         self.hashes.fetch_add(count as u64, Ordering::Relaxed);
         self.keys.fetch_add(u64::from(is_new), Ordering::Relaxed);
     }
@@ -206,7 +213,7 @@ mod tests {
     #[test]
     fn most_absent_keys_and_prefixes_are_known_to_be_absent() {
         let filters = Filters::new(true, 1 << 20);
-        (0..1_000).for_each(|number| filters.add(&key(&format!("here{number}"), number)));
+        (0..1_000).for_each(|number| filters.add([key(&format!("here{number}"), number)].iter()));
         let wrong = (0..10_000).filter(|&number| filters.may_hold(&key(&format!("gone{number}"), number))).count();
         assert!(wrong < 100, "{wrong} of 10,000");
         let gone = Key::build().text("flow").text("gone").done();
@@ -222,9 +229,9 @@ mod tests {
         let filters = Filters::new(false, 1 << 20);
         assert!(filters.may_hold(&key("any", 1)));
         assert!(filters.is_due());
-        filters.begin(10).add(key("old", 1).as_bytes());
+        filters.begin(10).add(key("old", 1).as_bytes(), &mut Seen::default());
         assert!(!filters.is_due(), "already under way");
-        filters.add(&key("new", 1));
+        filters.add([key("new", 1)].iter());
         assert!(filters.may_hold(&key("any", 1)));
         filters.finish(true);
         assert!(!filters.may_hold(&key("any", 1)));
@@ -234,11 +241,11 @@ mod tests {
     #[test]
     fn a_filter_is_sized_by_what_its_keys_really_add() {
         let filters = Filters::new(true, 1 << 30);
-        (0..2_000).for_each(|number| filters.add(&key(&format!("alone{number}"), number)));
+        (0..2_000).for_each(|number| filters.add([key(&format!("alone{number}"), number)].iter()));
         let per_key = filters.current.read().hashes_per_key();
         assert!((3.9..4.1).contains(&per_key), "the key, its name, and two zero bytes of its number: {per_key}");
         let before = filters.current.read().hashes.load(Ordering::Relaxed);
-        (0..2_000).for_each(|number| filters.add(&key(&format!("alone{number}"), number)));
+        (0..2_000).for_each(|number| filters.add([key(&format!("alone{number}"), number)].iter()));
         assert_eq!(filters.current.read().hashes.load(Ordering::Relaxed), before, "written again, nothing new");
         let next = filters.begin(1 << 20);
         assert!(next.capacity >= 7 << 20, "room for the hashes of so many keys, twice: {}", next.capacity);
@@ -248,7 +255,7 @@ mod tests {
     #[test]
     fn a_full_filter_is_built_anew_and_larger() {
         let filters = Filters::new(true, 1 << 30);
-        (0..46_000).for_each(|number| filters.add(&key("a", number)));
+        (0..46_000).for_each(|number| filters.add([key("a", number)].iter()));
         assert!(filters.is_due());
         filters.begin(46_000);
         filters.finish(true);
@@ -265,7 +272,7 @@ mod tests {
         ) {
             let filters = Filters::new(true, 0);
             let key = Key::from_bytes(bytes.clone());
-            filters.add(&key);
+            filters.add([&key].into_iter());
             prop_assert!(filters.may_hold(&key));
             let prefix = Key::from_bytes(bytes[..cut.min(bytes.len())].to_vec());
             prop_assert!(filters.may_hold_within(&Span::prefix(&prefix, 1)));
@@ -287,7 +294,7 @@ mod tests {
             scope.spawn(move || {
                 for (filter, stored) in filling {
                     let filter: Arc<Filter> = filter;
-                    (0..stored).for_each(|number| filter.add(key(number).as_bytes()));
+                    (0..stored).for_each(|number| filter.add(key(number).as_bytes(), &mut Seen::default()));
                     filters.finish(true);
                     idle.store(true, Ordering::Release);
                 }
@@ -297,7 +304,7 @@ mod tests {
                 if idle.swap(false, Ordering::AcqRel) {
                     fill.send((filters.begin(1_000), number)).unwrap();
                 }
-                filters.add(&key(number));
+                filters.add([key(number)].iter());
                 !filters.may_hold(&key(number))
             });
             drop(fill);

@@ -195,7 +195,7 @@ async fn stored(site: &Site, id: &str) -> Result<Option<Flow>, Problem> {
 pub async fn find(site: &Site, id: &str) -> Result<Value, Problem> {
     let flow = known(site, id).await?;
     let mut value = instance(id, &flow);
-    family::link(site, id, &flow, &mut value);
+    family::link(site, &flow, &mut value);
     let (mut timeline, from) = timeline(site, id, &flow.span(id)).await?;
     let tokens = tokens(&flow);
     timeline.iter_mut().for_each(|one| hide(one, &tokens));

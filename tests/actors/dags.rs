@@ -144,6 +144,7 @@ enum Heard {
         at: usize,
     },
     Undo {
+        id: String,
         of: String,
     },
 }
@@ -187,7 +188,7 @@ impl Outsiders {
                 Heard::Request { key, .. } => {
                     key.strip_suffix("/undo").is_some_and(|stem| format!("{stem}/do") == what)
                 }
-                Heard::Undo { of } => of == what,
+                Heard::Undo { of, .. } => of == what,
                 Heard::Allocate { .. } => false,
             })
         };
@@ -203,13 +204,17 @@ impl Outsiders {
         self.story.get().unwrap().refused == Some(at)
     }
 
-    /// What the peer says to each Allocate, when it does.
+    /// What the peer says to each Allocate, when it does, and to each Undo.
     fn answers(&self) -> Vec<(String, bool)> {
         let all = self.all();
         let story = self.story.get().unwrap();
         let answer = |heard: &Heard| {
-            let Heard::Allocate { id, at } = heard else { return None };
-            let undone = all.contains(&Heard::Undo { of: id.clone() });
+            let (id, at) = match heard {
+                Heard::Allocate { id, at } => (id, at),
+                Heard::Undo { id, .. } => return Some((id.clone(), true)),
+                Heard::Request { .. } => return None,
+            };
+            let undone = all.iter().any(|heard| matches!(heard, Heard::Undo { of, .. } if of == id));
             match story.plans[*at].plan.answer()? {
                 Answer::Silent => None,
                 Answer::Late if !undone => None,
@@ -231,7 +236,7 @@ impl Outsiders {
                     at: target.as_str().rsplit('/').next().unwrap().parse().unwrap(),
                 }
             }
-            Verb::Undo => Heard::Undo { of: entry.object.to_string() },
+            Verb::Undo => Heard::Undo { id: entry.id.to_string(), of: entry.object.to_string() },
             other => panic!("{other:?} is not sent here"),
         };
         self.hear(heard);

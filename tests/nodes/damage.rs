@@ -24,8 +24,8 @@ fn damage(node: &Node, kind: u8, key: &str) {
         let prefix = Key::build().tag(area).tag(kind).text(key).done();
         runtime.block_on(engine.range(Span::prefix(&prefix, usize::MAX))).unwrap()
     });
-    // As they stand in a block: the end of the key, then the value.
-    let ends = rows.map(|row| [&row.key.as_bytes()[row.key.as_bytes().len() - 3..], &row.value].concat());
+    // As they stand in a block: what the key before does not have, at least the last byte, then the value.
+    let ends = rows.map(|row| [&row.key.as_bytes()[row.key.as_bytes().len() - 1..], &row.value].concat());
     let ends: Vec<Vec<u8>> = ends.collect();
     engine.close();
     let database = Database::open(store.join("table.redb")).unwrap();

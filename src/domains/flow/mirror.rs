@@ -75,12 +75,12 @@ pub fn check(compiled: &Compiled, progress: &Progress, fact: &Fact) -> Result<()
         }
         Fact::UndoStarted { item, run, key, .. } => {
             let known = progress.entry(name, *item, *run).is_some();
-            let keyed = *key == Spot::new(name, *item, *run, Role::Undo).key(&progress.flow);
+            let keyed = *key == progress.key_of(&Spot::new(name, *item, *run, Role::Undo));
             if known && keyed { Ok(()) } else { Err(format!("there is nothing to take back of `{name}`")) }
         }
         Fact::NotifyStarted { key, .. } => {
             let tells = matches!(declared.kind, Kind::Suspend { notify: Some(_), .. });
-            let keyed = *key == Spot::new(name, None, progress.run_of(name), Role::Notify).key(&progress.flow);
+            let keyed = *key == progress.key_of(&Spot::new(name, None, progress.run_of(name), Role::Notify));
             if tells && keyed { Ok(()) } else { Err(format!("`{name}` tells nobody")) }
         }
         _ => Ok(()),

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use super::Options;
 use super::state::Shared;
 use super::table::{Held, Passed, Table, View};
-use crate::store::filter::{Filter, Filters};
+use crate::store::filter::{Filter, Filters, Seen};
 use crate::store::overlay::{Entry, Generation};
 use crate::store::{Failure, Key};
 
@@ -47,7 +47,7 @@ fn write(shared: &Shared, frozen: &Generation, held: &Held, table: &Table, optio
     loop {
         let chunk = chunk(&mut rows, options);
         let last = rows.peek().is_none();
-        chunk.iter().filter(|(_, entry)| entry.value.is_some()).for_each(|(key, _)| filters.add(key));
+        filters.add(chunk.iter().filter(|(_, entry)| entry.value.is_some()).map(|(key, _)| *key));
         table.write(&chunk, last.then_some(held))?;
         show(shared, table.view()?, &chunk, last);
         shared.queue.checkpoint_goes_on(chunk.len());
@@ -102,10 +102,10 @@ fn fill_if_due(shared: &Shared, stopped: &Arc<AtomicBool>) -> Option<JoinHandle<
 }
 
 fn fill(filters: &Filters, filter: &Filter, view: &View, stopped: &AtomicBool) {
-    let mut lost = false;
+    let (mut lost, mut seen) = (false, Seen::default());
     let filled = view.walk(|passed| {
         match passed {
-            Passed::Row(key, _) => filter.add(key),
+            Passed::Row(key, _) => filter.add(key, &mut seen),
             Passed::Lost(..) => lost = true,
             Passed::Unsealed(_) => {}
         }

@@ -1,5 +1,6 @@
 //! One moment of the store, walked row by row while the engine goes on; and a new store made of such rows.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -193,7 +194,8 @@ impl std::fmt::Debug for Walk {
 pub struct Loader {
     table: Table,
     held: Held,
-    rows: Vec<(Key, Entry)>,
+    /// In the order in which the table takes them, whatever that is in which they come.
+    rows: BTreeMap<Key, Entry>,
     bytes: usize,
     _lock: Guard,
 }
@@ -209,12 +211,12 @@ impl Loader {
         })?;
         let table = Table::open(&disk, &Options::default(), &super::Counters::default())?;
         let held = table.held().map_err(|source| OpenError::Failed { file: table::NAME, source })?;
-        Ok(Self { table, held, rows: Vec::new(), bytes: 0, _lock: lock })
+        Ok(Self { table, held, rows: BTreeMap::new(), bytes: 0, _lock: lock })
     }
 
     pub fn put(&mut self, key: Key, version: Position, value: Bytes) -> Result<(), Failure> {
         self.bytes += key.as_bytes().len() + value.len();
-        self.rows.push((key, Entry { version, value: Some(value) }));
+        self.rows.insert(key, Entry { version, value: Some(value) });
         if self.rows.len() >= LOAD_ROWS_MAX || self.bytes >= LOAD_BYTES_MAX {
             self.write(None)?;
         }
@@ -229,7 +231,7 @@ impl Loader {
     }
 
     fn write(&mut self, held: Option<&Held>) -> Result<(), Failure> {
-        let rows: Vec<(&Key, &Entry)> = self.rows.iter().map(|(key, entry)| (key, entry)).collect();
+        let rows: Vec<(&Key, &Entry)> = self.rows.iter().collect();
         self.table.write(&rows, held)?;
         self.rows.clear();
         self.bytes = 0;

@@ -26,7 +26,7 @@ pub async fn export(request: HttpRequest, id: Path<String>, site: Data<Site>) ->
     let flow = known(&site, &id).await?;
     let past = inspect::past::<Flow>(&site.runtime, &id, TURNS_MAX).await?;
     let mut shown = instance(&id, &flow);
-    family::link(&site, &id, &flow, &mut shown);
+    family::link(&site, &flow, &mut shown);
     let definition = flow.start.as_ref().map(|start| DefinitionHash(start.definition.clone()));
     let definition = definition.and_then(|hash| site.runtime.world.catalog.definition(&hash));
     let mut events = Vec::new();

@@ -9,7 +9,7 @@ use crate::domains::flow::spot::{Role, Spot};
 use crate::web::site::Site;
 
 /// Adds `parent` and `children` to the JSON of an instance that has them.
-pub fn link(site: &Site, id: &str, flow: &Flow, value: &mut Value) {
+pub fn link(site: &Site, flow: &Flow, value: &mut Value) {
     let Some((start, progress)) = flow.start.as_ref().zip(flow.progress.as_ref()) else { return };
     if let Origin::Parent { flow, place, .. } = &start.origin {
         value["parent"] = json!({ "id": flow, "step": place.step });
@@ -20,7 +20,7 @@ pub fn link(site: &Site, id: &str, flow: &Flow, value: &mut Value) {
     for (name, step) in &compiled.definition.steps {
         let Kind::Call { flow, .. } = &step.kind else { continue };
         for run in runs(progress, name) {
-            let key = Spot::new(name, None, run, Role::Do).key(id);
+            let key = progress.key_of(&Spot::new(name, None, run, Role::Do));
             children.push(json!({ "id": child_id(&key), "flow": flow, "step": name, "run": run }));
         }
     }
