@@ -47,7 +47,10 @@ fn answer(status: u16, body: Value) -> Report {
 impl Stage<Flow> {
     fn begin(&mut self, name: &str) -> Taken<Flow> {
         let definition = self.world.catalog.current(name).unwrap().hash.0.clone();
-        let (input, origin) = (Input::default(), Origin::Api { by: "test".into() });
+        // One that comes once, so that its keys say nothing of when it began.
+        let activity = iri("https://here.example/activities/01A");
+        let origin = Origin::Local { activity, object: iri("https://here.example/x") };
+        let input = Input::default();
         self.take(Command::Start(Box::new(Start { name: name.into(), definition, input, origin }))).unwrap()
     }
 

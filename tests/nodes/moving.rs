@@ -30,7 +30,9 @@ fn shown(node: &Node, id: &str) -> Value {
 }
 
 fn becomes(node: &Node, id: &str, phase: &str) {
-    eventually(phase, || (shown(node, id)["phase"] == phase).then_some(()));
+    // What is called begins a little later than whoever calls it says so.
+    let stands = || node.get(&format!("/flow/{id}"));
+    eventually(phase, || Some(stands()).filter(|it| it.status == 200 && it.json()["phase"] == phase).map(drop));
 }
 
 fn page(node: &Node, target: &str) -> String {
