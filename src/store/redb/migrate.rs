@@ -35,7 +35,7 @@ const MOVING: &str = "putting the rows of the earlier version into blocks";
 
 /// Takes a table of an earlier version, which becomes one of this version with all that it held.
 pub(super) fn run(
-    table: Table,
+    mut table: Table,
     disk: &Arc<dyn Disk>,
     options: &Options,
     counters: &Counters,
@@ -47,7 +47,6 @@ pub(super) fn run(
         table.gate().forbid_writes();
         return Err(in_table(Failure::damaged(what)));
     }
-    let mut table = table;
     // Otherwise an attempt that was interrupted had come so far, and what is there now is not what was there before.
     if table.migrate(MOVING, has_old_rows).map_err(in_table)? {
         // Closed, so that the copy needs no repair.

@@ -63,7 +63,6 @@ impl<'t, T: ReadableTable<Bytewise, Bytewise>> Scan<'t, T> {
         for (key, content) in lines.iter() {
             self.take(key, content);
         }
-        // Behind a block that ends before the span begins there must be one that holds it.
         self.ended = self.edge.is_empty() || self.edge.as_slice() >= self.span.to.as_bytes();
         Ok(())
     }
