@@ -60,8 +60,10 @@ impl Filters {
 
     /// True when the filter should be built anew from the table: it never was, or it has filled up.
     pub(crate) fn is_due(&self) -> bool {
+        // In the order of `finish`, so that the two never wait for each other.
+        let next = self.next.read();
         let current = self.current.read();
-        self.next.read().is_none() && (!current.complete.load(Ordering::Acquire) || current.is_full())
+        next.is_none() && (!current.complete.load(Ordering::Acquire) || current.is_full())
     }
 
     /// Starts a filter for about this many rows. Every key that gets into the table from here on is added to it, so the
@@ -250,6 +252,28 @@ mod tests {
         let next = filters.begin(1 << 20);
         assert!(next.capacity >= 7 << 20, "room for the hashes of so many keys, twice: {}", next.capacity);
         assert!(!filters.current.read().is_full());
+    }
+
+    #[test]
+    fn asking_whether_a_filter_is_due_and_finishing_one_never_wait_for_each_other() {
+        const LONG: std::time::Duration = std::time::Duration::from_secs(60);
+        let filters = Arc::new(Filters::new(false, 0));
+        let (done, ended) = std::sync::mpsc::channel();
+        for asks in [true, false] {
+            let (filters, done) = (filters.clone(), done.clone());
+            std::thread::spawn(move || {
+                for _ in 0..20_000 {
+                    if asks {
+                        filters.is_due();
+                    } else {
+                        filters.begin(1);
+                        filters.finish(true);
+                    }
+                }
+                done.send(()).unwrap();
+            });
+        }
+        assert!((0..2).all(|_| ended.recv_timeout(LONG).is_ok()), "they wait for each other");
     }
 
     #[test]
