@@ -146,33 +146,28 @@ fn check(engine: &RedbEngine) {
     assert_eq!((scrub.rows, scrub.damages), (22, 0), "{:?}", scrub.listed);
 }
 
-#[test]
-fn a_store_of_format_1_keeps_all_of_it_and_a_copy_of_what_it_was() {
-    let folder = old_folder();
-    let engine = RedbEngine::open(folder.path(), Options::default()).unwrap();
+/// Opened twice it has everything, and so have the copies: a store that the version which wrote it can open.
+fn keeps_everything(folder: &Path) {
+    let engine = RedbEngine::open(folder, Options::default()).unwrap();
     check(&engine);
     assert_eq!(committed(&engine, batch().epoch(7).put("e", "1")), Position(23));
     drop(engine);
-    let engine = RedbEngine::open(folder.path(), Options::default()).unwrap();
+    let engine = RedbEngine::open(folder, Options::default()).unwrap();
     assert_eq!(everything(&engine).len(), 23);
-    assert!(!folder.path().join("log.redb").exists());
-    // The copies are a store that the version which wrote it can open, and so can this one.
-    let copies = folder.path().join("before-format-3");
+    assert!(!folder.join("log.redb").exists());
+    let copies = folder.join("before-format-3");
     assert_eq!(std::fs::read_dir(&copies).unwrap().count(), 2);
     check(&RedbEngine::open(&copies, Options::default()).unwrap());
 }
 
 #[test]
+fn a_store_of_format_1_keeps_all_of_it_and_a_copy_of_what_it_was() {
+    keeps_everything(old_folder().path());
+}
+
+#[test]
 fn a_store_of_format_2_keeps_all_of_it_and_a_copy_of_what_it_was() {
-    let folder = folder_of_format_2();
-    let engine = RedbEngine::open(folder.path(), Options::default()).unwrap();
-    check(&engine);
-    assert_eq!(committed(&engine, batch().epoch(7).put("e", "1")), Position(23));
-    drop(engine);
-    let engine = RedbEngine::open(folder.path(), Options::default()).unwrap();
-    assert_eq!(everything(&engine).len(), 23);
-    let copies = folder.path().join("before-format-3");
-    check(&RedbEngine::open(&copies, Options::default()).unwrap());
+    keeps_everything(folder_of_format_2().path());
 }
 
 #[test]
