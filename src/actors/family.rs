@@ -11,16 +11,21 @@ use super::petition;
 use super::schedule::{self, Schedule};
 use crate::clock::Time;
 use crate::domains::flow::expr::Input;
-use crate::domains::flow::progress::{End, Progress, StepState};
+use crate::domains::flow::progress::{End, Progress, StepState, flow_of};
 use crate::domains::flow::step::{self, Cure};
 
 /// How many flows may stand above one another: two that call each other in turn would never end.
 const DEPTH_MAX: u32 = 16;
 
-/// The id of the instance that a step calls: the same for every try of it.
+/// Letters of a ULID that say the time.
+const TIME_LETTERS: usize = 10;
+
+/// The id of the instance that a step calls: the same for every try of it. It begins as that of its parent does, so that
+/// their rows lie together.
 pub fn child_id(key: &str) -> String {
     let digest = Sha256::digest(format!("call\n{key}").as_bytes());
-    digest[..16].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    let begun: String = flow_of(key).unwrap_or_default().chars().take(TIME_LETTERS).collect();
+    digest[..11].iter().fold(begun, |id, byte| id + &format!("{byte:02x}"))
 }
 
 /// Starts a child, which answers by itself. A flow that is not declared holds the step until it is.

@@ -424,6 +424,15 @@ fn a_called_flow_that_was_killed_stops_its_parent_and_goes_on_when_that_is_retri
     assert!(matches!(&done.told::<Flow>()[..], [(to, Command::Done(_))] if to == "p"));
 }
 
+/// Rows that are written together lie together.
+#[test]
+fn the_id_of_a_child_begins_as_that_of_its_parent() {
+    let [one, other] = ["a", "b"].map(|step| child_id(&format!("01ARYZ6S41ZZZZZZZZZZZZZZZZ/1/{step}/-/do")));
+    assert!(one.starts_with("01ARYZ6S41") && other.starts_with("01ARYZ6S41") && one != other, "{one}, {other}");
+    assert_eq!(child_id("01ARYZ6S41ZZZZZZZZZZZZZZZZ/1/a/-/do"), one, "the same for every try");
+    assert!(child_id("ü/1/a/-/do").starts_with('ü'), "whatever it is called");
+}
+
 #[test]
 fn the_parent_of_a_killed_flow_is_paused_until_somebody_decides() {
     let mut flow = Stage::<Flow>::new("f1", HELD);
@@ -437,18 +446,18 @@ fn the_parent_of_a_killed_flow_is_paused_until_somebody_decides() {
 
 // Lives under the same name
 
-/// Its marks at receivers may still be there when somebody uses an old Idempotency-Key again.
+/// Its marks at receivers may still be there when a peer sends an old activity again.
 #[test]
 fn what_a_forgotten_instance_did_is_done_again_by_the_next_one_of_its_id() {
     use crate::domains::flow::progress::flow_of;
     let mut flow = Stage::<Flow>::new("f1", HELD);
     let key_of = |taken: &Taken<Flow>| effects(taken)[0].1.key.clone();
-    let first = key_of(&flow.start("hold", Origin::Api { by: "me".into() }));
+    let first = key_of(&flow.start("hold", origin(false)));
     flow.take(Command::Kill { by: None, reason: "now".into() }).unwrap();
     flow.wait(Duration::from_secs(86_400));
     let ended_before = flow.now;
     flow.take(Command::Forget { ended_before }).unwrap();
-    let second = key_of(&flow.start("hold", Origin::Api { by: "me".into() }));
+    let second = key_of(&flow.start("hold", origin(false)));
     assert_ne!(first, second);
     assert_eq!((flow_of(&first), flow_of(&second)), (Some("f1"), Some("f1")));
     assert_eq!((flow_of("f1/1/make/-/do"), flow_of("f1")), (Some("f1"), None));

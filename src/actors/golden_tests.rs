@@ -629,8 +629,10 @@ fn forms_of_the_shell_keep() {
         waiting: waiting(),
     };
     Golden::default().form("dead letter", &letter).holds::<DeadLetter>("dead-letters");
-    let answer = Answer { at: AT, fingerprint: b"hash".as_slice().into(), reply: b"reply".as_slice().into() };
-    Golden::default().form("answer", &answer).holds::<Answer>("answers");
+    let (fingerprint, reply) = (b"hash".as_slice().into(), b"reply".as_slice().into());
+    let answer = Answer { at: AT, fingerprint, reply, flow: None };
+    let begun = Answer { flow: Some(text()), ..answer.clone() };
+    Golden::default().form("answer", &answer).form("began a flow", &begun).holds::<Answer>("answers");
     let turn = |cause| TurnRecord {
         at: AT,
         cause,

@@ -53,10 +53,10 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Whether others name what gives the instance its id, so that it may come again when the instance is forgotten. The
-    /// ids of activities of ours come once, and those of a parent's effects as often as the parent.
+    /// Whether others name what gives the instance its id, so that it may come again when the instance is forgotten. New
+    /// ids and those of activities of ours come once, and those of a parent's effects as often as the parent.
     pub(super) fn comes_again(&self) -> bool {
-        matches!(self, Self::Api { .. } | Self::Node { .. } | Self::Remote { .. })
+        matches!(self, Self::Remote { .. })
     }
 
     /// The step that it answers to.

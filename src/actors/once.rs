@@ -15,13 +15,15 @@ use tokio::sync::oneshot;
 pub struct Once {
     pub(super) key: String,
     pub(super) fingerprint: [u8; 32],
+    /// The instance of a flow that the request begins.
+    pub(super) flow: Option<String>,
 }
 
 impl Once {
     /// `key` as the client gave it, within `scope` (whose key it is, and for what route); `request` is all that makes
     /// the request what it is.
     pub fn new(scope: &str, key: &str, request: &[u8]) -> Self {
-        Self { key: format!("{scope}\u{1f}{key}"), fingerprint: Sha256::digest(request).into() }
+        Self { key: format!("{scope}\u{1f}{key}"), fingerprint: Sha256::digest(request).into(), flow: None }
     }
 }
 
@@ -31,7 +33,7 @@ pub(super) struct UnderWay(Arc<Mutex<BTreeMap<String, Vec<oneshot::Sender<()>>>>
 
 /// One request's hold on its key; whoever waits goes on when it is dropped.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub struct Claim {
     key: String,
     under_way: UnderWay,
 }

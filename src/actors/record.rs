@@ -176,6 +176,9 @@ pub struct Answer {
     /// SHA-256 of the request, so that another request under the same key is told apart.
     pub fingerprint: Bytes,
     pub reply: Bytes,
+    /// The instance of a flow that the request began; the answer stays as long as that is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow: Option<String>,
 }
 
 /// A message that was given up, with all that is needed to try it again.

@@ -15,7 +15,7 @@ use super::entity::{ActorId, Entity};
 use super::errands::Report;
 use super::host::{Door, Tell};
 use super::kinds::Kinds;
-use super::once::{Once, UnderWay};
+use super::once::{Claim, Once, UnderWay};
 use super::runtime::Runtime;
 use super::seat::Seat;
 use crate::clock::Time;
@@ -103,6 +103,26 @@ impl Registry {
         command: E::Command,
         once: Option<Once>,
     ) -> Result<E::Reply, AskError<E::Rejection>> {
+        let claim = match &once {
+            Some(once) => Some(self.claim(once).await),
+            None => None,
+        };
+        self.ask_under::<E>(key, command, once, claim).await
+    }
+
+    /// Holds the key of a request as soon as no other has it.
+    pub(super) async fn claim(&self, once: &Once) -> Claim {
+        self.under_way.claim(&once.key).await
+    }
+
+    /// The same as [`ask`](Self::ask), by whoever holds the key of the request.
+    pub(super) async fn ask_under<E: Entity>(
+        &self,
+        key: &str,
+        command: E::Command,
+        once: Option<Once>,
+        claim: Option<Claim>,
+    ) -> Result<E::Reply, AskError<E::Rejection>> {
         let runtime = self.runtime();
         if runtime.is_stopping() {
             return Err(AskError::Unavailable("the node is stopping".into()));
@@ -114,10 +134,6 @@ impl Registry {
         if let Some(failed) = self.failed(&id) {
             return Err(AskError::Damaged(failed.reason));
         }
-        let claim = match &once {
-            Some(once) => Some(self.under_way.claim(&once.key).await),
-            None => None,
-        };
         let (seat, room) = self.seat_with(&id, |seat| seat.count(runtime.limits.mailbox));
         if !room {
             return Err(AskError::Full);

@@ -173,8 +173,13 @@ impl Pass<'_> {
 
     async fn answers(&self) -> Result<u64, ReadError> {
         let before = self.now.minus(self.keep.answers);
-        let due = |row: &Row| record::decode::<Answer>(&row.value).is_ok_and(|answer| answer.at < before);
-        self.rows(Span::prefix(&layout::answers(), PAGE), async |row| Ok(due(row))).await
+        let due = async |row: &Row| match record::decode::<Answer>(&row.value) {
+            Ok(Answer { at, .. }) if at >= before => Ok(false),
+            // Who begins it again has to find it, however long it waits.
+            Ok(Answer { flow: Some(flow), .. }) => Ok(!self.exists(&flow).await?),
+            read => Ok(read.is_ok()),
+        };
+        self.rows(Span::prefix(&layout::answers(), PAGE), due).await
     }
 
     async fn ids(&self) -> Result<u64, ReadError> {

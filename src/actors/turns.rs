@@ -25,7 +25,7 @@ use super::prepare::{Prepared, Ready, Waiter, Work};
 use super::record::{self, Answer, Cause};
 use super::runtime::Counters;
 use crate::clock::Time;
-use crate::store::{Batch, Failure, Fence, Key, Outcome, Refusal};
+use crate::store::{Batch, Failure, Fence, Outcome, Refusal};
 
 /// Outcomes taken before others on the arbiter get their time.
 const OUTCOMES_AT_ONCE: usize = 64;
@@ -138,13 +138,12 @@ fn rebuilding<Rejection>() -> AskError<Rejection> {
 /// Whether a request was made before under its idempotency key.
 enum Repeated<E: Entity> {
     Before(Result<E::Reply, AskError<E::Rejection>>),
-    First { row: Key, fingerprint: [u8; 32] },
+    First(Once),
 }
 
 /// Looks at the stored answer: only one request is under way under a key, so that none is in flight.
-fn repeated<E: Entity>(once: &Once, stored: Option<Answer>) -> Repeated<E> {
-    let row = layout::answer(&once.key);
-    let Some(answer) = stored else { return Repeated::First { row, fingerprint: once.fingerprint } };
+fn repeated<E: Entity>(once: Once, stored: Option<Answer>) -> Repeated<E> {
+    let Some(answer) = stored else { return Repeated::First(once) };
     if answer.fingerprint != once.fingerprint[..] {
         return Repeated::Before(Err(AskError::Conflict));
     }
@@ -186,13 +185,13 @@ impl<E: Entity> Host<E> {
         if source.as_ref().is_some_and(|source| life.flying.put(&source.key).is_some()) {
             return self.turn_away(waiter);
         }
-        let first = match once.map(|(once, stored)| repeated::<E>(&once, stored)) {
+        let first = match once.map(|(once, stored)| repeated::<E>(once, stored)) {
             Some(Repeated::Before(answer)) => {
                 // What was answered then may be long over: who repeats it must not wait for a turn that has been.
                 self.runtime.registry().turn_settled(&self.seat.id, life.at_rest());
                 return self.tell(waiter, answer);
             }
-            Some(Repeated::First { row, fingerprint }) => Some((row, fingerprint)),
+            Some(Repeated::First(once)) => Some(once),
             None => None,
         };
         let rows = fetched.over(&life.flying);
@@ -218,21 +217,15 @@ impl<E: Entity> Host<E> {
         }
     }
 
-    fn take(
-        &mut self,
-        mut decision: Decision<E>,
-        mut occasion: Occasion,
-        first: Option<(Key, [u8; 32])>,
-        waiter: Waiter<E>,
-    ) {
+    fn take(&mut self, mut decision: Decision<E>, mut occasion: Occasion, first: Option<Once>, waiter: Waiter<E>) {
         let reply = std::mem::take(&mut decision.reply);
         if decision.is_empty() && occasion.source.is_none() && first.is_none() {
             return self.tell(waiter, Ok(reply));
         }
-        occasion.answer = first.map(|(row, fingerprint)| {
-            let answer =
-                Answer { at: occasion.at, fingerprint: fingerprint.to_vec().into(), reply: record::encode(&reply) };
-            (row, record::encode(&answer))
+        occasion.answer = first.map(|once| {
+            let (fingerprint, reply) = (once.fingerprint.to_vec().into(), record::encode(&reply));
+            let answer = Answer { at: occasion.at, fingerprint, reply, flow: once.flow };
+            (layout::answer(&once.key), record::encode(&answer))
         });
         let notes = std::mem::take(&mut decision.notes);
         let (source, fence, kept) = (occasion.source.clone(), self.fence(), self.runtime.limits.events_kept);

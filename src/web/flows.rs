@@ -10,7 +10,6 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::future::{BoxFuture, Either, select};
 use maud::Markup;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 
 use super::auth::require;
@@ -19,6 +18,7 @@ use super::list::{Page, Paging};
 use super::neighbour::User;
 use super::picture;
 use super::site::Site;
+use crate::actors::answers::Beginning;
 use crate::actors::entity::ActorId;
 use crate::actors::flow::{Command, Flow, Standing, Start};
 use crate::actors::inspect;
@@ -72,24 +72,11 @@ pub async fn start(
         input: Input { object: input.get("object").cloned().unwrap_or_default(), input, ..Input::default() },
         origin: user.origin(),
     };
-    // The key gives the id, so that a repeat finds the same instance whatever became of the answer.
-    let id = id_of(&user.name(), &request);
-    let command = Command::Start(Box::new(start));
+    let beginning = Beginning::of(&site.runtime, once).await?;
+    let id = beginning.flow().to_owned();
     let waiting = Waiting::of(&site, &request, &id);
-    let standing = site.runtime.registry().ask::<Flow>(&id, command, Some(once)).await?;
+    let standing = beginning.ask(&site.runtime, Command::Start(Box::new(start))).await?;
     moved(&site, &id, standing, waiting, 202).await
-}
-
-fn id_of(name: &str, request: &HttpRequest) -> String {
-    let key = request.headers().get("idempotency-key").map(|value| value.as_bytes()).unwrap_or_default();
-    let digest = Sha256::new()
-        .chain_update(name)
-        .chain_update(b"\n")
-        .chain_update(request.path())
-        .chain_update(b"\n")
-        .chain_update(key)
-        .finalize();
-    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// An empty body says nothing.

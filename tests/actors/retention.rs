@@ -4,15 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use quickbeam::actors::answers::Beginning;
 use quickbeam::actors::ask::AskError;
 use quickbeam::actors::entity::ActorId;
 use quickbeam::actors::flow::{self, Flow, Origin, Start};
 use quickbeam::actors::inbox::{self, Inbox, Receipt, Received};
 use quickbeam::actors::inspect;
 use quickbeam::actors::kinds::Kinds;
+use quickbeam::actors::layout;
 use quickbeam::actors::once::Once;
 use quickbeam::actors::retention::{self, Keep, Removed};
 use quickbeam::actors::root::Rounds;
+use quickbeam::actors::rows::Index;
 use quickbeam::actors::stream::{self, Create, Stream, object_stream};
 use quickbeam::domains::activity::Activity;
 use quickbeam::domains::flow::expr::Input;
@@ -52,11 +55,21 @@ async fn node(engine: Arc<dyn Engine>) -> Node {
     Node::start(engine, plan).await
 }
 
-async fn start(node: &Node, id: &str) {
+fn starting(node: &Node) -> flow::Command {
     let definition = node.runtime.world.catalog.current("wait").unwrap().hash.0.clone();
     let origin = Origin::Api { by: "a test".into() };
-    let start = Start { name: "wait".into(), definition, input: Input::default(), origin };
-    node.runtime.registry().ask::<Flow>(id, flow::Command::Start(Box::new(start)), None).await.unwrap();
+    flow::Command::Start(Box::new(Start { name: "wait".into(), definition, input: Input::default(), origin }))
+}
+
+async fn start(node: &Node, id: &str) {
+    node.runtime.registry().ask::<Flow>(id, starting(node), None).await.unwrap();
+}
+
+/// Begins an instance under an Idempotency-Key, and gives its id.
+async fn begin(node: &Node, key: &str, body: &[u8]) -> Result<String, AskError<flow::Rejection>> {
+    let beginning = Beginning::of(&node.runtime, Once::new("t", key, body)).await?;
+    let id = beginning.flow().to_owned();
+    beginning.ask(&node.runtime, starting(node)).await.map(|_| id)
 }
 
 async fn finish(node: &Node, id: &str) {
@@ -246,6 +259,46 @@ fn an_answer_is_kept_for_a_repeat_and_then_goes() {
         assert_eq!(retention::pass(&node.runtime, &KEEP).await.unwrap().answers, 1);
         let again = ask().await;
         assert!(matches!(again, Err(AskError::Rejected(stream::Rejection::Taken(_)))), "{again:?}");
+    });
+}
+
+#[test]
+fn an_idempotency_key_finds_its_instance_for_as_long_as_that_is_there() {
+    on_system(async {
+        let node = node(Arc::new(MemoryEngine::default())).await;
+        let first = begin(&node, "k", b"a").await.unwrap();
+        assert_eq!(begin(&node, "k", b"a").await.unwrap(), first);
+        assert!(matches!(begin(&node, "k", b"b").await, Err(AskError::Conflict)), "another request");
+        tokio::time::sleep(HOUR * 2).await;
+        let other = begin(&node, "other", b"a").await.unwrap();
+        assert!(other > first, "ids stand in the order of time: {first}, {other}");
+        assert_eq!(retention::pass(&node.runtime, &KEEP).await.unwrap().answers, 0, "it waits still");
+        assert_eq!(begin(&node, "k", b"a").await.unwrap(), first);
+        finish(&node, &first).await;
+        tokio::time::sleep(HOUR * 2).await;
+        let removed = retention::pass(&node.runtime, &KEEP).await.unwrap();
+        assert_eq!((removed.flows, removed.answers), (1, 1));
+        assert_ne!(begin(&node, "k", b"a").await.unwrap(), first, "and then the key is a new one");
+    });
+}
+
+#[test]
+fn one_request_that_comes_twice_at_one_moment_begins_one_instance() {
+    on_system(async {
+        let engine = SteeredEngine::shared();
+        let node = Arc::new(node(engine.clone()).await);
+        engine.hold();
+        let [one, two] = [(); 2].map(|()| {
+            let node = node.clone();
+            actix_rt::spawn(async move { begin(&node, "k", b"a").await.unwrap() })
+        });
+        settle().await;
+        engine.release_all();
+        settle().await;
+        engine.release_all();
+        assert_eq!(one.await.unwrap(), two.await.unwrap());
+        let all = layout::index_prefix(Index::Flows, &flow::list_prefix(None));
+        assert_eq!(engine.range(Span::prefix(&all, 10)).await.unwrap().len(), 1);
     });
 }
 
