@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 const TICK: Duration = Duration::from_secs(3_600);
 
 /// Counts what it is told, and passes a ball on as often as the ball says.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Counter {
     count: u64,
 }

@@ -103,7 +103,7 @@ pub enum Label {
 }
 
 /// A kind of durable actor: the state itself, with the rules of its turns.
-pub trait Entity: Default + Serialize + DeserializeOwned + Send + Unpin + 'static {
+pub trait Entity: Default + Clone + Serialize + DeserializeOwned + Send + Unpin + 'static {
     const KIND: Kind;
 
     /// An order to it, from outside, from another actor, or from its own timer.

@@ -147,7 +147,7 @@ pub struct Standing {
     #[serde(default)]
     pub phase: Option<Phase>,
     /// It had been started before by the same request.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub existed: bool,
 }
 

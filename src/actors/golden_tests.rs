@@ -684,5 +684,10 @@ fn the_form_of_snapshots_keeps() {
     let young = Head { turn: 0, written: 7, meta: Meta::default(), ..head(Birth::default()) };
     let golden = Golden::default().form("head", &Snapshot(head(Birth::default())));
     let golden = golden.form("head with its birth", &Snapshot(head(Birth { at: AT, mark: 7 })));
-    golden.form("young", &Snapshot(young)).holds::<Snapshot>("heads");
+    let bare = Head {
+        state: bytes::Bytes::new(),
+        meta: Meta { birth: Birth { at: AT, mark: 7 }, ..Meta::default() },
+        ..young.clone()
+    };
+    golden.form("young", &Snapshot(young)).form("young and bare", &Snapshot(bare)).holds::<Snapshot>("heads");
 }

@@ -93,7 +93,9 @@ impl<E: Entity> Life<E> {
         if let Some(head) = engine.get(&layout::head(id)).await.map_err(unread)? {
             let unreadable = |source| RebuildError::Unreadable { turn: 0, source };
             let head: Head = record::decode(&head.value).map_err(unreadable)?;
-            life.state = record::decode(&head.state).map_err(unreadable)?;
+            if !head.state.is_empty() {
+                life.state = record::decode(&head.state).map_err(unreadable)?;
+            }
             (life.turn, life.meta, life.label) = (head.turn, head.meta, head.label);
             written = head.written;
         }
@@ -234,7 +236,7 @@ impl<E: Entity> Life<E> {
     /// A young actor's events are all there and few: a snapshot would say the same again, in more room than they take.
     fn head(&self, at: Time, label: Label) -> Head {
         if self.turn < SNAPSHOT_EVERY {
-            let state = record::encode(&E::default());
+            let state = Bytes::new();
             let meta = Meta { birth: self.meta.birth, ..Meta::default() };
             return Head { turn: 0, written: self.turn, at, label, state, meta };
         }

@@ -65,6 +65,7 @@ mod ticking;
 mod timers;
 pub mod timetable;
 mod turns;
+pub mod watchers;
 mod words;
 pub mod world;
 

@@ -2,6 +2,7 @@
 //!
 //! Fields and variants are added, never renamed or removed; golden files under `tests/golden/` hold each form.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -12,9 +13,23 @@ use super::entity::{ActorId, Label};
 use crate::clock::Time;
 use crate::domains::trace::Context;
 
+thread_local! {
+    /// Room to write in, so that each value is copied once into bytes that are just as many.
+    static ROOM: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+/// Room that is kept for the next value; what needs more is rare.
+const ROOM_BYTES_MAX: usize = 64 << 10;
+
 /// Writes a value as it is stored.
 pub fn encode(value: &(impl Serialize + ?Sized)) -> Bytes {
-    rmp_serde::to_vec_named(value).expect("our own records have string keys and known lengths").into()
+    let mut room = ROOM.take();
+    room.clear();
+    rmp_serde::encode::write_named(&mut room, value).expect("our own records have string keys and known lengths");
+    let encoded = Bytes::copy_from_slice(&room);
+    if room.capacity() <= ROOM_BYTES_MAX {
+        ROOM.set(room);
+    }
+    encoded
 }
 
 /// Reads a stored value.
@@ -33,7 +48,8 @@ pub struct Head {
     pub at: Time,
     #[serde(default)]
     pub label: Label,
-    /// The state, encoded.
+    /// The state, encoded; empty where the events say all.
+    #[serde(default, skip_serializing_if = "Bytes::is_empty")]
     pub state: Bytes,
     #[serde(default, skip_serializing_if = "Meta::is_empty")]
     pub meta: Meta,
@@ -43,13 +59,13 @@ pub struct Head {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     /// Name and due time of each timer.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub timers: BTreeMap<String, Time>,
     /// Turn, place and due time of each errand that is not done.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub errands: BTreeMap<(u64, u64), Time>,
     /// Event rows up to this turn have been trimmed.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub trimmed: u64,
     /// Tells the messages of this life from those of one that ended before it under the same name.
     #[serde(default, skip_serializing_if = "Birth::is_unknown")]

@@ -18,6 +18,7 @@ use super::kinds::Kinds;
 use super::once::{Claim, Once, UnderWay};
 use super::runtime::Runtime;
 use super::seat::Seat;
+use super::watchers::{Seen, Until, Watchers};
 use crate::clock::Time;
 use crate::store::Key;
 
@@ -41,18 +42,6 @@ pub struct Failed {
     pub at: Time,
 }
 
-/// What somebody waits for who watches an actor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// Its next turn is on disk.
-    Turn,
-    /// A turn is on disk after which nothing moves it by itself.
-    Rest,
-}
-
-/// What is waited for, and who is told.
-type Watcher = (Until, oneshot::Sender<()>);
-
 /// An actor in memory, as admin shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct Presence {
@@ -74,8 +63,7 @@ pub struct Registry {
     arbiters: Vec<ArbiterHandle>,
     kinds: Kinds,
     book: Mutex<Book>,
-    watchers: Mutex<HashMap<ActorId, Vec<Watcher>>>,
-    watching: AtomicUsize,
+    pub(super) watchers: Watchers,
     /// Held by the request and not by the one who asked, who may hang up.
     under_way: UnderWay,
 }
@@ -87,8 +75,7 @@ impl Registry {
             arbiters,
             kinds,
             book: Mutex::default(),
-            watchers: Mutex::default(),
-            watching: AtomicUsize::new(0),
+            watchers: Watchers::default(),
             under_way: UnderWay::default(),
         }
     }
@@ -206,34 +193,8 @@ impl Registry {
     }
 
     /// Resolves when that has come. Register first, then look, then wait.
-    pub fn watch(&self, id: &ActorId, until: Until) -> oneshot::Receiver<()> {
-        let (seen, turn) = oneshot::channel();
-        let mut watchers = self.watchers.lock();
-        let waiting = watchers.entry(id.clone()).or_default();
-        let before = waiting.len();
-        waiting.retain(|(_, watcher)| !watcher.is_closed());
-        waiting.push((until, seen));
-        self.watching.fetch_add(1, Ordering::AcqRel);
-        self.watching.fetch_sub(before + 1 - waiting.len(), Ordering::AcqRel);
-        turn
-    }
-
-    pub(super) fn turn_settled(&self, id: &ActorId, rests: bool) {
-        if self.watching.load(Ordering::Acquire) == 0 {
-            return;
-        }
-        let mut watchers = self.watchers.lock();
-        let Some(waiting) = watchers.get_mut(id) else { return };
-        let woken: Vec<_> = waiting.extract_if(.., |(until, _)| rests || *until == Until::Turn).collect();
-        if waiting.is_empty() {
-            watchers.remove(id);
-        }
-        drop(watchers);
-        self.watching.fetch_sub(woken.len(), Ordering::AcqRel);
-        for (_, watcher) in woken {
-            // Whoever stopped waiting needs no word.
-            let _ = watcher.send(());
-        }
+    pub fn watch(&self, id: &ActorId, until: Until) -> oneshot::Receiver<Seen> {
+        self.watchers.watch(id, until)
     }
 
     pub fn presence(&self, id: &ActorId) -> Option<Presence> {
@@ -268,13 +229,7 @@ impl Registry {
     /// Forgets restarts that do not count any more, and watchers that left.
     pub(super) fn tidy(&self, now: Time) {
         self.book.lock().restarts.retain(|_, restarts| now.since(restarts.last) <= RESTART_FORGOTTEN);
-        let mut watchers = self.watchers.lock();
-        for waiting in watchers.values_mut() {
-            let before = waiting.len();
-            waiting.retain(|(_, watcher)| !watcher.is_closed());
-            self.watching.fetch_sub(before - waiting.len(), Ordering::AcqRel);
-        }
-        watchers.retain(|_, waiting| !waiting.is_empty());
+        self.watchers.tidy();
     }
 
     /// The actors that have had nothing to do since `before`.

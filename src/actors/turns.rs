@@ -1,5 +1,6 @@
 //! One turn in the shell: decide, apply, commit, and tell when it has settled; and how a life ends.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -188,7 +189,7 @@ impl<E: Entity> Host<E> {
         let first = match once.map(|(once, stored)| repeated::<E>(once, stored)) {
             Some(Repeated::Before(answer)) => {
                 // What was answered then may be long over: who repeats it must not wait for a turn that has been.
-                self.runtime.registry().turn_settled(&self.seat.id, life.at_rest());
+                self.tell_watchers(life);
                 return self.tell(waiter, answer);
             }
             Some(Repeated::First(once)) => Some(once),
@@ -268,8 +269,9 @@ impl<E: Entity> Host<E> {
                 }
                 told.into_iter().for_each(Told::now);
                 notes.iter().for_each(|note| write(&self.seat.id, note));
-                let rests = self.life.as_ref().is_some_and(Life::at_rest);
-                self.runtime.registry().turn_settled(&self.seat.id, rests);
+                if let Some(life) = &self.life {
+                    self.tell_watchers(life);
+                }
             }
             Some(why) => {
                 told.into_iter().for_each(|told| told.failed(why()));
@@ -281,6 +283,13 @@ impl<E: Entity> Host<E> {
         if ended {
             self.retire(ctx);
         }
+    }
+
+    fn tell_watchers(&self, life: &Life<E>) {
+        // Of a life that is falling the state may be spoilt.
+        let sound = self.flights.is_empty() && self.falling.is_none();
+        let seen = || sound.then(|| Box::new(life.state.clone()) as Box<dyn Any + Send>);
+        self.runtime.registry().watchers.turn_settled(&self.seat.id, life.at_rest(), seen);
     }
 
     /// What to tell those who wait when the batch did not land.

@@ -22,7 +22,7 @@ use crate::actors::answers::Beginning;
 use crate::actors::entity::ActorId;
 use crate::actors::flow::{Command, Flow, Standing, Start};
 use crate::actors::inspect;
-use crate::actors::registry::Until;
+use crate::actors::watchers::{Seen, Until};
 use crate::domains::flow::check::Compiled;
 use crate::domains::flow::definition::DefinitionHash;
 use crate::domains::flow::expr::Input;
@@ -89,7 +89,7 @@ pub(super) fn json_body(site: &Site, body: &[u8]) -> Result<Value, Problem> {
 
 /// Somebody who prefers to wait, from before anything is asked, so that no end is missed.
 struct Waiting {
-    rest: oneshot::Receiver<()>,
+    rest: oneshot::Receiver<Seen>,
     deadline: BoxFuture<'static, ()>,
 }
 
@@ -143,9 +143,15 @@ async fn settled(site: &Site, id: &str, standing: Standing, waiting: Waiting) ->
         if look && let Some(flow) = at_rest(site, id).await? {
             return Ok(Some(flow));
         }
-        match select(rest, deadline).await {
-            Either::Left((_, left)) => deadline = left,
+        let seen = match select(rest, deadline).await {
+            Either::Left((seen, left)) => {
+                deadline = left;
+                seen.ok().flatten()
+            }
             Either::Right(_) => return Ok(None),
+        };
+        if let Some(flow) = seen.and_then(|seen| seen.downcast::<Flow>().ok()).filter(|flow| is_at_rest(flow)) {
+            return Ok(Some(*flow));
         }
         // Mostly it rests now, and nobody needs to hear of the next time.
         if let Some(flow) = at_rest(site, id).await? {
@@ -155,14 +161,17 @@ async fn settled(site: &Site, id: &str, standing: Standing, waiting: Waiting) ->
     }
 }
 
-fn rest(site: &Site, id: &str) -> oneshot::Receiver<()> {
+fn rest(site: &Site, id: &str) -> oneshot::Receiver<Seen> {
     site.runtime.registry().watch(&ActorId::of::<Flow>(id), Until::Rest)
 }
 
 /// The instance as it is on disk, if nothing moves it by itself.
 async fn at_rest(site: &Site, id: &str) -> Result<Option<Flow>, Problem> {
-    let phase = |flow: &Flow| flow.progress.as_ref().map(|progress| progress.phase());
-    Ok(stored(site, id).await?.filter(|flow| phase(flow).is_some_and(rests)))
+    Ok(stored(site, id).await?.filter(is_at_rest))
+}
+
+fn is_at_rest(flow: &Flow) -> bool {
+    flow.progress.as_ref().is_some_and(|progress| rests(progress.phase()))
 }
 
 /// What waits at a limit is let in by itself, and what is taken back goes on.

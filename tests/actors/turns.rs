@@ -6,9 +6,9 @@ use std::time::Duration;
 use quickbeam::actors::ask::AskError;
 use quickbeam::actors::entity::{ActorId, Label};
 use quickbeam::actors::once::Once;
-use quickbeam::actors::registry::Until;
 use quickbeam::actors::root;
 use quickbeam::actors::runtime::Limits;
+use quickbeam::actors::watchers::Until;
 use quickbeam::store::MemoryEngine;
 
 use super::engine::{Break, SteeredEngine};

@@ -1,6 +1,6 @@
 //! A group: batches that are written together, what is to become of each, and what they leave behind.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,11 +36,10 @@ pub(super) struct Judged {
     pub(super) fences: Fences,
 }
 
-/// What the batches that land leave behind, which nobody else can see yet. Put in order only once a condition asks:
-/// most batches have none.
+/// What the batches that land leave behind, which nobody else can see yet. Gathered only once a condition asks.
 #[derive(Default)]
 struct Left {
-    versions: BTreeMap<Key, Option<Position>>,
+    versions: HashMap<Key, Option<Position>>,
     /// So many of the batches are in.
     batches: usize,
 }
