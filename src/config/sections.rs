@@ -311,7 +311,7 @@ impl Runtime {
 
 impl Store {
     pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
-        let overlay_bytes = section.bytes("overlay_bytes", 1 << 20..=16 << 30, report).unwrap_or(64 << 20);
+        let overlay_bytes = section.bytes("overlay_bytes", 1 << 20..=16 << 30, report).unwrap_or(32 << 20);
         let range = SECOND..=DAY * 365;
         let scrub_every = section.span("scrub_every", range, report).unwrap_or(DAY);
         let scrub_rate = section.bytes("scrub_rate", 64 << 10..=1 << 40, report).unwrap_or(16 << 20);

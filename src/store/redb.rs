@@ -88,13 +88,13 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            overlay_bytes_max: 64 << 20,
+            overlay_bytes_max: 32 << 20,
             checkpoint_rows_max: 4_000,
             checkpoint_bytes_max: 4 << 20,
             group_bytes_max: 1 << 20,
             overlapped_bytes_min: 32 << 10,
             block_bytes_max: BLOCK_BYTES,
-            cache_bytes: 64 << 20,
+            cache_bytes: 32 << 20,
             filter_bytes_max: 8 << 20,
             readers: 2,
         }

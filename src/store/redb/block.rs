@@ -319,8 +319,8 @@ mod tests {
 
     type Rows = BTreeMap<Vec<u8>, (u64, Vec<u8>)>;
 
-    fn pack(separator: &[u8], next: &[u8], lines: &Lines<'_>, at_end: bool) -> Vec<Packed> {
-        pack::pack(separator, next, lines, Fill { bytes_max: BYTES_MAX, at_end })
+    fn pack(separator: &[u8], next: &[u8], lines: &Lines<'_>, in_order: bool) -> Vec<Packed> {
+        pack::pack(separator, next, lines, Fill { bytes_max: BYTES_MAX, in_order })
     }
 
     fn lines(rows: &Rows) -> Lines<'_> {
@@ -352,8 +352,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn packed_rows_are_read_back_and_their_blocks_cover_all_keys(rows in rows(), at_end in any::<bool>()) {
-            let packed = pack(&[], &[], &lines(&rows), at_end);
+        fn packed_rows_are_read_back_and_their_blocks_cover_all_keys(rows in rows(), in_order in any::<bool>()) {
+            let packed = pack(&[], &[], &lines(&rows), in_order);
             let (mut seen, mut expected) = (Rows::new(), Vec::new());
             for (separator, stored) in &packed {
                 prop_assert_eq!(separator, &expected);

@@ -17,6 +17,9 @@ pub(super) type Bytewise = &'static [u8];
 /// Separators and blocks.
 pub(super) type Found<'t> = (AccessGuard<'t, Bytewise>, AccessGuard<'t, Bytewise>);
 
+/// Rows that fill this part of a block between two others are taken for some that come in order.
+const RUN_PART: usize = 4;
+
 /// What keeps a row from being read.
 #[derive(Debug)]
 pub(super) enum Trouble {
@@ -80,9 +83,9 @@ pub(super) fn write<'a>(
         }
         let (here, behind) = changes.split_at(inside);
         let lines = place.lines();
-        let at_end = lines.iter().next_back().is_none_or(|(last, _)| last < key.as_bytes());
+        let in_order = are_in_order(&lines, here, bytes_max);
         let merged = merge(&lines, here, &mut tallies);
-        put(blocks, &place.separator, &place.next, &merged, Fill { bytes_max, at_end })?;
+        put(blocks, &place.separator, &place.next, &merged, Fill { bytes_max, in_order })?;
         changes = behind;
     }
     Ok(tallies)
@@ -103,7 +106,22 @@ pub(super) fn lose(
     merged.lines.push_lost(key, &[key, &[0]].concat());
     behind.into_iter().for_each(|(at, content)| merged.take(at, content));
     merged.end_lost();
-    put(blocks, &place.separator, &place.next, &merged.lines, Fill { bytes_max, at_end: false })
+    put(blocks, &place.separator, &place.next, &merged.lines, Fill { bytes_max, in_order: false })
+}
+
+/// Whether rows come in the order of their keys: behind all that stand here, or many at once between two that do. Those
+/// that come next will stand behind them.
+fn are_in_order(old: &Lines<'_>, changes: &[(&Key, &Entry)], bytes_max: usize) -> bool {
+    let (Some((first, _)), Some((last, _))) = (changes.first(), changes.last()) else { return false };
+    match old.iter().find(|(at, _)| *at >= first.as_bytes()) {
+        None => true,
+        Some((behind, _)) if behind <= last.as_bytes() => false,
+        Some(_) => {
+            let put =
+                changes.iter().filter_map(|(key, entry)| Some(key.as_bytes().len() + entry.value.as_ref()?.len()));
+            put.sum::<usize>() >= bytes_max / RUN_PART
+        }
+    }
 }
 
 /// The block that a key belongs to, or the hole where it is missing.
@@ -271,4 +289,59 @@ pub(super) fn lost(from: &[u8], to: &[u8]) -> Failure {
         format!("what stands from {from:?} up to {to:?} cannot be told")
     };
     Failure::Damaged { what, rows: Some(Stretch { from, to }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use redb::backends::InMemoryBackend;
+    use redb::{Database, TableDefinition};
+
+    use super::*;
+    use crate::store::Position;
+
+    const ROWS: TableDefinition<'_, Bytewise, Bytewise> = TableDefinition::new("rows");
+    const BYTES_MAX: usize = 4_084;
+
+    /// The part of each block that is filled after these keys were written, step by step.
+    fn filled(steps: &[Vec<String>]) -> Vec<f64> {
+        let database = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
+        let write = database.begin_write().unwrap();
+        let mut blocks = write.open_table(ROWS).unwrap();
+        blocks.insert(b"".as_slice(), super::super::pack::empty(&[], &[]).as_slice()).unwrap();
+        for step in steps {
+            let rows = step.iter().map(|key| {
+                let entry = Entry { version: Position(1), value: Some(Bytes::from_static(&[7; 100])) };
+                (Key::from_bytes(key.clone().into_bytes()), entry)
+            });
+            let rows: BTreeMap<Key, Entry> = rows.collect();
+            let changes: Vec<_> = rows.iter().collect();
+            super::write(&mut blocks, &changes, BYTES_MAX).unwrap();
+        }
+        let sizes = blocks.iter().unwrap().map(|found| found.unwrap().1.value().len() as f64 / BYTES_MAX as f64);
+        sizes.collect()
+    }
+
+    fn average(parts: &[f64]) -> f64 {
+        parts.iter().sum::<f64>() / parts.len() as f64
+    }
+
+    #[test]
+    fn rows_that_come_in_order_fill_their_blocks_whatever_stands_behind_them() {
+        let runs = |number: usize| {
+            let range = number * 200..(number + 1) * 200;
+            range.flat_map(|row| ["a", "m"].map(|list| format!("{list}/{row:06}"))).collect()
+        };
+        let steps: Vec<Vec<String>> = [vec!["z".to_owned()]].into_iter().chain((0..20).map(runs)).collect();
+        let parts = filled(&steps);
+        assert!(average(&parts) > 0.93, "{parts:?}");
+    }
+
+    #[test]
+    fn rows_that_come_here_and_there_find_room() {
+        let key = |row: u64| format!("{:016x}", row.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let steps: Vec<Vec<String>> = (0..60).map(|step| (step * 100..(step + 1) * 100).map(key).collect()).collect();
+        let parts = filled(&steps);
+        assert!(average(&parts) < 0.9, "full blocks would be split by the next row that comes: {parts:?}");
+        assert!(average(&parts) > 0.6, "{parts:?}");
+    }
 }

@@ -20,20 +20,20 @@ pub(super) type Packed = (Vec<u8>, Vec<u8>);
 pub(super) struct Fill {
     /// Of a block and its separator. A line that is longer has a block for itself.
     pub(super) bytes_max: usize,
-    /// The lines grow at their end, so that all blocks but the last can be full.
-    pub(super) at_end: bool,
+    /// The lines come in order, so that all blocks but the last can be full.
+    pub(super) in_order: bool,
 }
 
 /// Puts lines into blocks, between a separator and the next.
 pub(super) fn pack(separator: &[u8], next: &[u8], lines: &Lines<'_>, fill: Fill) -> Vec<Packed> {
     let sizes: Vec<usize> = sizes(lines).collect();
-    let target = target(sizes.iter().sum(), fill);
+    let target = target(sizes.iter().sum(), separator, next, fill);
     let mut packed = Vec::new();
     let mut separator = separator.to_vec();
     let mut first = 0;
     loop {
         let room = fill.bytes_max.saturating_sub(HEADER_BYTES + separator.len());
-        let end = first + fitting(room.min(target), next, lines, &sizes[first..], first);
+        let end = first + fitting(room, target, next, lines, &sizes[first..], first);
         let behind = match (lines.get(end.wrapping_sub(1)), lines.get(end)) {
             (Some((before, _)), Some((key, _))) if end > 0 => between(before, key).to_vec(),
             _ => next.to_vec(),
@@ -51,19 +51,21 @@ pub(super) fn empty(separator: &[u8], next: &[u8]) -> Vec<u8> {
     encode(separator, next, &Lines::default(), 0..0)
 }
 
-/// Up to which size a block is filled.
-fn target(total: usize, fill: Fill) -> usize {
+/// Up to which size a block is filled: more only if all fits into one.
+fn target(total: usize, separator: &[u8], next: &[u8], fill: Fill) -> usize {
     let most = fill.bytes_max * FILL_PERCENT / 100;
-    if fill.at_end || total <= most || most == 0 { usize::MAX } else { total.div_ceil(total.div_ceil(most)) }
+    let fits = HEADER_BYTES + separator.len() + total + next.len() <= fill.bytes_max;
+    if fill.in_order || fits || most == 0 { usize::MAX } else { total.div_ceil(total.div_ceil(most)) }
 }
 
-/// How many of the lines that begin with the first go into one block; at least one, if there is one.
-fn fitting(room: usize, next: &[u8], lines: &Lines<'_>, sizes: &[usize], first: usize) -> usize {
+/// How many of the lines that begin with the first go into one block: at least one, if there is one, and not more than
+/// reach the target, so that none but a few are left for the last block.
+fn fitting(room: usize, target: usize, next: &[u8], lines: &Lines<'_>, sizes: &[usize], first: usize) -> usize {
     let mut bytes = 0;
     for (index, size) in sizes.iter().enumerate() {
         // Where the next block begins is said too, at most with the whole key of the line behind.
         let behind = lines.get(first + index + 1).map_or(next, |(key, _)| key);
-        if index > 0 && bytes + size + behind.len() > room {
+        if index > 0 && (bytes >= target || bytes + size + behind.len() > room) {
             return index;
         }
         bytes += size;
