@@ -49,13 +49,15 @@ pub fn shown(row: &Row) -> Value {
 
 fn opened(bytes: &[u8], depth: usize) -> Value {
     if depth < DEPTH_MAX {
+        // First, since their first byte by itself is a number in MessagePack.
+        let json = serde_json::from_slice::<Value>(bytes).ok();
+        if let Some(value) = json.filter(|value| value.is_object() || value.is_array()) {
+            return masked(value, depth);
+        }
         let read = record::decode::<Any>(bytes).ok().map(|any| masked(any.0, depth));
         // Any byte by itself is some MessagePack; only what has a shape is taken for it.
         if let Some(value) = read.filter(|value| depth == 0 || value.is_object() || value.is_array()) {
             return value;
-        }
-        if let Ok(value) = serde_json::from_slice::<Value>(bytes) {
-            return masked(value, depth);
         }
     }
     match std::str::from_utf8(bytes) {
@@ -172,7 +174,8 @@ mod tests {
 
     #[test]
     fn what_is_nothing_known_is_shown_all_the_same() {
-        assert_eq!(opened(b"{\"a\":1}", 1), json!({ "a": 1 }));
+        assert_eq!([0, 1].map(|depth| opened(b"{\"a\":1}", depth)), [json!({ "a": 1 }), json!({ "a": 1 })]);
+        assert_eq!(opened(&[0x7b], 0), json!(123));
         assert_eq!(opened(&[0xc1, 0xff], 0), json!({ "base64": "wf8=" }));
     }
 }

@@ -25,9 +25,9 @@ impl Watchers {
         receiver
     }
 
-    /// True when telling would reach nobody, so that the keys need not be gathered.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.lock().is_empty()
+    /// What is watched: of other keys nobody has to be told.
+    pub(crate) fn prefixes(&self) -> Vec<Key> {
+        self.0.lock().iter().map(|watcher| watcher.prefix.clone()).collect()
     }
 
     /// Tells each watcher which of these keys, just made visible, are its own.
@@ -97,6 +97,6 @@ mod tests {
         let watchers = Watchers::default();
         drop(watchers.watch(&Key::default()));
         watchers.tell(&[]);
-        assert!(watchers.is_empty());
+        assert!(watchers.prefixes().is_empty());
     }
 }

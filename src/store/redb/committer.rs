@@ -167,12 +167,13 @@ impl Committer {
     /// may have been refused because of one that has just failed.
     fn finish(&mut self, judged: Judged, written: Result<u64, AppendError>) {
         let Judged { group, frame, position, fences } = judged;
+        let mut watched = Vec::new();
         let written = match written {
             Ok(_) if frame.is_empty() => Ok(()),
             Ok(row) => {
                 self.shown = Held { mark: Mark { position, row }, fences };
                 self.shared.counters.groups.add(1);
-                self.show(&frame);
+                watched = self.show(frame);
                 Ok(())
             }
             Err(error) => {
@@ -186,9 +187,8 @@ impl Committer {
             batch
         });
         let batches: Vec<Batch> = answered.collect();
-        if written.is_ok() {
-            self.tell(frame);
-        }
+        // Also where there is nothing to tell: those who do not listen any more are forgotten by it.
+        self.shared.watchers.tell(&watched);
         // Freed last: this takes longer than answering, and nobody waits for it.
         drop(batches);
     }
@@ -238,26 +238,25 @@ impl Committer {
         Ok(self.shared.get(key)?.map(|row| row.version))
     }
 
-    /// The same way in which a replay applies a frame, so that memory and replay cannot differ.
-    fn show(&self, frame: &Bytes) {
+    /// The same way in which a replay applies a frame, so that memory and replay cannot differ. Gives the keys that somebody
+    /// watches: whoever begins to after this can see them.
+    fn show(&self, frame: Bytes) -> Vec<Key> {
+        let (prefixes, mut watched) = (self.shared.watchers.prefixes(), Vec::new());
+        let bytes = log::size(frame.len());
         let mut pair = self.shared.pair.write();
         let Pair { overlay, filters, .. } = &mut *pair;
         let mut position = Position::default();
-        for op in frame::ops(frame.clone()) {
+        for op in frame::ops(frame) {
             let op = op.expect("the frame was written a moment ago");
+            if let Op::Put(key, _) = &op
+                && prefixes.iter().any(|prefix| key.starts_with(prefix))
+            {
+                watched.push(key.clone());
+            }
             overlay.apply(op, &mut position, |key| filters.may_hold(key));
         }
-        overlay.reached(self.shown.mark, log::size(frame.len()));
-    }
-
-    /// Whoever began to watch after the frame was shown can see it, so that it does not matter who is told of it.
-    fn tell(&self, frame: Bytes) {
-        if self.shared.watchers.is_empty() {
-            return;
-        }
-        let put = |op| if let Ok(Op::Put(key, _)) = op { Some(key) } else { None };
-        let put: Vec<Key> = frame::ops(frame).filter_map(put).collect();
-        self.shared.watchers.tell(&put);
+        overlay.reached(self.shown.mark, bytes);
+        watched
     }
 
     fn answer(&self, answer: oneshot::Sender<Outcome>, outcome: Outcome) {
