@@ -1,7 +1,6 @@
 //! The rows of the table in their blocks: one looked up, sorted changes merged into them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use bytes::Bytes;
@@ -9,7 +8,7 @@ use redb::{AccessGuard, ReadableTable, Table};
 
 use super::block::{Block, Content, Lines, Row, is_before};
 use super::pack::{Fill, pack};
-use super::tally::{Tally, area};
+use super::tally::{Tallies, area};
 use crate::store::overlay::Entry;
 use crate::store::{Failure, Key, Stretch};
 
@@ -60,9 +59,6 @@ pub(super) fn get(blocks: &impl ReadableTable<Bytewise, Bytewise>, key: &[u8]) -
         }
     }
 }
-
-/// What sorted changes did to the tallies, by area.
-pub(super) type Tallies<'a> = BTreeMap<&'a [u8], Tally>;
 
 /// Writes sorted changes. What they say of keys that were lost is known again.
 ///
@@ -293,6 +289,8 @@ pub(super) fn lost(from: &[u8], to: &[u8]) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use redb::backends::InMemoryBackend;
     use redb::{Database, TableDefinition};
 

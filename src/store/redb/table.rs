@@ -8,12 +8,12 @@ use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata
 
 use super::backend::{self, Gate, OpenFile, begin, guarded};
 use super::block::{self, Block, Content};
-use super::blocks::{self, Tallies, Trouble};
+use super::blocks::{self, Trouble};
 use super::log::StoreId;
 use super::pack;
 use super::scan::Scan;
 use super::stats::Counters;
-use super::tally::Tally;
+use super::tally::{self, Tally};
 use super::{OpenError, Options};
 use crate::clock::{Clock, SystemClock};
 use crate::store::admit::Fences;
@@ -70,7 +70,23 @@ impl Table {
             Ok(())
         };
         let file = backend::open(disk, NAME, FORMAT, options.cache_bytes, &counters.table, fill)?;
-        Ok(Self { file, block_bytes_max: options.block_bytes_max })
+        let table = Self { file, block_bytes_max: options.block_bytes_max };
+        if !table.is_old() {
+            table.fold_tallies().map_err(|source| OpenError::Failed { file: NAME, source })?;
+        }
+        Ok(table)
+    }
+
+    fn fold_tallies(&self) -> Result<(), Failure> {
+        let Some(folded) = tally::folded(&self.view()?.tallies()?) else { return Ok(()) };
+        self.migrate("adding up the tallies", |transaction| {
+            transaction.delete_table(TALLIES)?;
+            let mut table = transaction.open_table(TALLIES)?;
+            for (area, tally) in folded {
+                table.insert(area.as_slice(), tally.map(|tally| tally.encode(&area)).unwrap_or_default().as_slice())?;
+            }
+            Ok(())
+        })
     }
 
     /// Which version wrote it.
@@ -150,7 +166,7 @@ impl Table {
         guarded("writing the table", || {
             let transaction = begin(&self.file.database)?;
             let tally = blocks::write(&mut transaction.open_table(BLOCKS)?, rows, self.block_bytes_max)?;
-            write_tallies(&mut transaction.open_table(TALLIES)?, tally)?;
+            tally::write(&mut transaction.open_table(TALLIES)?, tally)?;
             if let Some(held) = held {
                 transaction.open_table(STATE)?.insert(STATE_HELD, encode_held(held).as_slice())?;
             }
@@ -260,7 +276,7 @@ impl View {
     }
 
     /// The tally of each area, `None` where it cannot be read.
-    pub(super) fn tallies(&self) -> Result<BTreeMap<Vec<u8>, Option<Tally>>, Failure> {
+    pub(super) fn tallies(&self) -> Result<tally::Stored, Failure> {
         guarded("reading the tallies", || {
             let mut tallies = BTreeMap::new();
             for row in self.tallies.iter()? {
@@ -322,19 +338,6 @@ pub(super) fn adopt(transaction: &WriteTransaction, keeps_its_log: bool) -> Resu
     backend::mark_format(transaction, FORMAT)
 }
 
-fn write_tallies(
-    table: &mut redb::Table<'_, &'static [u8], &'static [u8]>,
-    changes: Tallies<'_>,
-) -> Result<(), redb::Error> {
-    for (area, change) in changes {
-        let stored = table.get(area)?.map(|stored| Tally::decode(area, stored.value()));
-        // One that cannot be read stays as it is, for the scrub to find.
-        let Some(old) = stored.unwrap_or(Some(Tally::default())) else { continue };
-        table.insert(area, old.plus(change).encode(area).as_slice())?;
-    }
-    Ok(())
-}
-
 pub(super) fn sealed(key: &[u8], rest: &[u8]) -> Vec<u8> {
     [&checksum(key, rest).to_le_bytes(), rest].concat()
 }
@@ -383,4 +386,61 @@ fn encode_tie(tie: &Tie) -> Vec<u8> {
 fn decode_tie(stored: &[u8]) -> Option<Tie> {
     let (store, made) = checked(stored, STATE_LOG.as_bytes())?.split_first_chunk()?;
     Some(Tie { store: *store, made: *made.first()? == 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::store::disk::Folder;
+    use crate::store::redb::scrub;
+
+    fn open(disk: &Folder) -> Table {
+        Table::open(disk, &Options::default(), &Counters::default()).unwrap()
+    }
+
+    /// Puts these in the place of all tallies.
+    fn tally(table: &Table, tallies: &[(&[u8], &[u8])]) {
+        let put = |transaction: &WriteTransaction| {
+            transaction.delete_table(TALLIES)?;
+            let mut table = transaction.open_table(TALLIES)?;
+            tallies.iter().try_for_each(|(area, stored)| Ok(table.insert(*area, *stored).map(drop)?))
+        };
+        table.migrate("a test", put).unwrap();
+    }
+
+    #[test]
+    fn tallies_of_smaller_areas_are_added_up_and_one_that_cannot_be_read_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Folder::new(folder.path()).unwrap();
+        let keys = ["h\u{5}one\0", "h\u{5}two\0", "r\u{6}a\0b", "n\0base"].map(|key| Key::from_bytes(key.as_bytes()));
+        let entry = Entry { version: Position(1), value: Some(Bytes::from_static(b"value")) };
+        let mut tallies = Vec::new();
+        for key in &keys {
+            let table = open(&disk);
+            table.write(&[(key, &entry)], None).unwrap();
+            let all = table.view().unwrap().tallies().unwrap();
+            let before =
+                tallies.iter().filter(|(other, _): &&(&Key, Tally)| other.as_bytes()[..2] == key.as_bytes()[..2]);
+            let mut own = all[&key.as_bytes()[..2]].unwrap();
+            before.for_each(|(_, other)| {
+                own = Tally { count: own.count - other.count, hash: own.hash.wrapping_sub(other.hash) }
+            });
+            tallies.push((key, own));
+        }
+        let sealed: Vec<_> =
+            tallies.iter().map(|(key, tally)| (key.as_bytes(), tally.encode(key.as_bytes()))).collect();
+        let mut sealed: Vec<(&[u8], &[u8])> = sealed.iter().map(|(area, tally)| (*area, tally.as_slice())).collect();
+        tally(&open(&disk), &sealed);
+        let table = open(&disk);
+        assert_eq!(table.view().unwrap().tallies().unwrap().len(), 3);
+        let found = scrub::run(&table.view().unwrap()).unwrap();
+        assert_eq!((found.rows, found.damages), (4, 0), "{:?}", found.listed);
+        sealed[1].1 = b"nothing";
+        tally(&table, &sealed);
+        drop(table);
+        let found = scrub::run(&open(&disk).view().unwrap()).unwrap();
+        assert_eq!(found.damages, 1, "{:?}", found.listed);
+    }
 }
