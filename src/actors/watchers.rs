@@ -1,7 +1,7 @@
 //! Those who wait for what an actor does: they are told once it is on disk, with its state where that is at hand.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -28,7 +28,7 @@ type Watcher = (Until, oneshot::Sender<Seen>);
 /// All who wait, by what they watch.
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
-    waiting: Mutex<HashMap<ActorId, Vec<Watcher>>>,
+    waiting: Mutex<BTreeMap<ActorId, Vec<Watcher>>>,
     /// How many there are, so that a turn that nobody waits for need not look.
     count: AtomicUsize,
 }
