@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -121,19 +122,21 @@ pub trait Outside: Send + Sync + 'static {
     fn perform(&self, errand: Errand) -> BoxFuture<'static, Report>;
 }
 
-/// Runs errands on the arbiter where it was started.
+/// Runs errands, on all arbiters in turn: what a service answers is read where its errand runs.
 pub(super) struct Runner {
     runtime: Arc<Runtime>,
     outside: Arc<dyn Outside>,
     room: Arc<Semaphore>,
     running: Mutex<BTreeSet<Key>>,
+    begun: AtomicUsize,
 }
 
 impl Runner {
     /// Follows the stored errands until the runtime stops.
     pub(super) async fn run(runtime: Arc<Runtime>, outside: Arc<dyn Outside>) {
         let room = Arc::new(Semaphore::new(runtime.limits.errands_in_flight));
-        let runner = Arc::new(Self { runtime, outside, room, running: Mutex::default() });
+        let (running, begun) = (Mutex::default(), AtomicUsize::new(0));
+        let runner = Arc::new(Self { runtime, outside, room, running, begun });
         let mut changes = runner.runtime.engine.changes(&layout::errands());
         runner.start_stored().await;
         while let Some(change) = changes.recv().await {
@@ -170,7 +173,10 @@ impl Runner {
             return;
         }
         let Ok(place) = self.room.clone().acquire_owned().await else { return };
-        actix_rt::spawn(async move {
+        let runtime = self.runtime.clone();
+        let arbiter = runtime.registry().arbiter(self.begun.fetch_add(1, Ordering::Relaxed));
+        // False only when the arbiter has stopped, and the node with it.
+        let _ = arbiter.spawn(async move {
             let report = self.perform(&key).await;
             // Others go out while this one's actor takes its time, or cannot be rebuilt at all.
             drop(place);

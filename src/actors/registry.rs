@@ -319,11 +319,16 @@ impl Registry {
         (seat, counted)
     }
 
+    /// The threads on which actors live, again and again.
+    pub(super) fn arbiter(&self, number: usize) -> &ArbiterHandle {
+        &self.arbiters[number % self.arbiters.len()]
+    }
+
     fn bring_in(&self, book: &mut Book, id: &ActorId) -> Arc<Seat> {
         let runtime = self.runtime();
         book.lives += 1;
         let restarts = book.restarts.get(id).copied().unwrap_or_default();
-        let arbiter = &self.arbiters[book.lives as usize % self.arbiters.len()];
+        let arbiter = self.arbiter(book.lives as usize);
         let (life, now) = (book.lives, runtime.clock.now());
         let seat = Arc::new(Seat {
             id: id.clone(),

@@ -19,8 +19,9 @@ use crate::actors::ambient;
 use crate::clock::SharedClock;
 use crate::domains::identity::{Authority, Iri};
 
-/// Idle connections to one peer; more than deliver in parallel would only be held open.
-const IDLE_PER_PEER_MAX: usize = 32;
+/// Idle connections to one place. As many as steps of flows call one service at a time in a burst: each further call would
+/// begin with a connection of its own.
+const IDLE_PER_PLACE_MAX: usize = 256;
 const IDLE: Duration = Duration::from_secs(30);
 /// Header lines of a response; more is no answer to anything we ask.
 const HEADERS_MAX: usize = 100;
@@ -76,7 +77,7 @@ impl HttpTransport {
             .referer(false)
             .http1_only()
             .http1_max_headers(HEADERS_MAX)
-            .pool_max_idle_per_host(IDLE_PER_PEER_MAX)
+            .pool_max_idle_per_host(IDLE_PER_PLACE_MAX)
             .pool_idle_timeout(IDLE)
             .tcp_nodelay(true)
             .dns_resolver(Arc::new(Resolver(policy.clone())))
