@@ -11,12 +11,11 @@ use super::files::{self, Opened, Ready};
 use super::group::{Group, Judged, Verdict, outcome};
 use super::log::{AppendError, Log};
 use super::queue::{CheckpointAnswer, Job, Work};
-use super::state::{Pair, Shared};
+use super::state::Shared;
 use super::table::{Held, Table};
-use super::{OpenError, Options, log, syncer};
+use super::{OpenError, Options, syncer};
 use crate::store::admit;
 use crate::store::disk::Disk;
-use crate::store::frame::{self, Op};
 use crate::store::overlay::Mark;
 use crate::store::{Batch, Epoch, Failure, Fence, Key, Outcome, Position, ReadError, Shard};
 
@@ -167,30 +166,45 @@ impl Committer {
     /// may have been refused because of one that has just failed.
     fn finish(&mut self, judged: Judged, written: Result<u64, AppendError>) {
         let Judged { group, frame, position, fences } = judged;
-        let mut watched = Vec::new();
-        let written = match written {
-            Ok(_) if frame.is_empty() => Ok(()),
+        let (batches, watched) = match written {
+            Ok(_) if frame.is_empty() => (self.answer_all(group, &Ok(())), Vec::new()),
             Ok(row) => {
                 self.shown = Held { mark: Mark { position, row }, fences };
                 self.shared.counters.groups.add(1);
-                watched = self.show(frame);
-                Ok(())
+                self.show_and_answer(group, frame)
             }
             Err(error) => {
                 let (AppendError::Failed(failure) | AppendError::Unknown(failure)) = &error;
                 self.fall_ill(failure.clone());
-                Err(error)
+                (self.answer_all(group, &Err(error)), Vec::new())
             }
         };
-        let answered = group.jobs.into_iter().zip(group.verdicts).map(|(Job { batch, answer, .. }, verdict)| {
-            self.answer(answer, outcome(verdict, &written));
-            batch
-        });
-        let batches: Vec<Batch> = answered.collect();
         // Also where there is nothing to tell: those who do not listen any more are forgotten by it.
         self.shared.watchers.tell(&watched);
         // Freed last: this takes longer than answering, and nobody waits for it.
         drop(batches);
+    }
+
+    /// Whoever is answered can read what was written. Where that is much, they are answered first and write on meanwhile:
+    /// those who read wait until it is shown.
+    fn show_and_answer(&self, group: Group, frame: Bytes) -> (Vec<Batch>, Vec<Key>) {
+        let (through, watched) = (self.shown.mark, self.shared.watchers.prefixes());
+        let mut pair = self.shared.pair.write();
+        if frame.len() >= self.options.overlapped_bytes_min {
+            let batches = self.answer_all(group, &Ok(()));
+            return (batches, pair.show(frame, through, &watched));
+        }
+        let watched = pair.show(frame, through, &watched);
+        drop(pair);
+        (self.answer_all(group, &Ok(())), watched)
+    }
+
+    fn answer_all(&self, group: Group, written: &Result<(), AppendError>) -> Vec<Batch> {
+        let answered = group.jobs.into_iter().zip(group.verdicts).map(|(Job { batch, answer, .. }, verdict)| {
+            self.answer(answer, outcome(verdict, written));
+            batch
+        });
+        answered.collect()
     }
 
     /// Says what becomes of a batch if the group it is in reaches the disk.
@@ -236,27 +250,6 @@ impl Committer {
             return Ok(version);
         }
         Ok(self.shared.get(key)?.map(|row| row.version))
-    }
-
-    /// The same way in which a replay applies a frame, so that memory and replay cannot differ. Gives the keys that somebody
-    /// watches: whoever begins to after this can see them.
-    fn show(&self, frame: Bytes) -> Vec<Key> {
-        let (prefixes, mut watched) = (self.shared.watchers.prefixes(), Vec::new());
-        let bytes = log::size(frame.len());
-        let mut pair = self.shared.pair.write();
-        let Pair { overlay, filters, .. } = &mut *pair;
-        let mut position = Position::default();
-        for op in frame::ops(frame) {
-            let op = op.expect("the frame was written a moment ago");
-            if let Op::Put(key, _) = &op
-                && prefixes.iter().any(|prefix| key.starts_with(prefix))
-            {
-                watched.push(key.clone());
-            }
-            overlay.apply(op, &mut position, |key| filters.may_hold(key));
-        }
-        overlay.reached(self.shown.mark, bytes);
-        watched
     }
 
     fn answer(&self, answer: oneshot::Sender<Outcome>, outcome: Outcome) {

@@ -3,17 +3,20 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use parking_lot::RwLock;
 
 use super::hot::{self, Hot};
+use super::log;
 use super::queue::Queue;
 use super::readers::ReadQueue;
 use super::stats::Counters;
 use super::table::View;
 use crate::store::changes::Watchers;
 use crate::store::filter::Filters;
-use crate::store::overlay::{self, Entry, Overlay};
-use crate::store::{Failure, Key, ReadError, Row, Span, Versioned};
+use crate::store::frame::{self, Op};
+use crate::store::overlay::{self, Entry, Mark, Overlay};
+use crate::store::{Failure, Key, Position, ReadError, Row, Span, Versioned};
 
 /// The overlay and the view of the table that it lies over. They change together, under one lock, so that a row on its
 /// way from the one to the other is always seen in at least one.
@@ -32,6 +35,26 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     /// Why nothing can be committed at present.
     pub(super) illness: RwLock<Option<Arc<Failure>>>,
+}
+
+impl Pair {
+    /// Lays a frame over what is there, the same way in which a replay does, so that memory and replay cannot differ. Gives
+    /// the keys under prefixes that somebody watches: whoever begins to after this can see them.
+    pub(super) fn show(&mut self, frame: Bytes, through: Mark, watched: &[Key]) -> Vec<Key> {
+        let Self { overlay, filters, .. } = self;
+        let (bytes, mut position, mut put) = (log::size(frame.len()), Position::default(), Vec::new());
+        for op in frame::ops(frame) {
+            let op = op.expect("the frame was written a moment ago");
+            if let Op::Put(key, _) = &op
+                && watched.iter().any(|prefix| key.starts_with(prefix))
+            {
+                put.push(key.clone());
+            }
+            overlay.apply(op, &mut position, |key| filters.may_hold(key));
+        }
+        overlay.reached(through, bytes);
+        put
+    }
 }
 
 impl Shared {
