@@ -68,7 +68,7 @@ impl Kinds {
                 E::undeliverable(to, body, reason).map(|command| record::encode(&command))
             },
             replay: |engine, id| Box::pin(inspect::replay::<E>(engine, id)),
-            reads_state: |state| record::decode::<E>(state).map(drop),
+            reads_state: |state| record::state::<E>(state).map(drop),
             reads_turn: |turn| record::decode::<TurnRecord<E::Event>>(turn).map(drop),
         };
         self.0.insert(E::KIND, rules);

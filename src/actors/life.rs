@@ -93,9 +93,7 @@ impl<E: Entity> Life<E> {
         if let Some(head) = engine.get(&layout::head(id)).await.map_err(unread)? {
             let unreadable = |source| RebuildError::Unreadable { turn: 0, source };
             let head: Head = record::decode(&head.value).map_err(unreadable)?;
-            if !head.state.is_empty() {
-                life.state = record::decode(&head.state).map_err(unreadable)?;
-            }
+            life.state = record::state(&head.state).map_err(unreadable)?;
             (life.turn, life.meta, life.label) = (head.turn, head.meta, head.label);
             written = head.written;
         }

@@ -55,6 +55,11 @@ pub struct Head {
     pub meta: Meta,
 }
 
+/// Reads the state of a snapshot; an empty one is that of an actor to which nothing has happened.
+pub fn state<E: Default + DeserializeOwned>(stored: &[u8]) -> Result<E, rmp_serde::decode::Error> {
+    if stored.is_empty() { Ok(E::default()) } else { decode(stored) }
+}
+
 /// What an actor has going besides its state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {

@@ -14,7 +14,7 @@ use crate::actors::once::Once;
 use crate::domains::flow::step;
 use crate::wire::error::Problem;
 
-/// Letters of an instance's id, and of a token: 16 bytes in hex.
+/// Letters of an instance's id, at most, and of a token: 16 bytes in hex.
 const NAME_LENGTH: usize = 32;
 
 /// `POST /flow/callback/{id}/{token}`
@@ -24,7 +24,7 @@ const NAME_LENGTH: usize = 32;
 pub async fn called(path: Path<(String, String)>, payload: Payload, site: Data<Site>) -> Result<HttpResponse, Problem> {
     let (id, token) = path.into_inner();
     // What cannot be one of ours wakes no actor.
-    if !is_name(&id) || !is_name(&token) || !inspect::exists(&site.runtime, &ActorId::of::<Flow>(id.as_str())).await? {
+    if !is_id(&id) || !is_token(&token) || !inspect::exists(&site.runtime, &ActorId::of::<Flow>(id.as_str())).await? {
         return Err(unknown());
     }
     let _under_way = site.callbacks.take(&id).map_err(|wait| Problem {
@@ -45,7 +45,11 @@ pub async fn called(path: Path<(String, String)>, payload: Payload, site: Data<S
     }
 }
 
-fn is_name(text: &str) -> bool {
+fn is_id(text: &str) -> bool {
+    text.len() <= NAME_LENGTH && text.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn is_token(text: &str) -> bool {
     text.len() == NAME_LENGTH && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
