@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
@@ -52,6 +53,7 @@ pub trait Clock: Send + Sync + 'static {
 
     fn sleep(&self, span: Duration) -> BoxFuture<'static, ()>;
 
+    /// Bytes that nobody can guess.
     fn random(&self) -> [u8; 16];
 }
 
@@ -94,7 +96,7 @@ impl Clock for SystemClock {
 
     fn random(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+        rand::rng().fill_bytes(&mut bytes);
         bytes
     }
 }

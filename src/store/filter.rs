@@ -8,7 +8,8 @@ use parking_lot::RwLock;
 
 use super::{Key, Span};
 
-/// How many of a key's prefixes are kept: those that end behind its first zero bytes, where text parts end.
+/// How many of a key's prefixes are kept: those that end behind the first byte of its first runs of zero bytes, where text
+/// parts end. Numbers begin with more of them.
 const PREFIXES_MAX: usize = 4;
 /// One cache line: all bits of a key stand in one, so that a question costs one miss.
 const BLOCK_WORDS: usize = 8;
@@ -103,10 +104,10 @@ pub(crate) struct Filter {
 }
 
 impl Filter {
-    /// Room for twice the hashes, within the bound.
+    /// Room for four times the hashes, within the bound.
     fn sized_for(hashes: f64, bytes_max: usize) -> Self {
         let hashes = hashes as u64;
-        let wanted = usize::try_from(hashes.saturating_mul(2 * BITS_PER_HASH) / 64).unwrap_or(usize::MAX);
+        let wanted = usize::try_from(hashes.saturating_mul(4 * BITS_PER_HASH) / 64).unwrap_or(usize::MAX);
         let most = (bytes_max / 8).max(WORDS_MIN);
         let words = wanted.clamp(WORDS_MIN, most) / BLOCK_WORDS * BLOCK_WORDS;
         let capacity = (words as u64 * 64 / BITS_PER_HASH).max(2 * hashes);
@@ -170,14 +171,16 @@ fn common_prefix(span: &Span) -> Vec<u8> {
     from.iter().zip(to).take_while(|(a, b)| a == b).map(|(&byte, _)| byte).collect()
 }
 
-/// The hashes of the first prefixes that end in a zero byte, and of the whole key, told apart from those.
+/// The hashes of the first prefixes that end where zero bytes begin, and of the whole key, told apart from those.
 fn hashes(key: &[u8]) -> ([Option<u64>; PREFIXES_MAX], u64) {
     let mut prefixes = [None; PREFIXES_MAX];
-    let mut ends = 0;
+    let (mut ends, mut before) = (0, 0);
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
     for &byte in key {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        if byte == 0 && ends < PREFIXES_MAX {
+        let ends_a_part = byte == 0 && before != 0;
+        before = byte;
+        if ends_a_part && ends < PREFIXES_MAX {
             prefixes[ends] = Some(mix(hash));
             ends += 1;
         }
@@ -245,12 +248,15 @@ mod tests {
         let filters = Filters::new(true, 1 << 30);
         (0..2_000).for_each(|number| filters.add([key(&format!("alone{number}"), number)].iter()));
         let per_key = filters.current.read().hashes_per_key();
-        assert!((3.9..4.1).contains(&per_key), "the key, its name, and two zero bytes of its number: {per_key}");
+        assert!(
+            (1.9..2.1).contains(&per_key),
+            "the key and its name, whatever zero bytes its number begins with: {per_key}"
+        );
         let before = filters.current.read().hashes.load(Ordering::Relaxed);
         (0..2_000).for_each(|number| filters.add([key(&format!("alone{number}"), number)].iter()));
         assert_eq!(filters.current.read().hashes.load(Ordering::Relaxed), before, "written again, nothing new");
         let next = filters.begin(1 << 20);
-        assert!(next.capacity >= 7 << 20, "room for the hashes of so many keys, twice: {}", next.capacity);
+        assert!(next.capacity >= 7 << 20, "room for the hashes of so many keys, four times: {}", next.capacity);
         assert!(!filters.current.read().is_full());
     }
 

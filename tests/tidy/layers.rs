@@ -79,7 +79,7 @@ const CLOCK_READS: [&[&str]; 12] = [
 ];
 
 /// Crates and types that are randomness wherever they stand in a path.
-const RANDOMNESS: [&str; 6] = ["getrandom", "fastrand", "thread_rng", "OsRng", "SysRng", "ThreadRng"];
+const RANDOMNESS: [&str; 7] = ["getrandom", "rand", "fastrand", "thread_rng", "OsRng", "SysRng", "ThreadRng"];
 
 /// A layer names nothing above it.
 pub(crate) fn direction(source: &Source) -> Vec<Finding> {
