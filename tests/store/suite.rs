@@ -182,6 +182,25 @@ fn a_hinted_row_can_be_read() {
     }
 }
 
+/// Whoever watches and then looks misses nothing, whenever between two commits that is.
+#[test]
+fn who_watches_and_then_sees_nothing_is_told() {
+    for mut subject in Subject::all() {
+        let engine = subject.engine();
+        for number in 0..400 {
+            let name = number.to_string();
+            let committing = engine.commit(batch().put(&name, "1"));
+            let committing = std::thread::spawn(move || block_on(committing));
+            (0..number % 40).for_each(|_| std::hint::spin_loop());
+            let mut hints = engine.changes(&key(&name));
+            if value(&*engine, &name).is_none() {
+                assert_eq!(block_on(hints.recv()), Some(Change::Put(vec![key(&name)])), "{name}");
+            }
+            assert!(matches!(committing.join().unwrap(), Outcome::Committed(_)));
+        }
+    }
+}
+
 #[test]
 fn writers_at_once_never_both_win() {
     for mut subject in Subject::all() {

@@ -188,8 +188,9 @@ impl Committer {
     /// Whoever is answered can read what was written. Where that is much, they are answered first and write on meanwhile:
     /// those who read wait until it is shown.
     fn show_and_answer(&self, group: Group, frame: Bytes) -> (Vec<Batch>, Vec<Key>) {
-        let (through, watched) = (self.shown.mark, self.shared.watchers.prefixes());
         let mut pair = self.shared.pair.write();
+        // Under the lock: who begins to watch later reads only once this is shown.
+        let (through, watched) = (self.shown.mark, self.shared.watchers.prefixes());
         if frame.len() >= self.options.overlapped_bytes_min {
             let batches = self.answer_all(group, &Ok(()));
             return (batches, pair.show(frame, through, &watched));
