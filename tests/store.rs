@@ -36,6 +36,8 @@ mod migrate;
 mod model;
 #[path = "store/ops.rs"]
 mod ops;
+#[path = "store/pages.rs"]
+mod pages;
 #[path = "store/programs.rs"]
 mod programs;
 #[path = "store/subject.rs"]

@@ -30,6 +30,7 @@ mod hot;
 mod log;
 mod migrate;
 mod pack;
+mod pages;
 mod queue;
 mod readers;
 mod scan;
@@ -42,6 +43,7 @@ mod table;
 mod tally;
 
 pub use log::inspect;
+pub use pages::Pages;
 pub use scrub::Scrub;
 pub use snapshot::{Live, Loader, Snapshot, Step, Walk};
 pub use stats::{FileStats, Stats};

@@ -1,6 +1,7 @@
 //! A row that the disk has changed: its actor has failed and is named, and everybody else goes on.
 
-use quickbeam::store::redb::Options;
+use quickbeam::store::disk::{Disk, Folder};
+use quickbeam::store::redb::{Options, Pages};
 use quickbeam::store::{Engine, Key, RedbEngine, Span};
 use redb::{Database, ReadableTable, TableDefinition};
 use serde_json::{Value, json};
@@ -28,7 +29,8 @@ fn damage(node: &Node, kind: u8, key: &str) {
     let ends = rows.map(|row| [&row.key.as_bytes()[row.key.as_bytes().len() - 1..], &row.value].concat());
     let ends: Vec<Vec<u8>> = ends.collect();
     engine.close();
-    let database = Database::open(store.join("table.redb")).unwrap();
+    let table = Folder::new(&store).unwrap().open("table.redb").unwrap();
+    let database = Database::builder().create_with_backend(Pages::open(table).unwrap()).unwrap();
     let mut transaction = database.begin_write().unwrap();
     transaction.set_quick_repair(true);
     let mut blocks = transaction.open_table(BLOCKS).unwrap();

@@ -5,9 +5,9 @@ use std::path::Path;
 use futures_util::FutureExt;
 use quickbeam::store::redb::{OpenError, Options};
 use quickbeam::store::{Engine, Failure, Key, Outcome, RedbEngine, Span, around};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
-use crate::subject::{Subject, Words, batch, block_on, committed, cramped, everything, key, value};
+use crate::subject::{Subject, Words, batch, block_on, committed, cramped, everything, key, table, value};
 
 const BLOCKS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("blocks");
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
@@ -20,8 +20,8 @@ fn refusal(folder: &Path) -> OpenError {
     RedbEngine::open(folder, Options::default()).unwrap_err()
 }
 
-fn edit(path: &Path, work: impl FnOnce(&redb::WriteTransaction)) {
-    let database = Database::open(path).unwrap();
+fn edit(folder: &Path, work: impl FnOnce(&redb::WriteTransaction)) {
+    let database = table(folder);
     let mut transaction = database.begin_write().unwrap();
     transaction.set_quick_repair(true);
     work(&transaction);
@@ -44,12 +44,12 @@ fn a_second_opener_is_refused_and_told_who_holds_the_store() {
 fn a_newer_table_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(folder.path()));
-    edit(&folder.path().join("table.redb"), |transaction| {
-        let newer = 4_u32.to_le_bytes();
+    edit(folder.path(), |transaction| {
+        let newer = 5_u32.to_le_bytes();
         transaction.open_table(META).unwrap().insert("format", newer.as_slice()).unwrap();
     });
     let refusal = refusal(folder.path());
-    assert!(matches!(refusal, OpenError::Newer { file: "table.redb", found: 4, known: 3 }), "{refusal}");
+    assert!(matches!(refusal, OpenError::Newer { file: "table.redb", found: 5, known: 4 }), "{refusal}");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn with_changed_table(work: impl FnOnce(&redb::WriteTransaction)) -> (tempfile::
     committed(&engine, batch().put("a", "1").put("b", "1").put("c", "1"));
     block_on(engine.checkpoint()).unwrap();
     drop(engine);
-    edit(&folder.path().join("table.redb"), work);
+    edit(folder.path(), work);
     let engine = open(folder.path());
     (folder, engine)
 }
@@ -116,8 +116,8 @@ fn a_flipped_bit_is_never_served() {
 }
 
 /// The separators of the blocks, from the second on.
-fn separators(path: &Path) -> Vec<Vec<u8>> {
-    let blocks = Database::open(path).unwrap().begin_read().unwrap().open_table(BLOCKS).unwrap();
+fn separators(folder: &Path) -> Vec<Vec<u8>> {
+    let blocks = table(folder).begin_read().unwrap().open_table(BLOCKS).unwrap();
     let separators: Vec<_> = blocks.iter().unwrap().map(|block| block.unwrap().0.value().to_vec()).collect();
     separators[1..].to_vec()
 }
@@ -132,11 +132,10 @@ fn a_block_that_vanishes_is_missed_by_every_read_and_only_its_rows_are_lost() {
     }
     block_on(engine.checkpoint()).unwrap();
     drop(engine);
-    let path = folder.path().join("table.redb");
-    let all = separators(&path);
+    let all = separators(folder.path());
     assert!(all.len() > 4, "{}", all.len());
     let (gone, next) = (all[2].clone(), all[3].clone());
-    edit(&path, |transaction| {
+    edit(folder.path(), |transaction| {
         transaction.open_table(BLOCKS).unwrap().remove(gone.as_slice()).unwrap();
     });
     let engine = RedbEngine::open(folder.path(), cramped()).unwrap();
@@ -167,21 +166,20 @@ fn a_block_that_vanishes_is_missed_by_every_read_and_only_its_rows_are_lost() {
 fn a_block_put_back_in_an_older_version_is_found_by_the_scrub() {
     let folder = tempfile::tempdir().unwrap();
     let engine = open(folder.path());
-    let path = folder.path().join("table.redb");
-    let stored = |path: &Path| {
-        let blocks = Database::open(path).unwrap().begin_read().unwrap().open_table(BLOCKS).unwrap();
+    let stored = |folder: &Path| {
+        let blocks = table(folder).begin_read().unwrap().open_table(BLOCKS).unwrap();
         blocks.get(&[][..]).unwrap().unwrap().value().to_vec()
     };
     committed(&engine, batch().put("a", "1"));
     block_on(engine.checkpoint()).unwrap();
     drop(engine);
-    let older = stored(&path);
+    let older = stored(folder.path());
     let engine = open(folder.path());
     committed(&engine, batch().put("a", "2"));
     block_on(engine.checkpoint()).unwrap();
     assert_eq!(block_on(engine.scrub()).unwrap().damages, 0);
     drop(engine);
-    edit(&path, |transaction| {
+    edit(folder.path(), |transaction| {
         transaction.open_table(BLOCKS).unwrap().insert(&[][..], older.as_slice()).unwrap();
     });
     assert_eq!(block_on(open(folder.path()).scrub()).unwrap().damages, 1);

@@ -3,6 +3,7 @@
 //! `QUICKBEAM_TESTS_LONG=1` flips 10,000 bits, `QUICKBEAM_TESTS_FLIPS` as many as it says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
@@ -105,6 +106,34 @@ fn a_flipped_bit_is_never_served_whatever_it_hits() {
     });
     println!("{met:?}: no wrong value served");
     assert!(met.named.into_inner() + met.would_not_open.into_inner() > 0, "no flip was noticed at all");
+}
+
+/// The first written bit of each page, so that redb meets every page that can be damaged in each of its roles.
+#[test]
+fn no_damaged_page_of_the_table_is_followed() {
+    let seed = seed("pages");
+    let met = Met::default();
+    let places: Vec<_> = [sound("closed", seed, true), sound("killed", seed, false)]
+        .into_iter()
+        .flat_map(|store| {
+            let files = store.disk.files();
+            let (file, content) = files.into_iter().find(|(name, _)| name.starts_with("table")).unwrap();
+            let store = Arc::new(store);
+            let pages = content.chunks(4_096).zip((0..).step_by(4_096 * 8));
+            let bits = pages.filter_map(|(page, at)| Some(at + page.iter().position(|byte| *byte != 0)? * 8));
+            bits.map(move |bit| (store.clone(), file.clone(), bit)).collect::<Vec<_>>()
+        })
+        .collect();
+    let next = AtomicU64::new(0);
+    on_two_threads(|_| {
+        let Some((store, file, bit)) = places.get(usize::try_from(note(&next)).unwrap() - 1) else { return false };
+        note(&met.flips);
+        Flip { store, file, bit: *bit, met: &met }.check();
+        true
+    });
+    println!("{met:?}: no page followed");
+    assert_eq!(met.flips.into_inner(), places.len() as u64);
+    assert!(places.len() > 50, "{}", places.len());
 }
 
 /// Anywhere in a file, of which each has the same chance; mostly where something is written, for much is free.

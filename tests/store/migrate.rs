@@ -1,14 +1,14 @@
-//! A store of format 1, whose log was a redb file, or of format 2, whose rows each stood by themselves: brought up to this
-//! version, whatever interrupts that.
+//! A store of format 1, whose log was a redb file, of format 2, whose rows each stood by themselves, or of format 3, whose
+//! pages had no checksums: brought up to this version, whatever interrupts that.
 
 use std::path::Path;
 
 use quickbeam::store::redb::{OpenError, Options};
 use quickbeam::store::{Engine, Epoch, Failure, Key, Outcome, Position, RedbEngine, Refusal, Span, around};
-use redb::{Database, TableDefinition, WriteTransaction};
+use redb::{Database, StorageBackend, TableDefinition, WriteTransaction};
 
 use crate::disk::{Faults, SimulatedDisk};
-use crate::subject::{Words, batch, block_on, committed, cramped, everything, key, refused};
+use crate::subject::{Words, batch, block_on, committed, cramped, everything, key, pages, refused};
 
 const ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("rows");
 const BLOCKS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("blocks");
@@ -113,8 +113,8 @@ fn old_rows(transaction: &WriteTransaction) {
     transaction.open_table(TALLIES).unwrap().insert(&b"row\0"[..], tally(&stored).as_slice()).unwrap();
 }
 
-/// The same as format 2 had it: a log as it is now, beside a table whose rows are made what they were.
-fn folder_of_format_2() -> tempfile::TempDir {
+/// The same as format 3 had it: a log as it is now, beside a table that redb wrote by itself.
+fn folder_of_format_3() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let engine = RedbEngine::open(folder.path(), Options::default()).unwrap();
     committed(&engine, batch().epoch(7).put("a", "1").put("b", "1"));
@@ -124,6 +124,20 @@ fn folder_of_format_2() -> tempfile::TempDir {
         committed(&engine, batch().epoch(7).put(&format!("d{number:02}"), &number.to_string()).delete("b"));
     }
     drop(engine);
+    let pages = pages(folder.path());
+    let mut bare = vec![0; usize::try_from(pages.len().unwrap()).unwrap()];
+    pages.read(0, &mut bare).unwrap();
+    let path = folder.path().join("table.redb");
+    std::fs::write(&path, bare).unwrap();
+    write_to(&path, |transaction| {
+        transaction.open_table(META).unwrap().insert("format", 3_u32.to_le_bytes().as_slice()).unwrap();
+    });
+    folder
+}
+
+/// The same as format 2 had it, with the rows of the table made what they were.
+fn folder_of_format_2() -> tempfile::TempDir {
+    let folder = folder_of_format_3();
     write_to(&folder.path().join("table.redb"), |transaction| {
         transaction.delete_table(BLOCKS).unwrap();
         transaction.delete_table(TALLIES).unwrap();
@@ -155,7 +169,7 @@ fn keeps_everything(folder: &Path) {
     let engine = RedbEngine::open(folder, Options::default()).unwrap();
     assert_eq!(everything(&engine).len(), 23);
     assert!(!folder.join("log.redb").exists());
-    let copies = folder.join("before-format-3");
+    let copies = folder.join("before-format-4");
     assert_eq!(std::fs::read_dir(&copies).unwrap().count(), 2);
     check(&RedbEngine::open(&copies, Options::default()).unwrap());
 }
@@ -168,6 +182,11 @@ fn a_store_of_format_1_keeps_all_of_it_and_a_copy_of_what_it_was() {
 #[test]
 fn a_store_of_format_2_keeps_all_of_it_and_a_copy_of_what_it_was() {
     keeps_everything(folder_of_format_2().path());
+}
+
+#[test]
+fn a_store_of_format_3_keeps_all_of_it_and_a_copy_of_what_it_was() {
+    keeps_everything(folder_of_format_3().path());
 }
 
 #[test]
@@ -202,7 +221,7 @@ fn old_disk(folder: &tempfile::TempDir) -> SimulatedDisk {
 
 #[test]
 fn a_crash_at_any_step_is_made_good_by_the_next_opening() {
-    for folder in [old_folder(), folder_of_format_2()] {
+    for folder in [old_folder(), folder_of_format_2(), folder_of_format_3()] {
         crash_at_any_step(&folder);
     }
 }
@@ -250,7 +269,7 @@ fn an_old_log_that_is_gone_or_damaged_leaves_everything_as_it_was() {
 fn an_old_table_beside_a_newer_log_is_refused() {
     let folder = old_folder();
     drop(RedbEngine::open(folder.path(), Options::default()).unwrap());
-    let copy = folder.path().join("before-format-3/table.redb");
+    let copy = folder.path().join("before-format-4/table.redb");
     std::fs::copy(copy, folder.path().join("table.redb")).unwrap();
     let refusal = RedbEngine::open(folder.path(), Options::default()).unwrap_err();
     assert!(matches!(refusal, OpenError::Failed { file: "table.redb", source: Failure::Damaged { .. } }), "{refusal}");

@@ -1,12 +1,15 @@
 //! The engines under test, and short words for what tests do with them.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
-use quickbeam::store::redb::Options;
+use quickbeam::store::disk::{Disk, Folder};
+use quickbeam::store::redb::{Options, Pages};
 use quickbeam::store::{
     Batch, Condition, Engine, Epoch, Fence, Key, MemoryEngine, Outcome, Position, RedbEngine, Refusal, Row, Shard, Span,
 };
+use redb::Database;
 use tempfile::TempDir;
 
 /// An engine that can be made anew over the same files, where it has any.
@@ -82,6 +85,16 @@ pub(crate) fn cramped() -> Options {
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+/// The pages of the table that lies in a folder.
+pub(crate) fn pages(folder: &Path) -> Pages {
+    Pages::open(Folder::new(folder).unwrap().open("table.redb").unwrap()).unwrap()
+}
+
+/// That table as redb sees it.
+pub(crate) fn table(folder: &Path) -> Database {
+    Database::builder().create_with_backend(pages(folder)).unwrap()
 }
 
 pub(crate) fn key(name: &str) -> Key {

@@ -10,9 +10,10 @@ use parking_lot::RwLock;
 use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition, WriteTransaction};
 
 use super::OpenError;
+use super::pages::Pages;
 use super::stats::FileCounters;
 use crate::store::Failure;
-use crate::store::disk::{Disk, File};
+use crate::store::disk::Disk;
 
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const META_FORMAT: &str = "format";
@@ -94,37 +95,38 @@ fn shut() -> io::Error {
 
 #[derive(Debug)]
 struct Backend {
-    file: Box<dyn File>,
+    pages: Pages,
     gate: Arc<Gate>,
     counters: Arc<FileCounters>,
 }
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        self.file.len()
+        self.pages.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let reads = self.gate.reads.read();
-        if *reads { self.file.read(offset, out) } else { Err(shut()) }
+        if *reads { self.pages.read(offset, out) } else { Err(shut()) }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.gate.writing()?;
         self.counters.resized(len);
-        self.file.set_len(len)
+        self.pages.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.gate.writing()?;
         self.counters.synced();
-        self.file.sync()
+        self.counters.wrote(self.pages.sync()?);
+        Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.gate.writing()?;
         self.counters.wrote(data.len());
-        self.file.write(offset, data)
+        self.pages.write(offset, data)
     }
 }
 
@@ -236,7 +238,7 @@ fn start(
     }
     counters.resized(len);
     let gate = Arc::new(Gate::default());
-    let backend = Backend { file, gate: gate.clone(), counters: counters.clone() };
+    let backend = Backend { pages: Pages::open(file)?, gate: gate.clone(), counters: counters.clone() };
     let database = Database::builder().set_cache_size(cache_bytes).create_with_backend(backend)?;
     Ok((Handle(Some(database)), gate))
 }

@@ -37,9 +37,11 @@ pub(super) fn open(disk: &Arc<dyn Disk>, options: &Options, counters: &Counters)
     if !there && log::exists(&**disk)? {
         return Err(in_table(Failure::damaged("it is missing beside its log")));
     }
+    let covered = migrate::cover(&**disk);
+    covered.map_err(|error| in_table(io_failure("giving checksums to the pages of the earlier version", error)))?;
     let mut table = Table::open(&**disk, options, counters)?;
     if table.is_old() {
-        table = migrate::run(table, disk, options, counters)?;
+        table = migrate::run(table, &**disk, options)?;
     }
     let gate = table.gate().clone();
     let opened = over(table, disk, options, counters);

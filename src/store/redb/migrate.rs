@@ -1,8 +1,9 @@
 //! Brings the store of an earlier version up to this one.
 //!
-//! In format 1 the log was a redb file of numbered rows; until format 2 each row of the table was a value of its own. All
-//! files are copied first. Then the rows are put into blocks, and of format 1 the table takes what the log holds beyond
-//! it. Only with that done it says that it is of this version: whatever interrupts this is found and done again.
+//! In format 1 the log was a redb file of numbered rows; until format 2 each row of the table was a value of its own;
+//! until format 3 its pages had no checksums. All files are copied first, and redb's pages are given theirs. Then the rows
+//! are put into blocks, and of format 1 the table takes what the log holds beyond it. Only with that done it says that
+//! it is of this version: whatever interrupts this is found and done again.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteT
 
 use super::backend::{self, guarded, io_failure};
 use super::files::Replay;
-use super::stats::{Counters, FileCounters};
+use super::stats::FileCounters;
 use super::table::{self, Table};
-use super::{OpenError, Options, checkpoint, log};
-use crate::store::disk::Disk;
+use super::{OpenError, Options, checkpoint, log, pages};
+use crate::store::disk::{Disk, File};
 use crate::store::filter::Filters;
 use crate::store::overlay::Entry;
 use crate::store::{Failure, Key, Position};
@@ -29,33 +30,48 @@ const OLD_ROWS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("r
 /// Takes what replay reads at once.
 const CACHE_BYTES: usize = 16 << 20;
 /// Where the copies lie.
-const FOLDER: &str = "before-format-3";
-const COPYING: &str = "copying the files of the earlier version";
+const FOLDER: &str = "before-format-4";
 const MOVING: &str = "putting the rows of the earlier version into blocks";
 
+/// Copies the files of a version whose pages had no checksums, and gives them theirs: the table at last, by which it is
+/// seen that this is done.
+pub(super) fn cover(disk: &dyn Disk) -> std::io::Result<()> {
+    if bare(disk, table::NAME)?.is_none() {
+        return Ok(());
+    }
+    for name in log::names(disk)? {
+        copy(&*disk.open(&name)?, disk, &format!("{FOLDER}/{name}"))?;
+    }
+    for name in [OLD_LOG, table::NAME] {
+        if let Some(file) = bare(disk, name)? {
+            copy(&*file, disk, &format!("{FOLDER}/{name}"))?;
+            let fresh = emptied(disk, name)?;
+            pages::cover(&*file, disk.open(&fresh)?)?;
+            disk.rename(&fresh, name)?;
+        }
+    }
+    Ok(())
+}
+
+fn bare(disk: &dyn Disk, name: &str) -> std::io::Result<Option<Box<dyn File>>> {
+    let file = if disk.exists(name)? { Some(disk.open(name)?) } else { None };
+    Ok(match file {
+        Some(file) if pages::is_bare(&*file)? => Some(file),
+        _ => None,
+    })
+}
+
 /// Takes a table of an earlier version, which becomes one of this version with all that it held.
-pub(super) fn run(
-    mut table: Table,
-    disk: &Arc<dyn Disk>,
-    options: &Options,
-    counters: &Counters,
-) -> Result<Table, OpenError> {
+pub(super) fn run(table: Table, disk: &dyn Disk, options: &Options) -> Result<Table, OpenError> {
     let in_table = |source| OpenError::Failed { file: table::NAME, source };
     let has_old_log = table.format() == OLD_FORMAT;
-    if has_old_log && log::exists(&**disk)? {
+    if has_old_log && log::exists(disk)? {
         let what = "it has format 1 and lies beside a log of a later one: put files together that belong together";
         table.gate().forbid_writes();
         return Err(in_table(Failure::damaged(what)));
     }
-    // Otherwise an attempt that was interrupted had come so far, and what is there now is not what was there before.
-    if table.migrate(MOVING, has_old_rows).map_err(in_table)? {
-        // Closed, so that the copy needs no repair.
-        drop(table);
-        back_up(&**disk, has_old_log).map_err(|error| in_table(io_failure(COPYING, error)))?;
-        table = Table::open(&**disk, options, counters)?;
-    }
     let taken = move_rows(&table, options).map_err(in_table);
-    let taken = taken.and_then(|()| if has_old_log { take(&table, &**disk, options) } else { Ok(()) });
+    let taken = taken.and_then(|()| if has_old_log { take(&table, disk, options) } else { Ok(()) });
     let adopt = |transaction: &WriteTransaction| table::adopt(transaction, !has_old_log);
     let taken = taken.and_then(|()| table.migrate(MOVING, adopt).map_err(in_table));
     if taken.is_err() {
@@ -123,23 +139,10 @@ pub(super) fn tidy(disk: &dyn Disk) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn back_up(disk: &dyn Disk, has_old_log: bool) -> std::io::Result<()> {
-    let logs = if has_old_log { vec![OLD_LOG.to_owned()] } else { log::names(disk)? };
-    for name in logs.into_iter().chain([table::NAME.to_owned()]) {
-        if disk.exists(&name)? {
-            copy(disk, &name, &format!("{FOLDER}/{name}"))?;
-        }
-    }
-    Ok(())
-}
-
-fn copy(disk: &dyn Disk, from: &str, to: &str) -> std::io::Result<()> {
+fn copy(source: &dyn File, disk: &dyn Disk, to: &str) -> std::io::Result<()> {
     const PIECE_BYTES: u64 = 1 << 20;
-    let fresh = format!("{to}.new");
-    if disk.exists(&fresh)? {
-        disk.remove(&fresh)?;
-    }
-    let (source, copy) = (disk.open(from)?, disk.open(&fresh)?);
+    let fresh = emptied(disk, to)?;
+    let copy = disk.open(&fresh)?;
     let length = source.len()?;
     copy.set_len(length)?;
     let mut piece = Vec::new();
@@ -152,6 +155,15 @@ fn copy(disk: &dyn Disk, from: &str, to: &str) -> std::io::Result<()> {
     }
     copy.sync()?;
     disk.rename(&fresh, to)
+}
+
+/// The name under which a file is made before it takes its place, of which nothing is there now.
+fn emptied(disk: &dyn Disk, to: &str) -> std::io::Result<String> {
+    let fresh = format!("{to}.new");
+    if disk.exists(&fresh)? {
+        disk.remove(&fresh)?;
+    }
+    Ok(fresh)
 }
 
 /// Writes what the old log holds beyond the table into it.

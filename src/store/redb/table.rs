@@ -11,6 +11,7 @@ use super::block::{self, Block, Content};
 use super::blocks::{self, Trouble};
 use super::log::StoreId;
 use super::pack;
+use super::pages::among_rows;
 use super::scan::Scan;
 use super::stats::Counters;
 use super::tally::{self, Tally};
@@ -30,7 +31,7 @@ const STATE_HELD: &str = "held";
 /// Which log belongs to this table, and whether it was made.
 const STATE_LOG: &str = "log";
 /// What this version writes. A table that says more is refused, one that says less is brought up by `migrate`.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 const READING: &str = "reading the table";
 
 /// The open table.
@@ -143,7 +144,8 @@ impl Table {
     /// Notes that nothing is known of a key.
     pub(super) fn lose(&self, key: &Key) -> Result<(), Failure> {
         self.migrate("noting a damaged row", |transaction| {
-            blocks::lose(&mut transaction.open_table(BLOCKS)?, key.as_bytes(), self.block_bytes_max)
+            let mut blocks = transaction.open_table(BLOCKS)?;
+            among_rows(|| blocks::lose(&mut blocks, key.as_bytes(), self.block_bytes_max))
         })
     }
 
@@ -152,7 +154,7 @@ impl Table {
         guarded(READING, || {
             let transaction = self.file.database.begin_read()?;
             let blocks = transaction.open_table(BLOCKS)?;
-            let only = if blocks.len()? == 1 { blocks.first()? } else { None };
+            let only = if blocks.len()? == 1 { among_rows(|| blocks.first())? } else { None };
             let empty = only.is_some_and(|(separator, stored)| {
                 let block = Block::read(separator.value(), stored.value());
                 block.is_sound() && block.count() == 0
@@ -165,8 +167,9 @@ impl Table {
     pub(super) fn write(&self, rows: &[(&Key, &Entry)], held: Option<&Held>) -> Result<(), Failure> {
         guarded("writing the table", || {
             let transaction = begin(&self.file.database)?;
-            let tally = blocks::write(&mut transaction.open_table(BLOCKS)?, rows, self.block_bytes_max)?;
-            tally::write(&mut transaction.open_table(TALLIES)?, tally)?;
+            let (mut blocks, mut tallies) = (transaction.open_table(BLOCKS)?, transaction.open_table(TALLIES)?);
+            among_rows(|| tally::write(&mut tallies, blocks::write(&mut blocks, rows, self.block_bytes_max)?))?;
+            drop((blocks, tallies));
             if let Some(held) = held {
                 transaction.open_table(STATE)?.insert(STATE_HELD, encode_held(held).as_slice())?;
             }
@@ -226,11 +229,16 @@ impl View {
 }
 
 fn read<T>(work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Failure> {
-    guarded(READING, || match work() {
+    look(READING, || match work() {
         Ok(done) => Ok(Ok(done)),
         Err(Trouble::Rows(failure)) => Ok(Err(failure)),
         Err(Trouble::File(error)) => Err(error),
     })?
+}
+
+/// Looks at rows, of which some may be damaged.
+fn look<T>(doing: &'static str, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Failure> {
+    guarded(doing, || among_rows(work))
 }
 
 /// What a walk over the table does next.
@@ -253,7 +261,7 @@ impl View {
 
     /// The same from a key on.
     pub(super) fn walk_from(&self, from: &[u8], mut each: impl FnMut(Passed<'_>) -> Step) -> Result<(), Failure> {
-        guarded("walking through the table", || {
+        look("walking through the table", || {
             let first = blocks::floor(&self.blocks, from)?.map(|(separator, _)| separator.value().to_vec());
             let mut edge = first.clone().unwrap_or_default();
             for found in self.blocks.range::<&[u8]>(edge.clone().as_slice()..)? {
@@ -272,12 +280,12 @@ impl View {
 
     /// Bytes of keys and values in the file; the rest of it is free or holds it together. Reads every page.
     pub(super) fn live_bytes(&self) -> Result<u64, Failure> {
-        guarded("measuring the table", || Ok(self.blocks.stats()?.stored_bytes()))
+        look("measuring the table", || Ok(self.blocks.stats()?.stored_bytes()))
     }
 
     /// The tally of each area, `None` where it cannot be read.
     pub(super) fn tallies(&self) -> Result<tally::Stored, Failure> {
-        guarded("reading the tallies", || {
+        look("reading the tallies", || {
             let mut tallies = BTreeMap::new();
             for row in self.tallies.iter()? {
                 let (area, stored) = row?;
