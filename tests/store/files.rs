@@ -115,6 +115,33 @@ fn a_flipped_bit_is_never_served() {
     assert_eq!((scrub.rows, scrub.damages), (2, 2), "the row and the tally: {:?}", scrub.listed);
 }
 
+#[test]
+fn of_a_page_that_is_not_what_was_written_the_sound_rows_are_read_and_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    committed(&engine, batch().put("a", "1").put("b", "damaged").put("c", "1"));
+    block_on(engine.checkpoint()).unwrap();
+    drop(engine);
+    let path = folder.path().join("table.redb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let places: Vec<_> =
+        bytes.windows(7).enumerate().filter(|(_, bytes)| bytes == b"damaged").map(|(at, _)| at).collect();
+    assert!(!places.is_empty());
+    places.into_iter().for_each(|at| bytes[at] ^= 1);
+    std::fs::write(&path, bytes).unwrap();
+    let engine = open(folder.path());
+    for round in ["1", "2"] {
+        assert_eq!((value(&engine, "a").as_deref(), value(&engine, "c").as_deref()), (Some(round), Some("1")));
+        let failure = block_on(engine.get(&key("b"))).unwrap_err();
+        assert!(matches!(&*failure, Failure::Damaged { what, .. } if what.contains('b')), "{failure}");
+        committed(&engine, batch().put("a", "2"));
+        block_on(engine.checkpoint()).unwrap();
+    }
+    committed(&engine, batch().put("b", "whole"));
+    block_on(engine.checkpoint()).unwrap();
+    assert_eq!(value(&engine, "b").as_deref(), Some("whole"));
+}
+
 /// The separators of the blocks, from the second on.
 fn separators(folder: &Path) -> Vec<Vec<u8>> {
     let blocks = table(folder).begin_read().unwrap().open_table(BLOCKS).unwrap();

@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use redb::{Database, ReadableDatabase, StorageBackend, TableDefinition, WriteTransaction};
 
 use super::OpenError;
-use super::pages::Pages;
+use super::pages::{self, Pages};
 use super::stats::FileCounters;
 use crate::store::Failure;
 use crate::store::disk::Disk;
@@ -188,7 +188,12 @@ pub(super) fn failure(doing: &'static str, error: redb::Error) -> Failure {
         redb::Error::Io(error) => io_failure(doing, error),
         redb::Error::DatabaseClosed => Failure::Closed,
         redb::Error::PreviousIo => io_failure(doing, io::Error::other("an earlier access to the file failed")),
-        other => Failure::damaged(format!("{doing}: {other}")),
+        other => match other.to_string() {
+            what if pages::tells_of_damage(&what) => {
+                Failure::damaged(format!("{doing}: a page is not what was written (the log of the node says which)"))
+            }
+            what => Failure::damaged(format!("{doing}: {what}")),
+        },
     }
 }
 

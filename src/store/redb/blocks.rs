@@ -82,23 +82,9 @@ pub(super) fn write<'a>(
         let in_order = are_in_order(&lines, here, bytes_max);
         let merged = merge(&lines, here, &mut tallies);
         put(blocks, &place.separator, &place.next, &merged, Fill { bytes_max, in_order })?;
-        for (key, entry) in here.first().into_iter().chain(here.last()) {
-            leads_back(blocks, key, entry)?;
-        }
         changes = behind;
     }
     Ok(tallies)
-}
-
-/// Whether what was written is found: a damaged page above the blocks may lead a writer elsewhere than a reader.
-fn leads_back(blocks: &Table<'_, Bytewise, Bytewise>, key: &Key, entry: &Entry) -> Result<(), redb::Error> {
-    match get(blocks, key.as_bytes()) {
-        Ok(found) if found.as_ref().map(|found| found.version) == entry.value.as_ref().map(|_| entry.version) => Ok(()),
-        Err(Trouble::File(error)) => Err(error),
-        Ok(_) | Err(Trouble::Rows(_)) => Err(redb::Error::Corrupted(format!(
-            "the tree of the table does not lead back to {key:?}, which was written"
-        ))),
-    }
 }
 
 /// Notes that nothing is known of a key, of which nothing else is said.

@@ -97,7 +97,7 @@ impl Committer {
                 Work::Group(jobs) => self.group(jobs),
                 Work::Checkpointed(result) => self.checkpointed(result),
                 Work::Checkpoint(answer) => self.wanted.push(answer),
-                Work::Reopen => self.reopen_for_reads(),
+                Work::Reopen(_readers) => self.reopen_for_reads(),
                 Work::Look => {}
                 Work::Stop => return,
             }
@@ -250,7 +250,11 @@ impl Committer {
         if let Some(version) = self.flight.as_mut().and_then(|flight| flight.group.version_of(key)) {
             return Ok(version);
         }
-        Ok(self.shared.get(key)?.map(|row| row.version))
+        let found = self.shared.get(key);
+        if matches!(&found, Err(failure) if matches!(**failure, Failure::Io { .. })) {
+            self.shared.queue.read_failed();
+        }
+        Ok(found?.map(|row| row.version))
     }
 
     fn answer(&self, answer: oneshot::Sender<Outcome>, outcome: Outcome) {
@@ -350,13 +354,17 @@ impl Committer {
         reopened
     }
 
-    /// Nothing that was written is in doubt, so that nobody has to raise a fence, unless opening fails too.
+    /// Nothing that was written is in doubt, so that nobody has to raise a fence, unless opening fails too or the store
+    /// was ill already.
     fn reopen_for_reads(&mut self) {
         if self.writing.is_some() {
             let ended = self.shared.queue.wait_checkpointed();
             self.checkpointed(ended);
         }
-        let Some(log) = self.log.take() else { return };
+        let Some(log) = self.log.take() else {
+            // Whoever reads learns what is wrong from its own failure.
+            return self.ensure_open().unwrap_or_default();
+        };
         self.table.gate().forbid_writes();
         log.abandon();
         if let Err(error) = self.reopen() {

@@ -22,9 +22,16 @@ const GROUP: u64 = 1_024;
 const MAGIC: u32 = u32::from_le_bytes(*b"qbp1");
 /// What a file begins with that redb wrote by itself.
 const REDB: [u8; 4] = *b"redb";
-/// What redb writes first into a page of keys and values, unlike one that leads to other pages.
+/// What redb writes first into a page of keys and values.
 const LEAF: u8 = 1;
+/// Behind that and the number of pairs: where each key ends, then where each value does.
+const PAIRS_AT: usize = 4;
+const END_BYTES: usize = 4;
+/// What it writes into one that leads to others.
+const BRANCH: u8 = 2;
 const PIECE_BYTES: usize = 1 << 20;
+/// How redb calls the page to which a damaged one leads.
+const NOWHERE: &str = "r1048575.0/31";
 
 thread_local! {
     static IS_AMONG_ROWS: Cell<bool> = const { Cell::new(false) };
@@ -125,23 +132,46 @@ impl Pages {
         for (page, part) in runs(first, out.len()) {
             wrong = self.read_run(page, &mut out[part])?.or(wrong);
         }
-        match wrong {
-            None => Ok(()),
-            Some(page) if !IS_AMONG_ROWS.get() => Err(damaged(&format!("page {page} is not what was written"))),
-            Some(_) => {
-                if out[0] != LEAF {
-                    // redb names what is no page of either kind, and keeps the file open.
-                    out.fill(0);
-                }
-                Ok(())
+        if let Some(page) = wrong {
+            tracing::warn!(page, "a page of the table is not what was written");
+            if !IS_AMONG_ROWS.get() || !are_pairs_in_order(out) {
+                lead_nowhere(out);
             }
         }
+        Ok(())
     }
 }
 
-/// In here a damaged page of rows is shown as it is, for the rows have seals of their own and those of them that are
-/// sound can be kept; one that leads to other pages makes redb panic before it follows it. Elsewhere both are an error, after which a file has to be
-/// opened anew.
+/// Whether a page holds keys and values where it says, and its keys in order, so that everybody finds the same in it.
+fn are_pairs_in_order(page: &[u8]) -> bool {
+    let pairs = usize::from(u16::from_le_bytes([page[2], page[3]]));
+    let first = PAIRS_AT + 2 * pairs * END_BYTES;
+    let Some(ends) = page.get(PAIRS_AT..first) else { return false };
+    let ends = ends.as_chunks::<END_BYTES>().0.iter().map(|end| u32::from_le_bytes(*end) as usize);
+    let ends: Vec<usize> = std::iter::once(first).chain(ends).collect();
+    if page[0] != LEAF || !ends.is_sorted() || ends[2 * pairs] > page.len() {
+        return false;
+    }
+    let keys = ends[..=pairs].windows(2).map(|ends| &page[ends[0]..ends[1]]);
+    keys.is_sorted_by(|one, next| one < next)
+}
+
+/// A page that redb takes for damaged whatever it looks for there: it leads to one page, whose number is none. An error
+/// would be the end of the file for redb, also for all who read what is sound.
+fn lead_nowhere(page: &mut [u8]) {
+    const ONLY_CHILD: Range<usize> = 24..32;
+    page.fill(0);
+    page[0] = BRANCH;
+    page[ONLY_CHILD].fill(0xff);
+}
+
+/// Whether redb was led nowhere when it says this.
+pub(super) fn tells_of_damage(what: &str) -> bool {
+    what.contains(NOWHERE)
+}
+
+/// In here a damaged page of keys and values is shown as it is, if its keys are in order: what is in it has seals of its
+/// own, and rows that are sound can be kept. For tables whose keys and values are of any length.
 pub(super) fn among_rows<T>(work: impl FnOnce() -> T) -> T {
     struct Before(bool);
     impl Drop for Before {

@@ -1,7 +1,7 @@
 //! What waits for the committer: batches in order, and word from the checkpoint.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -20,6 +20,9 @@ pub(super) struct Job {
 /// Who asked for a checkpoint.
 pub(super) type CheckpointAnswer = oneshot::Sender<Result<(), Arc<Failure>>>;
 
+/// Who waits for the files to be opened anew.
+pub(super) type Waiter = mpsc::Sender<()>;
+
 /// How to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) enum Stop {
@@ -37,8 +40,8 @@ pub(super) enum Work {
     Group(Vec<Job>),
     Checkpointed(Result<(), Failure>),
     Checkpoint(CheckpointAnswer),
-    /// The table could not be read.
-    Reopen,
+    /// The table could not be read. Whoever waits for it to be opened anew sees that these are dropped.
+    Reopen(Vec<Waiter>),
     /// The checkpoint has gone on, so that there may be room.
     Look,
     Stop,
@@ -58,6 +61,8 @@ struct Waiting {
     jobs_bytes: usize,
     checkpointed: Option<Result<(), Failure>>,
     read_failed: bool,
+    /// Who waits for what follows from that.
+    readers: Vec<Waiter>,
     /// Rows written by the checkpoint under way, and whether there are more since somebody looked.
     rows_checkpointed: usize,
     goes_on: bool,
@@ -118,6 +123,19 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// The same, and waits until that was tried. Not for the thread that does it.
+    pub(super) fn reopened(&self) {
+        let (waiter, tried) = mpsc::channel();
+        let mut waiting = self.waiting.lock();
+        if waiting.stop == Stop::No {
+            waiting.read_failed = true;
+            waiting.readers.push(waiter);
+            drop(waiting);
+            self.wake.notify_one();
+            tried.recv().unwrap_or_default();
+        }
+    }
+
     pub(super) fn stop(&self, stop: Stop) {
         let mut waiting = self.waiting.lock();
         waiting.stop = waiting.stop.max(stop);
@@ -160,6 +178,7 @@ impl Queue {
         let mut waiting = self.waiting.lock();
         waiting.stop = Stop::Now;
         waiting.wanted.clear();
+        waiting.readers.clear();
         let jobs = std::mem::take(&mut waiting.jobs);
         waiting.jobs_bytes = 0;
         drop(waiting);
@@ -184,7 +203,7 @@ impl Waiting {
             return Some(Work::Stop);
         }
         if std::mem::take(&mut self.read_failed) {
-            return Some(Work::Reopen);
+            return Some(Work::Reopen(std::mem::take(&mut self.readers)));
         }
         if let Some(answer) = self.wanted.pop() {
             return Some(Work::Checkpoint(answer));

@@ -74,11 +74,24 @@ pub(super) fn run(shared: &Shared) {
         for read in reads {
             // Whoever no longer waits for an answer does not need it.
             match read {
-                Read::Get(key, answer) if !answer.is_closed() => drop(answer.send(shared.get(&key))),
-                Read::Range(span, answer) if !answer.is_closed() => drop(answer.send(shared.range(&span))),
+                Read::Get(key, answer) if !answer.is_closed() => drop(answer.send(tried(shared, || shared.get(&key)))),
+                Read::Range(span, answer) if !answer.is_closed() => {
+                    drop(answer.send(tried(shared, || shared.range(&span))));
+                }
                 Read::Get(..) | Read::Range(..) => {}
             }
         }
+    }
+}
+
+/// Reads once more when the disk has failed, over files opened anew: whatever else failed on them took this with it.
+fn tried<T>(shared: &Shared, read: impl Fn() -> Result<T, ReadError>) -> Result<T, ReadError> {
+    match read() {
+        Err(failure) if matches!(*failure, Failure::Io { .. }) => {
+            shared.queue.reopened();
+            read()
+        }
+        answer => answer,
     }
 }
 

@@ -144,13 +144,7 @@ impl Shared {
             };
             match table(&view, open) {
                 Err(_) if !Arc::ptr_eq(&view, &self.pair.read().view) => {}
-                Err(failure) => {
-                    if matches!(failure, Failure::Io { .. }) {
-                        self.queue.read_failed();
-                    }
-                    return Err(Arc::new(failure));
-                }
-                Ok(answer) => return Ok(answer),
+                answer => return Ok(answer?),
             }
         }
     }

@@ -153,13 +153,15 @@ impl Table {
     pub(super) fn view(&self) -> Result<View, Failure> {
         guarded(READING, || {
             let transaction = self.file.database.begin_read()?;
-            let blocks = transaction.open_table(BLOCKS)?;
+            // Opening a table reads the first of its pages.
+            let open = |table| among_rows(|| transaction.open_table(table));
+            let (blocks, tallies) = (open(BLOCKS)?, open(TALLIES)?);
             let only = if blocks.len()? == 1 { among_rows(|| blocks.first())? } else { None };
             let empty = only.is_some_and(|(separator, stored)| {
                 let block = Block::read(separator.value(), stored.value());
                 block.is_sound() && block.count() == 0
             });
-            Ok(View { blocks, tallies: transaction.open_table(TALLIES)?, empty, count: OnceLock::new() })
+            Ok(View { blocks, tallies, empty, count: OnceLock::new() })
         })
     }
 
