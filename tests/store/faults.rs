@@ -165,3 +165,24 @@ fn a_read_that_failed_once_leaves_reads_and_commits_as_they_were() {
     assert_eq!(everything(&engine).len(), 21);
     engine.health().unwrap();
 }
+
+#[test]
+fn reads_go_on_over_files_opened_anew_whatever_else_failed_on_them() {
+    let mut failures = 0;
+    for call in 0..40 {
+        let disk = SimulatedDisk::default();
+        // None of the pages stays in memory.
+        let engine = open(&disk, Options { cache_bytes: 0, ..Options::default() });
+        for number in 0..20 {
+            committed(&engine, batch().put(&number.to_string(), &"1".repeat(9_000)));
+        }
+        block_on(engine.checkpoint()).unwrap();
+        committed(&engine, batch().put("new", "1"));
+        disk.set(Faults { fail_from: Some(disk.calls() + call), only_once: true, ..SOUND });
+        failures += u32::from(block_on(engine.checkpoint()).is_err());
+        for number in 0..20 {
+            block_on(engine.get(&key(&number.to_string()))).unwrap().unwrap();
+        }
+    }
+    assert!(failures > 3, "{failures} checkpoints failed");
+}
