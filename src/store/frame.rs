@@ -98,12 +98,12 @@ impl Ops {
         if self.puts > 0 {
             self.puts -= 1;
             let (key, value) = (self.length()?, self.length()?);
-            return Some(Op::Put(Key::from_bytes(self.take(key)?), self.take(value)?));
+            return Some(Op::Put(self.key(key)?, self.take(value)?));
         }
         if self.deletes > 0 {
             self.deletes -= 1;
             let key = self.length()?;
-            return Some(Op::Delete(Key::from_bytes(self.take(key)?)));
+            return Some(Op::Delete(self.key(key)?));
         }
         let position = Position(self.rest.try_get_u64_le().ok()?);
         let shard = Shard(self.rest.try_get_u32_le().ok()?);
@@ -115,6 +115,14 @@ impl Ops {
 
     fn length(&mut self) -> Option<usize> {
         usize::try_from(self.rest.try_get_u32_le().ok()?).ok()
+    }
+
+    fn key(&mut self, length: usize) -> Option<Key> {
+        let Some(short) = Key::short(self.rest.get(..length)?) else {
+            return self.take(length).map(Key::from_bytes);
+        };
+        self.rest.advance(length);
+        Some(short)
     }
 
     fn take(&mut self, length: usize) -> Option<Bytes> {

@@ -1,12 +1,24 @@
 //! Keys: tuples of text, bytes and numbers, encoded so that byte order is tuple order.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
 
 /// A key of the store: any bytes, compared byte by byte.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Key(Bytes);
+#[derive(Clone)]
+pub struct Key(Held);
+
+/// Short keys lie where they are used: a tree that follows a pointer for each comparison waits for memory at each.
+#[derive(Clone)]
+enum Held {
+    Short(u8, [u8; SHORT_BYTES]),
+    Long(Bytes),
+}
+
+/// Most keys of a node are no longer. With the two bytes before them they fill six words.
+const SHORT_BYTES: usize = 46;
 
 /// Ends a text or bytes part. Inside one, the bytes 0 and 1 are written as `ESCAPE 1` and `ESCAPE 2`, so that no part
 /// holds an `END` and the order of parts stays that of their bytes, whatever comes behind them.
@@ -15,8 +27,15 @@ const ESCAPE: u8 = 0x01;
 
 impl Key {
     /// The key of these very bytes.
-    pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
-        Self(bytes.into())
+    pub fn from_bytes(bytes: impl Into<Bytes> + AsRef<[u8]>) -> Self {
+        Self::short(bytes.as_ref()).unwrap_or_else(|| Self(Held::Long(bytes.into())))
+    }
+
+    /// The key of these bytes if there is room for them in it.
+    pub(crate) fn short(bytes: &[u8]) -> Option<Self> {
+        let mut short = [0; SHORT_BYTES];
+        short.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Self(Held::Short(u8::try_from(bytes.len()).ok()?, short)))
     }
 
     /// Starts a tuple.
@@ -25,48 +44,80 @@ impl Key {
     }
 
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Held::Short(length, bytes) => &bytes[..usize::from(*length)],
+            Held::Long(bytes) => bytes,
+        }
     }
 
     pub fn starts_with(&self, prefix: &Key) -> bool {
-        self.0.starts_with(&prefix.0)
+        self.as_bytes().starts_with(prefix.as_bytes())
     }
 
     /// The smallest key above this one.
     pub fn successor(&self) -> Self {
-        let mut bytes = Vec::with_capacity(self.0.len() + 1);
-        bytes.extend_from_slice(&self.0);
-        bytes.push(0);
-        Self(bytes.into())
+        Self::from_bytes([self.as_bytes(), &[0]].concat())
     }
 
     /// The smallest key above all that begin with this one. The empty prefix has none but a key of `0xff` bytes longer
     /// than any that is stored.
     pub fn after_prefix(&self) -> Self {
-        let mut bytes = self.0.to_vec();
+        let mut bytes = self.as_bytes().to_vec();
         while let Some(last) = bytes.pop() {
             if last < 0xff {
                 bytes.push(last + 1);
-                return Self(bytes.into());
+                return Self::from_bytes(bytes);
             }
         }
-        Self(vec![0xff; 64].into())
+        Self::from_bytes(vec![0xff; 64])
     }
 
     /// Reads the parts of a tuple after `prefix`.
     pub fn parts_after(&self, prefix: &Key) -> Parts<'_> {
-        Parts(self.0.strip_prefix(prefix.as_bytes()).unwrap_or(&[]))
+        Parts(self.as_bytes().strip_prefix(prefix.as_bytes()).unwrap_or(&[]))
     }
 
     /// Reads all parts of a tuple.
     pub fn parts(&self) -> Parts<'_> {
-        Parts(&self.0)
+        Parts(self.as_bytes())
+    }
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self(Held::Short(0, [0; SHORT_BYTES]))
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
 impl fmt::Debug for Key {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}", self.0.escape_ascii())
+        write!(out, "{}", self.as_bytes().escape_ascii())
     }
 }
 
@@ -108,7 +159,7 @@ impl Builder {
     }
 
     pub fn done(self) -> Key {
-        Key(self.0.into())
+        Key::from_bytes(self.0)
     }
 }
 
@@ -175,6 +226,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn short_and_long_keys_are_their_bytes(one in prop::collection::vec(any::<u8>(), 0..100), other in prop::collection::vec(any::<u8>(), 0..100)) {
+            let keys = [&one, &other].map(|bytes| Key::from_bytes(bytes.clone()));
+            prop_assert_eq!(keys[0].as_bytes(), one.as_slice());
+            prop_assert_eq!(keys[0].cmp(&keys[1]), one.cmp(&other));
+            prop_assert_eq!(keys[0] == keys[1], one == other);
+            let successor = keys[0].successor();
+            prop_assert!(successor > keys[0] && successor.starts_with(&keys[0]));
+            prop_assert_eq!(successor.as_bytes().len(), one.len() + 1);
+        }
+
         #[test]
         fn byte_order_is_tuple_order(left in tuples(), right in tuples()) {
             prop_assert_eq!(left.key().cmp(&right.key()), left.cmp(&right));

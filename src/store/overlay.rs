@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::frame::Op;
 use super::{Direction, Key, Position, Row, Span, Versioned};
 
-/// About what a row costs beside its bytes: two `Bytes`, a version, and its share of a tree node.
+/// About what a row costs beside its bytes: the room of a key, a `Bytes`, a version, and its share of a tree node.
 const ROW_BYTES: u64 = 120;
 
 /// What is known of a key: its value, or that it was deleted.
