@@ -1,7 +1,9 @@
 //! Group commit: many writers, each of whom waits for its record, over the store and over a plain file.
 
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -55,6 +57,7 @@ pub(crate) fn compare(span: Duration, writers: usize) {
     let before = plain(span, writers);
     let (within, _) = store(span, writers, Options { overlay_bytes_max: 4 << 30, ..options() });
     let (whole, stats) = store(span, writers, options());
+    let beside = beside_a_table(span, writers, stats.table.bytes_written as f64 / span.as_secs_f64());
     let after = plain(span, writers);
     let middle = (before.per_second + after.per_second) / 2.0;
     println!("\n{writers} writers");
@@ -62,7 +65,12 @@ pub(crate) fn compare(span: Duration, writers: usize) {
     after.show("plain file again", middle);
     within.show("store within overlay", middle);
     whole.show("store, checkpoints", middle);
-    println!("  {:.2} with checkpoints : without", whole.per_second / within.per_second);
+    beside.show("plain file, as above", middle);
+    println!(
+        "  {:.2} with checkpoints : without; of the plain file {:.2}",
+        whole.per_second / within.per_second,
+        beside.per_second / middle
+    );
     explain(&stats, RECORD_BYTES);
 }
 
@@ -92,6 +100,42 @@ fn store(span: Duration, writers: usize, options: Options) -> (Found, Stats) {
     let stats = engine.stats();
     engine.close();
     (found, stats)
+}
+
+/// The plain file while as many bytes as the checkpoints wrote go to scattered pages of another file: what is left of
+/// the disk for whoever appends.
+fn beside_a_table(span: Duration, writers: usize, bytes_per_second: f64) -> Found {
+    const PAGE_BYTES: usize = 4_096;
+    const PAGES: u64 = 50_000;
+    /// About what one commit of a checkpoint writes.
+    const PAGES_AT_ONCE: u64 = 500;
+    let folder = folder();
+    let table = std::fs::File::create(folder.path().join("table")).unwrap();
+    table.write_all_at(&vec![1; PAGE_BYTES * PAGES as usize], 0).unwrap();
+    table.sync_data().unwrap();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let clock = SystemClock::default();
+            let (started, mut written) = (clock.monotonic(), 0);
+            while !ended.load(Ordering::Relaxed) {
+                for page in written..written + PAGES_AT_ONCE {
+                    let place = page.wrapping_mul(0x9e37_79b9_7f4a_7c15) % PAGES;
+                    table.write_all_at(&[2; PAGE_BYTES], place * PAGE_BYTES as u64).unwrap();
+                }
+                // As redb does: what is new, and then the page that leads to it.
+                table.sync_data().unwrap();
+                table.write_all_at(&[3; PAGE_BYTES], 0).unwrap();
+                table.sync_data().unwrap();
+                written += PAGES_AT_ONCE;
+                let due = Duration::from_secs_f64((written * PAGE_BYTES as u64) as f64 / bytes_per_second);
+                std::thread::sleep(due.saturating_sub(clock.monotonic() - started));
+            }
+        });
+        let found = plain(span, writers);
+        ended.store(true, Ordering::Relaxed);
+        found
+    })
 }
 
 fn plain(span: Duration, writers: usize) -> Found {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use redb::{AccessGuard, ReadableTable, Table};
 
 use super::block::{Block, Content, Lines, Row, is_before};
-use super::pack::{Fill, pack};
+use super::pack::{Fill, Packed, pack};
 use super::tally::{Tallies, area};
 use crate::store::overlay::Entry;
 use crate::store::{Failure, Key, Stretch};
@@ -60,16 +60,25 @@ pub(super) fn get(blocks: &impl ReadableTable<Bytewise, Bytewise>, key: &[u8]) -
     }
 }
 
-/// Writes sorted changes. What they say of keys that were lost is known again.
+/// What becomes of one block, or of a hole where one is missing.
+pub(super) struct Edit {
+    separator: Vec<u8>,
+    next: Vec<u8>,
+    fill: Fill,
+    /// What stands there from now on; nothing when it held no row any more.
+    packed: Vec<Packed>,
+}
+
+/// What sorted changes make of the blocks, and of the tallies. What they say of keys that were lost is known again.
 ///
 /// # Errors
-/// When the file cannot be read or written, or the pages above the blocks contradict each other.
-pub(super) fn write<'a>(
-    blocks: &mut Table<'_, Bytewise, Bytewise>,
+/// When the file cannot be read, or the pages above the blocks contradict each other.
+pub(super) fn edits<'a>(
+    blocks: &impl ReadableTable<Bytewise, Bytewise>,
     mut changes: &[(&'a Key, &'a Entry)],
     bytes_max: usize,
-) -> Result<Tallies<'a>, redb::Error> {
-    let mut tallies = Tallies::new();
+) -> Result<(Vec<Edit>, Tallies<'a>), redb::Error> {
+    let (mut edits, mut tallies) = (Vec::new(), Tallies::new());
     while let Some((key, _)) = changes.first() {
         let place = Place::of(blocks, key.as_bytes())?;
         let inside = changes.partition_point(|(key, _)| is_before(key.as_bytes(), &place.next));
@@ -81,10 +90,22 @@ pub(super) fn write<'a>(
         let lines = place.lines();
         let in_order = are_in_order(&lines, here, bytes_max);
         let merged = merge(&lines, here, &mut tallies);
-        put(blocks, &place.separator, &place.next, &merged, Fill { bytes_max, in_order })?;
+        edits.push(edit(&place, &merged, Fill { bytes_max, in_order }));
         changes = behind;
     }
-    Ok(tallies)
+    Ok((edits, tallies))
+}
+
+fn edit(place: &Place, lines: &Lines<'_>, fill: Fill) -> Edit {
+    let Place { separator, next, .. } = place;
+    let stays = lines.len() > 0 || separator.is_empty();
+    let packed = if stays { pack(separator, next, lines, fill) } else { Vec::new() };
+    Edit { separator: separator.clone(), next: next.clone(), fill, packed }
+}
+
+/// Where the block ends that a key belongs to; empty at the end of all.
+pub(super) fn end(blocks: &impl ReadableTable<Bytewise, Bytewise>, key: &[u8]) -> Result<Vec<u8>, redb::Error> {
+    Ok(Place::of(blocks, key)?.next)
 }
 
 /// Notes that nothing is known of a key, of which nothing else is said.
@@ -102,7 +123,7 @@ pub(super) fn lose(
     merged.lines.push_lost(key, &[key, &[0]].concat());
     behind.into_iter().for_each(|(at, content)| merged.take(at, content));
     merged.end_lost();
-    put(blocks, &place.separator, &place.next, &merged.lines, Fill { bytes_max, in_order: false })
+    apply(blocks, [edit(&place, &merged.lines, Fill { bytes_max, in_order: false })])
 }
 
 /// Whether rows come in the order of their keys: behind all that stand here, or many at once between two that do. Those
@@ -128,7 +149,7 @@ struct Place {
 }
 
 impl Place {
-    fn of(blocks: &Table<'_, Bytewise, Bytewise>, key: &[u8]) -> Result<Self, redb::Error> {
+    fn of(blocks: &impl ReadableTable<Bytewise, Bytewise>, key: &[u8]) -> Result<Self, redb::Error> {
         let Some((separator, stored)) = floor(blocks, key)? else {
             return Ok(Self { separator: Vec::new(), next: next_separator(blocks, &[])?, stored: None });
         };
@@ -153,21 +174,33 @@ impl Place {
     }
 }
 
-/// Puts lines in the place of those between two separators. A block that would be empty goes, and the one before it takes
-/// over what it covered.
-fn put(
+/// Does what was found to be done, in the order of the keys. Meanwhile nothing else may have changed those blocks.
+///
+/// # Errors
+/// When the file cannot be read or written.
+pub(super) fn apply(
     blocks: &mut Table<'_, Bytewise, Bytewise>,
-    separator: &[u8],
-    next: &[u8],
-    lines: &Lines<'_>,
-    fill: Fill,
+    edits: impl IntoIterator<Item = Edit>,
 ) -> Result<(), redb::Error> {
-    if lines.len() > 0 || separator.is_empty() {
-        for (separator, stored) in pack(separator, next, lines, fill) {
-            blocks.insert(separator.as_slice(), stored.as_slice())?;
+    for edit in edits {
+        if edit.packed.is_empty() {
+            remove(blocks, &edit)?;
         }
-        return Ok(());
+        insert(blocks, edit.packed)?;
     }
+    Ok(())
+}
+
+fn insert(blocks: &mut Table<'_, Bytewise, Bytewise>, packed: Vec<Packed>) -> Result<(), redb::Error> {
+    for (separator, stored) in packed {
+        blocks.insert(separator.as_slice(), stored.as_slice())?;
+    }
+    Ok(())
+}
+
+/// Of a block without rows nothing stays, and the one before it takes over what it covered.
+fn remove(blocks: &mut Table<'_, Bytewise, Bytewise>, edit: &Edit) -> Result<(), redb::Error> {
+    let separator = edit.separator.as_slice();
     blocks.remove(separator)?;
     let before = match floor(blocks, separator)? {
         Some((before, stored)) => {
@@ -180,10 +213,7 @@ fn put(
     let mut lines = before.lines();
     // What was missing between the two stays unknown.
     lines.push_lost(&before.next, separator);
-    for (separator, stored) in pack(&before.separator, next, &lines, fill) {
-        blocks.insert(separator.as_slice(), stored.as_slice())?;
-    }
-    Ok(())
+    insert(blocks, pack(&before.separator, &edit.next, &lines, edit.fill))
 }
 
 /// Old lines with changes laid over them.
@@ -313,7 +343,8 @@ mod tests {
             });
             let rows: BTreeMap<Key, Entry> = rows.collect();
             let changes: Vec<_> = rows.iter().collect();
-            super::write(&mut blocks, &changes, BYTES_MAX).unwrap();
+            let (edits, _) = edits(&blocks, &changes, BYTES_MAX).unwrap();
+            apply(&mut blocks, edits).unwrap();
         }
         let sizes = blocks.iter().unwrap().map(|found| found.unwrap().1.value().len() as f64 / BYTES_MAX as f64);
         sizes.collect()

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use super::Options;
+use super::backend::io_failure;
 use super::state::Shared;
-use super::table::{Held, Passed, Table, View};
+use super::table::{Held, Passed, Plan, Table, View};
+use super::{Options, block};
 use crate::store::filter::{Filter, Filters, Seen};
 use crate::store::overlay::{Entry, Generation};
 use crate::store::{Failure, Key};
@@ -39,23 +40,92 @@ pub(super) fn run(shared: &Shared, orders: &mpsc::Receiver<Order>, options: &Opt
     filling.map(JoinHandle::join);
 }
 
-/// Writes in steps short enough not to hold up the log for long. After each the view is taken anew, so that the pages
-/// it has freed can be used again: the frozen generation hides whatever has changed underneath.
+/// One step of a checkpoint, found out and not done yet.
+struct Planned<'a> {
+    rows: Chunk<'a>,
+    plan: Plan<'a>,
+    last: bool,
+}
+
+/// Writes in steps short enough not to hold up the log for long. While one is written, which is mostly waiting for the
+/// disk, it is found out what the next has to do.
 fn write(shared: &Shared, frozen: &Generation, held: &Held, table: &Table, options: &Options) -> Result<(), Failure> {
+    // Without room: the step after the next is begun when the one before it can be seen.
+    let (steps, planned) = mpsc::sync_channel(0);
+    let (step_done, done) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let writer = std::thread::Builder::new().name("store-table".to_owned());
+        let writer = writer.spawn_scoped(scope, move || write_planned(shared, &planned, &step_done, held, table));
+        let writer = writer.map_err(|error| io_failure("starting the thread that writes the table", error))?;
+        let planned = plan(shared, frozen, table, options, &Steps { steps, done });
+        let written = writer.join().expect("panics of redb are caught where they arise");
+        written.and(planned)
+    })?;
+    shared.counters.checkpoints.add(1);
+    Ok(())
+}
+
+/// Where steps go, and word that one can be seen.
+struct Steps<'a> {
+    steps: mpsc::SyncSender<Planned<'a>>,
+    done: mpsc::Receiver<()>,
+}
+
+/// Finds out what each step has to do. It ends where a block does, so that the next has nothing to do with what is being
+/// written; only if that is too far it ends in between, and the next waits until it can be seen.
+fn plan<'a>(
+    shared: &Shared,
+    frozen: &'a Generation,
+    table: &Table,
+    options: &Options,
+    Steps { steps, done }: &Steps<'a>,
+) -> Result<(), Failure> {
     let filters = shared.pair.read().filters.clone();
     let mut rows = frozen.rows.iter().peekable();
+    let mut under_way = 0;
     loop {
-        let chunk = chunk(&mut rows, options);
-        let last = rows.peek().is_none();
+        let view = shared.pair.read().view.clone();
+        let mut chunk = chunk(&mut rows, options);
+        let mut is_cut = false;
+        if let (Some((key, _)), Some(_)) = (chunk.last(), rows.peek()) {
+            let end = view.end(key)?;
+            let mut inside = std::iter::from_fn(|| rows.next_if(|(key, _)| block::is_before(key.as_bytes(), &end)));
+            chunk.extend(self::chunk(&mut inside, options));
+            is_cut = rows.peek().is_some_and(|(key, _)| block::is_before(key.as_bytes(), &end));
+        }
         filters.add(chunk.iter().filter(|(_, entry)| entry.value.is_some()).map(|(key, _)| *key));
-        table.write(&chunk, last.then_some(held))?;
-        show(shared, table.view()?, &chunk, last);
-        shared.queue.checkpoint_goes_on(chunk.len());
-        if last {
-            shared.counters.checkpoints.add(1);
+        let (plan, last) = (table.plan(&view, &chunk)?, rows.peek().is_none());
+        // Only the newest view is kept, so that pages which were freed can be used again.
+        drop(view);
+        if steps.send(Planned { rows: chunk, plan, last }).is_err() || last {
+            // Whoever writes has failed, and says so itself.
             return Ok(());
         }
+        under_way += 1;
+        while is_cut && under_way > 0 && done.recv().is_ok() {
+            under_way -= 1;
+        }
+        under_way -= done.try_iter().count();
     }
+}
+
+/// Writes one step after the other. After each the view is taken anew, so that the pages it has freed can be used again:
+/// the frozen generation hides whatever has changed underneath.
+fn write_planned(
+    shared: &Shared,
+    planned: &mpsc::Receiver<Planned<'_>>,
+    done: &mpsc::Sender<()>,
+    held: &Held,
+    table: &Table,
+) -> Result<(), Failure> {
+    for Planned { rows, plan, last } in planned {
+        table.apply(plan, last.then_some(held))?;
+        show(shared, table.view()?, &rows, last);
+        shared.queue.checkpoint_goes_on(rows.len());
+        // Whoever plans may have come to the end.
+        let _ = done.send(());
+    }
+    Ok(())
 }
 
 /// The next rows that fit into one commit.

@@ -167,10 +167,24 @@ impl Table {
 
     /// Writes sorted rows, and with the last of them how far the table now goes.
     pub(super) fn write(&self, rows: &[(&Key, &Entry)], held: Option<&Held>) -> Result<(), Failure> {
+        self.apply(self.plan(&self.view()?, rows)?, held)
+    }
+
+    /// What sorted rows make of the blocks that a view shows. Good as long as nobody else writes to those.
+    pub(super) fn plan<'a>(&self, view: &View, rows: &[(&'a Key, &'a Entry)]) -> Result<Plan<'a>, Failure> {
+        let (edits, tallies) = look(READING, || blocks::edits(&view.blocks, rows, self.block_bytes_max))?;
+        Ok(Plan { edits, tallies })
+    }
+
+    /// Does that, and with the last of it notes how far the table now goes.
+    pub(super) fn apply(&self, plan: Plan<'_>, held: Option<&Held>) -> Result<(), Failure> {
         guarded("writing the table", || {
             let transaction = begin(&self.file.database)?;
             let (mut blocks, mut tallies) = (transaction.open_table(BLOCKS)?, transaction.open_table(TALLIES)?);
-            among_rows(|| tally::write(&mut tallies, blocks::write(&mut blocks, rows, self.block_bytes_max)?))?;
+            among_rows(|| {
+                blocks::apply(&mut blocks, plan.edits)?;
+                tally::write(&mut tallies, plan.tallies)
+            })?;
             drop((blocks, tallies));
             if let Some(held) = held {
                 transaction.open_table(STATE)?.insert(STATE_HELD, encode_held(held).as_slice())?;
@@ -191,6 +205,12 @@ impl Table {
     }
 }
 
+/// What is to be written to the table.
+pub(super) struct Plan<'a> {
+    edits: Vec<blocks::Edit>,
+    tallies: tally::Tallies<'a>,
+}
+
 /// The rows of the table at one moment. Every block is checked when it is read.
 pub(super) struct View {
     blocks: Bytewise,
@@ -209,6 +229,11 @@ impl View {
     pub(super) fn count(&self) -> u64 {
         let tallied = || self.tallies().map_or(0, |tallies| tallies.values().flatten().map(|tally| tally.count).sum());
         *self.count.get_or_init(tallied)
+    }
+
+    /// Where the block ends that a key belongs to; empty at the end of all.
+    pub(super) fn end(&self, key: &Key) -> Result<Vec<u8>, Failure> {
+        look(READING, || blocks::end(&self.blocks, key.as_bytes()))
     }
 
     pub(super) fn get(&self, key: &Key) -> Result<Option<Versioned>, Failure> {
