@@ -41,6 +41,7 @@ mod stats;
 mod syncer;
 mod table;
 mod tally;
+mod walk;
 
 pub use log::inspect;
 pub use pages::Pages;

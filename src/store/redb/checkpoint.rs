@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 
 use super::backend::io_failure;
 use super::state::Shared;
-use super::table::{Held, Passed, Plan, Table, View};
+use super::table::{Held, Plan, Table, View};
+use super::walk::Passed;
 use super::{Options, block};
 use crate::store::filter::{Filter, Filters, Seen};
 use crate::store::overlay::{Entry, Generation};

@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use super::blocks;
-use super::table::{Passed, View};
+use super::table::View;
 use super::tally::{self, Tally};
+use super::walk::Passed;
 use crate::store::{Failure, Key};
 
 /// Damage listed by name; more would only fill memory.

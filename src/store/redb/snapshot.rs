@@ -11,7 +11,8 @@ use futures_util::future::BoxFuture;
 
 use super::scrub::{Scrub, Tallied};
 use super::state::Shared;
-use super::table::{Held, Passed, Table, View};
+use super::table::{Held, Table, View};
+use super::walk::Passed;
 use super::{OpenError, Options, RedbEngine, table};
 use crate::store::disk::{Disk, Folder, Guard, LockError};
 use crate::store::overlay::{Entry, Mark};

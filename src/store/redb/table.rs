@@ -7,7 +7,7 @@ use bytes::Buf;
 use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 use super::backend::{self, Gate, OpenFile, begin, guarded};
-use super::block::{self, Block, Content};
+use super::block::Block;
 use super::blocks::{self, Trouble};
 use super::log::StoreId;
 use super::pack;
@@ -23,7 +23,7 @@ use crate::store::overlay::{self, Entry, Mark};
 use crate::store::{Epoch, Failure, Fence, Key, Position, Row, Shard, Span, Versioned};
 
 pub(super) const NAME: &str = "table.redb";
-type Bytewise = ReadOnlyTable<&'static [u8], &'static [u8]>;
+pub(super) type Bytewise = ReadOnlyTable<&'static [u8], &'static [u8]>;
 const BLOCKS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("blocks");
 const TALLIES: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("tallies");
 const STATE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("state");
@@ -213,7 +213,7 @@ pub(super) struct Plan<'a> {
 
 /// The rows of the table at one moment. Every block is checked when it is read.
 pub(super) struct View {
-    blocks: Bytewise,
+    pub(super) blocks: Bytewise,
     tallies: Bytewise,
     empty: bool,
     count: OnceLock<u64>,
@@ -264,47 +264,11 @@ fn read<T>(work: impl FnOnce() -> Result<T, Trouble>) -> Result<T, Failure> {
 }
 
 /// Looks at rows, of which some may be damaged.
-fn look<T>(doing: &'static str, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Failure> {
+pub(super) fn look<T>(doing: &'static str, work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Failure> {
     guarded(doing, || among_rows(work))
 }
 
-/// What a walk over the table does next.
-pub(super) type Step = std::ops::ControlFlow<()>;
-
-/// What a walk passes.
-pub(super) enum Passed<'a> {
-    Row(&'a [u8], block::Row<'a>),
-    /// Nothing is known of the keys from one up to another; to the end of all when that is empty.
-    Lost(&'a [u8], &'a [u8]),
-    /// The block under this separator is not what was written, although all of its rows are.
-    Unsealed(&'a [u8]),
-}
-
 impl View {
-    /// Shows everything as it is stored, in order.
-    pub(super) fn walk(&self, each: impl FnMut(Passed<'_>) -> Step) -> Result<(), Failure> {
-        self.walk_from(&[], each)
-    }
-
-    /// The same from a key on.
-    pub(super) fn walk_from(&self, from: &[u8], mut each: impl FnMut(Passed<'_>) -> Step) -> Result<(), Failure> {
-        look("walking through the table", || {
-            let first = blocks::floor(&self.blocks, from)?.map(|(separator, _)| separator.value().to_vec());
-            let mut edge = first.clone().unwrap_or_default();
-            for found in self.blocks.range::<&[u8]>(edge.clone().as_slice()..)? {
-                let (separator, stored) = found?;
-                if pass(from, separator.value(), stored.value(), &mut edge, &self.blocks, &mut each)?.is_break() {
-                    return Ok(());
-                }
-            }
-            if first.is_none() || !edge.is_empty() {
-                // Only a walk that is at its end goes on behind it.
-                let _: Step = each(Passed::Lost(edge.as_slice().max(from), &[]));
-            }
-            Ok(())
-        })
-    }
-
     /// Bytes of keys and values in the file; the rest of it is free or holds it together. Reads every page.
     pub(super) fn live_bytes(&self) -> Result<u64, Failure> {
         look("measuring the table", || Ok(self.blocks.stats()?.stored_bytes()))
@@ -321,39 +285,6 @@ impl View {
             Ok(tallies)
         })
     }
-}
-
-/// Shows one block of a walk, and before it what is missing between it and the one before.
-fn pass(
-    from: &[u8],
-    separator: &[u8],
-    stored: &[u8],
-    edge: &mut Vec<u8>,
-    all: &Bytewise,
-    each: &mut impl FnMut(Passed<'_>) -> Step,
-) -> Result<Step, redb::Error> {
-    if separator > edge.as_slice() && each(Passed::Lost(edge.as_slice().max(from), separator)).is_break() {
-        return Ok(Step::Break(()));
-    }
-    let block = Block::read(separator, stored);
-    *edge = match block.next() {
-        Some(next) => next,
-        None => blocks::next_separator(all, separator)?,
-    };
-    let lines = block.lines(edge);
-    let mut told = block.is_sound();
-    for (key, content) in lines.iter() {
-        let step = match content {
-            Content::Row(row) if key >= from => each(Passed::Row(key, row)),
-            Content::Lost { to } if block::is_before(from, to) => each(Passed::Lost(key.max(from), to)),
-            _ => continue,
-        };
-        told |= matches!(content, Content::Lost { .. });
-        if step.is_break() {
-            return Ok(step);
-        }
-    }
-    Ok(if told { Step::Continue(()) } else { each(Passed::Unsealed(separator)) })
 }
 
 /// A table without rows: one block that covers all keys.
