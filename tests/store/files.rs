@@ -116,6 +116,27 @@ fn a_flipped_bit_is_never_served() {
 }
 
 #[test]
+fn a_table_that_was_cut_short_is_refused_and_not_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    for number in 0..200 {
+        committed(&engine, batch().put(&number.to_string(), &"1".repeat(1_000)));
+    }
+    block_on(engine.checkpoint()).unwrap();
+    drop(engine);
+    let path = folder.path().join("table.redb");
+    let whole = std::fs::read(&path).unwrap();
+    for length in [0, 100, 4_096, 8_192, 12_288, whole.len() / 2, whole.len() - 4_096] {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let refusal = refusal(folder.path());
+        let damaged = matches!(refusal, OpenError::Failed { file: "table.redb", source: Failure::Damaged { .. } });
+        assert!(damaged, "{length} of {} bytes: {refusal}", whole.len());
+    }
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(everything(&open(folder.path())).len(), 200);
+}
+
+#[test]
 fn of_a_page_that_is_not_what_was_written_the_sound_rows_are_read_and_written() {
     let folder = tempfile::tempdir().unwrap();
     let engine = open(folder.path());

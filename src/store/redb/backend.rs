@@ -235,15 +235,15 @@ fn start(
     counters: &Arc<FileCounters>,
     exists: bool,
 ) -> Result<(Handle, Arc<Gate>), redb::Error> {
-    let file = disk.open(name)?;
-    let len = file.len()?;
+    let pages = Pages::open(disk.open(name)?)?;
+    let len = pages.len()?;
     // redb would make a new file of an empty one, and everything would seem to be in order.
     if exists && len == 0 {
         return Err(redb::Error::Corrupted("the file is empty".to_owned()));
     }
     counters.resized(len);
     let gate = Arc::new(Gate::default());
-    let backend = Backend { pages: Pages::open(file)?, gate: gate.clone(), counters: counters.clone() };
+    let backend = Backend { pages, gate: gate.clone(), counters: counters.clone() };
     let database = Database::builder().set_cache_size(cache_bytes).create_with_backend(backend)?;
     Ok((Handle(Some(database)), gate))
 }
