@@ -163,6 +163,52 @@ fn of_a_page_that_is_not_what_was_written_the_sound_rows_are_read_and_written() 
     assert_eq!(value(&engine, "b").as_deref(), Some("whole"));
 }
 
+/// Where keys of more than one byte lie in the pages of a table, as redb writes them.
+fn keys_in_pages(table: &[u8]) -> Vec<std::ops::Range<usize>> {
+    let number = |at: usize| u32::from_le_bytes(table[at..at + 4].try_into().unwrap()) as usize;
+    let pages = (0..table.len()).step_by(4_096).filter(|at| table[*at..at + 2] == [1, 0]);
+    let keys = pages.flat_map(|page| {
+        let pairs = usize::from(u16::from_le_bytes([table[page + 2], table[page + 3]]));
+        let ends = (0..pairs).map(move |pair| page + number(page + 4 + 4 * pair));
+        std::iter::once(page + 4 + 8 * pairs).chain(ends.clone()).zip(ends)
+    });
+    keys.map(|(from, to)| from..to).filter(|key| key.len() > 1 && key.end <= table.len()).collect()
+}
+
+#[test]
+fn a_page_whose_keys_are_out_of_order_leads_no_writer_astray() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = RedbEngine::open(folder.path(), cramped()).unwrap();
+    let names: Vec<String> = (0..200).map(|number| format!("{number:03}")).collect();
+    let put = |value: &str| names.iter().fold(batch().epoch(1), |batch, name| batch.put(name, value));
+    committed(&engine, put("1"));
+    block_on(engine.checkpoint()).unwrap();
+    drop(engine);
+    let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
+    let files: Vec<_> = files.map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+    let (sound, path) = files.iter().find(|(_, path)| path.ends_with("table.redb")).unwrap();
+    let keys = keys_in_pages(sound);
+    assert!(keys.len() > 10, "{}", keys.len());
+    for key in keys.into_iter().step_by(4) {
+        for last in [0, 0xff] {
+            let mut damaged = sound.clone();
+            damaged[key.end - 1] = last;
+            damaged[key.start + 1] = last;
+            files.iter().for_each(|(content, path)| std::fs::write(path, content).unwrap());
+            std::fs::write(path, &damaged).unwrap();
+            let Ok(engine) = RedbEngine::open(folder.path(), cramped()) else { continue };
+            committed(&engine, put("2"));
+            let written = block_on(engine.checkpoint()).is_ok();
+            for name in &names {
+                match block_on(engine.get(&crate::subject::key(name))) {
+                    Ok(found) => assert_eq!(found.unwrap().value, "2", "{name}, written: {written}"),
+                    Err(failure) => assert!(matches!(*failure, Failure::Damaged { .. }), "{failure}"),
+                }
+            }
+        }
+    }
+}
+
 /// The separators of the blocks, from the second on.
 fn separators(folder: &Path) -> Vec<Vec<u8>> {
     let blocks = table(folder).begin_read().unwrap().open_table(BLOCKS).unwrap();
