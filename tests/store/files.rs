@@ -186,7 +186,7 @@ fn a_page_whose_keys_are_out_of_order_leads_no_writer_astray() {
     drop(engine);
     let files = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path());
     let files: Vec<_> = files.map(|path| (std::fs::read(&path).unwrap(), path)).collect();
-    let (sound, path) = files.iter().find(|(_, path)| path.ends_with("table.redb")).unwrap();
+    let (sound, _) = files.iter().find(|(_, path)| path.ends_with("table.redb")).unwrap();
     let keys = keys_in_pages(sound);
     assert!(keys.len() > 10, "{}", keys.len());
     for key in keys.into_iter().step_by(4) {
@@ -194,9 +194,12 @@ fn a_page_whose_keys_are_out_of_order_leads_no_writer_astray() {
             let mut damaged = sound.clone();
             damaged[key.end - 1] = last;
             damaged[key.start + 1] = last;
-            files.iter().for_each(|(content, path)| std::fs::write(path, content).unwrap());
-            std::fs::write(path, &damaged).unwrap();
-            let Ok(engine) = RedbEngine::open(folder.path(), cramped()) else { continue };
+            let copy = tempfile::tempdir().unwrap();
+            for (content, path) in &files {
+                std::fs::write(copy.path().join(path.file_name().unwrap()), content).unwrap();
+            }
+            std::fs::write(copy.path().join("table.redb"), &damaged).unwrap();
+            let Ok(engine) = RedbEngine::open(copy.path(), cramped()) else { continue };
             committed(&engine, put("2"));
             let written = block_on(engine.checkpoint()).is_ok();
             for name in &names {
