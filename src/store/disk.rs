@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const LOCK: &str = "lock";
+const PIECE_BYTES: usize = 1 << 20;
 
 /// A flat folder of files that survive the process.
 pub trait Disk: Debug + Send + Sync + 'static {
@@ -41,6 +42,27 @@ pub trait File: Debug + Send + Sync + 'static {
 
     /// Everything written so far is on disk once this has returned.
     fn sync(&self) -> io::Result<()>;
+}
+
+/// Shows what a file holds, one piece after the other, each with the place where it begins; gives how long the file is.
+pub(crate) fn pieces(file: &dyn File, mut each: impl FnMut(u64, &[u8]) -> io::Result<()>) -> io::Result<u64> {
+    let length = file.len()?;
+    let mut piece = vec![0; PIECE_BYTES];
+    for at in (0..length).step_by(PIECE_BYTES) {
+        let bytes = usize::try_from(length - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
+        file.read(at, &mut piece[..bytes])?;
+        each(at, &piece[..bytes])?;
+    }
+    Ok(length)
+}
+
+/// The name under which a file is made before it takes its place. Nothing stands there any more.
+pub(crate) fn fresh(disk: &dyn Disk, name: &str) -> io::Result<String> {
+    let fresh = format!("{name}.new");
+    if disk.exists(&fresh)? {
+        disk.remove(&fresh)?;
+    }
+    Ok(fresh)
 }
 
 /// Whatever has to stay alive while a disk is locked.

@@ -17,7 +17,7 @@ enum Held {
     Long(Bytes),
 }
 
-/// Most keys of a node are no longer. With the two bytes before them they fill six words.
+/// Room for an area, a kind, an id of 32 letters and a number. With the two bytes before them they fill six words.
 const SHORT_BYTES: usize = 46;
 
 /// Ends a text or bytes part. Inside one, the bytes 0 and 1 are written as `ESCAPE 1` and `ESCAPE 2`, so that no part

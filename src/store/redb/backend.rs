@@ -13,7 +13,7 @@ use super::OpenError;
 use super::pages::{self, Pages};
 use super::stats::FileCounters;
 use crate::store::Failure;
-use crate::store::disk::Disk;
+use crate::store::disk::{self, Disk};
 
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const META_FORMAT: &str = "format";
@@ -212,11 +212,8 @@ fn create(
     fill: impl FnOnce(&WriteTransaction) -> Result<(), redb::Error>,
 ) -> Result<(), Failure> {
     let doing = "creating the file";
-    let fresh = format!("{name}.new");
     guarded(doing, || {
-        if disk.exists(&fresh)? {
-            disk.remove(&fresh)?;
-        }
+        let fresh = disk::fresh(disk, name)?;
         let (database, _) = start(disk, &fresh, 1 << 20, counters, false)?;
         let transaction = begin(&database)?;
         mark_format(&transaction, known)?;

@@ -7,12 +7,11 @@ use super::stats::Counters;
 use super::table::Table;
 use super::{OpenError, Options, RedbEngine, scrub, table};
 use crate::store::Failure;
-use crate::store::disk::{Disk, Folder, LockError};
+use crate::store::disk::{self, Disk, Folder, LockError};
 
 /// Where the copy is made.
 const FOLDER: &str = "compacting";
 const COPYING: &str = "copying the table";
-const PIECE_BYTES: usize = 1 << 20;
 /// More rounds win next to nothing.
 const ROUNDS_MAX: usize = 10;
 
@@ -70,15 +69,6 @@ fn compacted(disk: &Folder, beside: &Path) -> Result<(u64, u64), OpenError> {
 
 fn copied(from: &Folder, to: &Folder) -> std::io::Result<u64> {
     let (from, to) = (from.open(table::NAME)?, to.open(table::NAME)?);
-    let bytes = from.len()?;
-    to.set_len(bytes)?;
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut at = 0;
-    while at < bytes {
-        let length = usize::try_from(bytes - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
-        from.read(at, &mut piece[..length])?;
-        to.write(at, &piece[..length])?;
-        at += length as u64;
-    }
-    Ok(bytes)
+    to.set_len(from.len()?)?;
+    disk::pieces(&*from, |at, piece| to.write(at, piece))
 }

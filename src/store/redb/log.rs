@@ -17,7 +17,7 @@ use super::backend::io_failure;
 use super::stats::FileCounters;
 use super::{OpenError, Options};
 use crate::store::Failure;
-use crate::store::disk::{Disk, File};
+use crate::store::disk::{self, Disk, File};
 
 pub mod inspect;
 mod sector;
@@ -339,10 +339,7 @@ fn add(
 ) -> Result<Segment, Failure> {
     let failed = |error| io_failure(APPENDING, error);
     let name = segment::name(slot);
-    let fresh = format!("{name}.new");
-    if disk.exists(&fresh).map_err(failed)? {
-        disk.remove(&fresh).map_err(failed)?;
-    }
+    let fresh = disk::fresh(disk, &name).map_err(failed)?;
     let file = disk.open(&fresh).map_err(failed)?;
     let bytes = FIRST_BYTES.min(bytes_max);
     write(&*file, 0, &header.encode(), counters)?;

@@ -16,7 +16,7 @@ use super::files::Replay;
 use super::stats::FileCounters;
 use super::table::{self, Table};
 use super::{OpenError, Options, checkpoint, log, pages};
-use crate::store::disk::{Disk, File};
+use crate::store::disk::{self, Disk, File};
 use crate::store::filter::Filters;
 use crate::store::overlay::Entry;
 use crate::store::{Failure, Key, Position};
@@ -45,7 +45,7 @@ pub(super) fn cover(disk: &dyn Disk) -> std::io::Result<()> {
     for name in [OLD_LOG, table::NAME] {
         if let Some(file) = bare(disk, name)? {
             copy(&*file, disk, &format!("{FOLDER}/{name}"))?;
-            let fresh = emptied(disk, name)?;
+            let fresh = disk::fresh(disk, name)?;
             pages::cover(&*file, disk.open(&fresh)?)?;
             disk.rename(&fresh, name)?;
         }
@@ -140,30 +140,12 @@ pub(super) fn tidy(disk: &dyn Disk) -> Result<(), OpenError> {
 }
 
 fn copy(source: &dyn File, disk: &dyn Disk, to: &str) -> std::io::Result<()> {
-    const PIECE_BYTES: u64 = 1 << 20;
-    let fresh = emptied(disk, to)?;
+    let fresh = disk::fresh(disk, to)?;
     let copy = disk.open(&fresh)?;
-    let length = source.len()?;
-    copy.set_len(length)?;
-    let mut piece = Vec::new();
-    let mut at = 0;
-    while at < length {
-        piece.resize(usize::try_from(PIECE_BYTES.min(length - at)).unwrap_or(usize::MAX), 0);
-        source.read(at, &mut piece)?;
-        copy.write(at, &piece)?;
-        at += piece.len() as u64;
-    }
+    copy.set_len(source.len()?)?;
+    disk::pieces(source, |at, piece| copy.write(at, piece))?;
     copy.sync()?;
     disk.rename(&fresh, to)
-}
-
-/// The name under which a file is made before it takes its place, of which nothing is there now.
-fn emptied(disk: &dyn Disk, to: &str) -> std::io::Result<String> {
-    let fresh = format!("{to}.new");
-    if disk.exists(&fresh)? {
-        disk.remove(&fresh)?;
-    }
-    Ok(fresh)
 }
 
 /// Writes what the old log holds beyond the table into it.

@@ -12,7 +12,7 @@ use std::ops::Range;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
-use crate::store::disk::File;
+use crate::store::disk::{self, File};
 
 const PAGE: u64 = 4_096;
 const PAGE_BYTES: usize = 4_096;
@@ -29,7 +29,6 @@ const PAIRS_AT: usize = 4;
 const END_BYTES: usize = 4;
 /// What it writes into one that leads to others.
 const BRANCH: u8 = 2;
-const PIECE_BYTES: usize = 1 << 20;
 /// How redb calls the page to which a damaged one leads.
 const NOWHERE: &str = "r1048575.0/31";
 
@@ -252,16 +251,14 @@ pub(super) fn is_bare(file: &dyn File) -> io::Result<bool> {
 
 /// Copies such a file into an empty one, and gives each page its checksum.
 pub(super) fn cover(bare: &dyn File, into: Box<dyn File>) -> io::Result<()> {
-    let (pages, len) = (Pages::open(into)?, bare.len()?);
-    pages.set_len(len)?;
-    let mut piece = Vec::new();
-    for at in (0..len).step_by(PIECE_BYTES) {
-        let bytes = index((len - at).min(PIECE_BYTES as u64));
-        piece.clear();
-        piece.resize(bytes.next_multiple_of(PAGE_BYTES), 0);
-        bare.read(at, &mut piece[..bytes])?;
-        StorageBackend::write(&pages, at, &piece)?;
-    }
+    let pages = Pages::open(into)?;
+    pages.set_len(bare.len()?)?;
+    disk::pieces(bare, |at, piece| {
+        // A file that was cut short ends within a page.
+        let mut whole = piece.to_vec();
+        whole.resize(piece.len().next_multiple_of(PAGE_BYTES), 0);
+        StorageBackend::write(&pages, at, &whole)
+    })?;
     pages.sync().map(drop)
 }
 
