@@ -49,7 +49,7 @@ pub use scrub::Scrub;
 pub use snapshot::{Live, Loader, Snapshot, Step, Walk};
 pub use stats::{FileStats, Stats};
 
-use committer::{Committer, Synced};
+use committer::Committer;
 use queue::{Job, Stop};
 use readers::Read;
 use state::Shared;
@@ -164,7 +164,7 @@ impl RedbEngine {
         let (orders, ordered) = mpsc::channel();
         let (to_sync, syncs) = mpsc::channel();
         let slot = Arc::new(syncer::Slot::default());
-        let synced = Synced { orders: to_sync, slot: slot.clone() };
+        let synced = syncer::Way { orders: to_sync, slot: slot.clone() };
         let committer = Committer::new(shared.clone(), disk, options, orders, synced, opened.ready);
         let mut engine = Self { shared: shared.clone(), threads: Mutex::new(None) };
         let mut threads = Threads { writers: Vec::new(), readers: Vec::new(), lock };

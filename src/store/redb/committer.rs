@@ -10,7 +10,7 @@ use super::checkpoint::Order;
 use super::files::{self, Opened, Ready};
 use super::group::{Group, Judged, Verdict, outcome};
 use super::log::{AppendError, Log};
-use super::queue::{CheckpointAnswer, Job, Work};
+use super::queue::{CheckpointAnswer, Job, Sizes, Work};
 use super::state::Shared;
 use super::table::{Held, Table};
 use super::{OpenError, Options, syncer};
@@ -23,6 +23,7 @@ pub(super) struct Committer {
     shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
     options: Options,
+    sizes: Sizes,
     checkpoints: mpsc::Sender<Order>,
     /// `None` after a failure, until the files could be opened again.
     log: Option<Log>,
@@ -33,19 +34,13 @@ pub(super) struct Committer {
     shown: Held,
     /// What is being synced by another thread, which has the log meanwhile.
     flight: Option<Judged>,
-    synced: Synced,
+    synced: syncer::Way,
     /// Up to this frame the log is in the table.
     held_row: u64,
     /// After a failure nothing of these epochs may land, whatever was queued behind it.
     poisoned: BTreeMap<Shard, Epoch>,
     writing: Option<Writing>,
     wanted: Vec<CheckpointAnswer>,
-}
-
-/// The way to the thread that syncs, and back.
-pub(super) struct Synced {
-    pub(super) orders: mpsc::Sender<syncer::Order>,
-    pub(super) slot: Arc<syncer::Slot>,
 }
 
 /// The checkpoint under way: where it will have brought the table, and who waits for it.
@@ -61,14 +56,17 @@ impl Committer {
         disk: Arc<dyn Disk>,
         options: Options,
         checkpoints: mpsc::Sender<Order>,
-        synced: Synced,
+        synced: syncer::Way,
         ready: Ready,
     ) -> Self {
         let Ready { log, table, last, held_row } = ready;
+        // An empty frame is never worth it.
+        let sizes = Sizes { overlapped_min: options.overlapped_bytes_min.max(1), max: options.group_bytes_max };
         Self {
             shared,
             disk,
             options,
+            sizes,
             checkpoints,
             log: Some(log),
             table,
@@ -93,7 +91,7 @@ impl Committer {
                 self.checkpoint_if_due();
                 continue;
             }
-            match self.shared.queue.next(self.has_room(), self.options.group_bytes_max) {
+            match self.shared.queue.next(self.has_room(), self.sizes) {
                 Work::Group(jobs) => self.group(jobs),
                 Work::Checkpointed(result) => self.checkpointed(result),
                 Work::Checkpoint(answer) => self.wanted.push(answer),
@@ -108,7 +106,7 @@ impl Committer {
     /// A large group is synced by a thread of its own. Whatever else there is to do waits for that.
     fn group(&mut self, jobs: Vec<Job>) {
         let judged = self.judge_all(jobs);
-        if judged.frame.len() >= self.options.overlapped_bytes_min.max(1) {
+        if judged.frame.len() >= self.sizes.overlapped_min {
             return self.send(judged);
         }
         let written = if judged.frame.is_empty() { Ok(self.shown.mark.row) } else { self.append(&judged.frame) };
@@ -126,15 +124,15 @@ impl Committer {
     fn landed(&mut self) {
         let (log, written) = self.synced.slot.wait().expect("the syncing thread does not panic");
         self.log = Some(log);
-        let least = self.options.overlapped_bytes_min.max(1);
+        let ahead_bytes = self.flight.as_ref().map_or(0, |flight| flight.frame.len());
         let jobs = match written {
-            Ok(_) => self.shared.queue.next_behind(self.has_room(), least, self.options.group_bytes_max),
+            Ok(_) => self.shared.queue.next_behind(self.has_room(), self.sizes, ahead_bytes),
             Err(_) => None,
         };
         let next = jobs.map(|jobs| self.judge_all(jobs));
         let flight = self.flight.take().expect("only a group in flight is synced by that thread");
         match next {
-            Some(next) if next.frame.len() >= least => {
+            Some(next) if next.frame.len() >= self.sizes.overlapped_min => {
                 self.send(next);
                 self.finish(flight, written);
             }
@@ -191,7 +189,7 @@ impl Committer {
         let mut pair = self.shared.pair.write();
         // Under the lock: who begins to watch later reads only once this is shown.
         let (through, watched) = (self.shown.mark, self.shared.watchers.prefixes());
-        if frame.len() >= self.options.overlapped_bytes_min {
+        if frame.len() >= self.sizes.overlapped_min {
             let batches = self.answer_all(group, &Ok(()));
             return (batches, pair.show(frame, through, &watched));
         }

@@ -47,6 +47,15 @@ pub(super) enum Work {
     Stop,
 }
 
+/// How large groups are, in bytes of their frames.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sizes {
+    /// From here on they are worth being synced by another thread.
+    pub(super) overlapped_min: usize,
+    /// Unless one batch alone is larger.
+    pub(super) max: usize,
+}
+
 /// Grows as far as callers let it: each has a bounded mailbox, and every batch of a turn is counted there.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
@@ -143,23 +152,22 @@ impl Queue {
         self.wake.notify_one();
     }
 
-    /// Waits for the next thing to do. Without room in the overlay batches wait; a group is at most `bytes_max` large,
-    /// unless one batch alone is larger.
-    pub(super) fn next(&self, room: bool, bytes_max: usize) -> Work {
+    /// Waits for the next thing to do. Without room in the overlay batches wait.
+    pub(super) fn next(&self, room: bool, sizes: Sizes) -> Work {
         let mut waiting = self.waiting.lock();
         loop {
-            if let Some(work) = waiting.next(room, bytes_max) {
+            if let Some(work) = waiting.next(room, sizes) {
                 return work;
             }
             self.wake.wait(&mut waiting);
         }
     }
 
-    /// What is queued, if there is that much of it and nothing else to do. Does not wait.
-    pub(super) fn next_behind(&self, room: bool, bytes_min: usize, bytes_max: usize) -> Option<Vec<Job>> {
+    /// A group to write behind one of this size, if enough is queued and there is nothing else to do. Does not wait.
+    pub(super) fn next_behind(&self, room: bool, sizes: Sizes, ahead_bytes: usize) -> Option<Vec<Job>> {
         let mut waiting = self.waiting.lock();
-        let enough = waiting.jobs_bytes >= bytes_min;
-        (room && enough && waiting.only_jobs()).then(|| waiting.group(bytes_max))
+        let enough = waiting.jobs_bytes >= sizes.overlapped_min;
+        (room && enough && waiting.only_jobs()).then(|| waiting.group(sizes, ahead_bytes))
     }
 
     /// Waits until the checkpoint that is under way has ended.
@@ -195,7 +203,7 @@ impl Waiting {
         self.stop == Stop::No && self.checkpointed.is_none() && !self.read_failed && self.wanted.is_empty()
     }
 
-    fn next(&mut self, room: bool, bytes_max: usize) -> Option<Work> {
+    fn next(&mut self, room: bool, sizes: Sizes) -> Option<Work> {
         if let Some(result) = self.checkpointed.take() {
             return Some(Work::Checkpointed(result));
         }
@@ -209,7 +217,7 @@ impl Waiting {
             return Some(Work::Checkpoint(answer));
         }
         if room && !self.jobs.is_empty() {
-            return Some(Work::Group(self.group(bytes_max)));
+            return Some(Work::Group(self.group(sizes, 0)));
         }
         if !room && std::mem::take(&mut self.goes_on) {
             return Some(Work::Look);
@@ -217,7 +225,11 @@ impl Waiting {
         (self.stop == Stop::Drained && self.jobs.is_empty()).then_some(Work::Stop)
     }
 
-    fn group(&mut self, bytes_max: usize) -> Vec<Job> {
+    /// Not everything where there is much: of two groups of one size one is synced while the other is answered, and
+    /// whoever was answered fills the next.
+    fn group(&mut self, sizes: Sizes, ahead_bytes: usize) -> Vec<Job> {
+        let half = (ahead_bytes + self.jobs_bytes) / 2;
+        let bytes_max = if half < sizes.overlapped_min { sizes.max } else { half.min(sizes.max) };
         let mut bytes = 0;
         let fits = |job: &Job| {
             let first = bytes == 0;
@@ -234,4 +246,44 @@ impl Waiting {
 fn close(job: Job) {
     // Whoever no longer waits for the outcome does not need it.
     let _ = job.answer.send(Outcome::Failed(Arc::new(Failure::Closed)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZES: Sizes = Sizes { overlapped_min: 100, max: 1_000 };
+
+    /// Ten bytes each.
+    fn queued(count: usize) -> Queue {
+        let queue = Queue::default();
+        for _ in 0..count {
+            queue.push(Job { batch: Batch::default(), answer: oneshot::channel().0, bytes: 10 });
+        }
+        queue
+    }
+
+    fn next(queue: &Queue) -> usize {
+        let Work::Group(jobs) = queue.next(true, SIZES) else { panic!("batches are queued") };
+        jobs.len()
+    }
+
+    #[test]
+    fn much_becomes_two_groups_of_one_size_and_little_stays_one() {
+        assert_eq!(next(&queued(19)), 19, "two groups of less would not be worth another thread");
+        assert_eq!(next(&queued(40)), 20);
+        let behind = |queued: &Queue, ahead_bytes| queued.next_behind(true, SIZES, ahead_bytes).map(|jobs| jobs.len());
+        assert_eq!(behind(&queued(20), 200), Some(20), "the other half goes at once");
+        assert_eq!(behind(&queued(36), 40), Some(20), "until both are of one size");
+        assert_eq!(behind(&queued(9), 400), None);
+    }
+
+    #[test]
+    fn no_group_is_larger_than_it_may_be_unless_one_batch_is() {
+        assert_eq!(next(&queued(400)), 100);
+        let queue = Queue::default();
+        queue.push(Job { batch: Batch::default(), answer: oneshot::channel().0, bytes: 5_000 });
+        queue.push(Job { batch: Batch::default(), answer: oneshot::channel().0, bytes: 10 });
+        assert_eq!(next(&queue), 1);
+    }
 }

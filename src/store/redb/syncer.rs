@@ -1,6 +1,6 @@
 //! The thread that brings large groups to disk, so that the committer answers one while the next is being synced.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -13,6 +13,12 @@ pub(super) struct Order {
     pub(super) frame: Bytes,
     /// Up to this frame the log is in the table.
     pub(super) held: u64,
+}
+
+/// The way to the thread, and back.
+pub(super) struct Way {
+    pub(super) orders: mpsc::Sender<Order>,
+    pub(super) slot: Arc<Slot>,
 }
 
 /// The log back, and the number of the frame.
