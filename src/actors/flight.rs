@@ -63,6 +63,11 @@ impl Flying {
         }
     }
 
+    /// Turns in flight, and those whose rows a read that is under way may miss.
+    pub(super) fn turns(&self) -> usize {
+        self.by_turn.len()
+    }
+
     /// True when a turn in flight deletes this row.
     pub(super) fn deletes(&self, key: &Key) -> bool {
         matches!(self.rows.get(key), Some((_, None)))

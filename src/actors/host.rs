@@ -21,13 +21,15 @@ use tracing::{error, warn};
 use super::ask::{AskError, Reply};
 use super::entity::Entity;
 use super::errands::Report;
+use super::joint::Joint;
 use super::layout;
 use super::life::{Life, RebuildError};
 use super::once::Once;
+use super::outcomes::{Outcomes, Settling};
 use super::prepare::{Prepared, Work, prepare};
 use super::runtime::{Counters, Runtime};
 use super::seat::Seat;
-use super::turns::{Flight, Outcomes, Settling};
+use super::turns::Flight;
 use crate::domains::trace;
 use crate::store::{Batch, Failure, Fence, Key, Outcome, ReadError, Row, Span};
 
@@ -99,6 +101,8 @@ pub(super) struct Host<E: Entity> {
     rows_queued: usize,
     pub(super) flights: VecDeque<Flight<E>>,
     pub(super) outcomes: Outcomes,
+    /// Turns of the last flight that were not sent off yet.
+    pub(super) joint: Joint,
     /// Of the turns in flight.
     fence: Fence,
     backlog: Backlog,
@@ -123,6 +127,7 @@ impl<E: Entity> Host<E> {
             rows_queued: 0,
             flights: VecDeque::new(),
             outcomes: Outcomes::default(),
+            joint: Joint::default(),
             backlog: Backlog::Held,
             reading: false,
             ending: false,
@@ -238,14 +243,21 @@ impl<E: Entity> Host<E> {
         }
     }
 
-    /// Takes turns until there is nothing to do, a read is needed, or enough turns are in flight.
+    /// Goes on with what there is to do, and sends off what that writes.
     pub(super) fn pump(&mut self, ctx: &mut Context<Self>) {
+        self.take_turns(ctx);
+        self.send_off();
+    }
+
+    /// Takes turns until there is nothing to do, a read is needed, or enough turns are in flight.
+    fn take_turns(&mut self, ctx: &mut Context<Self>) {
         loop {
-            let busy = self.reading || self.ending || self.flights.len() >= self.runtime.limits.turns_in_flight;
+            let Some(life) = &self.life else { return };
+            let flying = life.flying.turns().max(self.flights.len());
+            let busy = self.reading || self.ending || flying >= self.runtime.limits.turns_in_flight;
             if self.falling.is_some() || busy {
                 return;
             }
-            let Some(life) = &self.life else { return };
             // Rows that wait are looked for whenever none is in the queue: callers who never let up must not keep
             // them waiting for ever.
             let work = if self.rows_queued == 0 && self.rows_wait() { None } else { self.queue.pop_front() };

@@ -2,15 +2,10 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{self, Poll, Waker};
 
-use actix::{ActorContext, ActorFuture, Context};
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesOrdered;
+use actix::{ActorContext, Context};
 use tokio::sync::oneshot;
 use tracing::field::display;
 use tracing::{Level, debug, enabled, error};
@@ -28,67 +23,14 @@ use super::runtime::Counters;
 use crate::clock::Time;
 use crate::store::{Batch, Failure, Fence, Outcome, Refusal};
 
-/// Outcomes taken before others on the arbiter get their time.
-const OUTCOMES_AT_ONCE: usize = 64;
-
-/// A turn that is decided and not yet on disk, with all who are to hear of it.
+/// Turns that are decided and not yet on disk, in one batch, with all who are to hear of them.
 pub(super) struct Flight<E: Entity> {
+    /// The last of them.
     turn: u64,
     fence: Fence,
     told: Vec<Told<E>>,
     /// What the log says of it once it is true.
     notes: Vec<Note>,
-}
-
-/// The commits of an actor that have no outcome yet, answered in their order whatever the order they are known in.
-#[derive(Default)]
-pub(super) struct Outcomes {
-    waiting: FuturesOrdered<BoxFuture<'static, Outcome>>,
-    /// Who polls, so that a commit made after the last look is looked at too.
-    poller: Option<Waker>,
-}
-
-impl Outcomes {
-    fn push(&mut self, outcome: BoxFuture<'static, Outcome>) {
-        self.waiting.push_back(outcome);
-        if let Some(poller) = self.poller.take() {
-            poller.wake();
-        }
-    }
-
-    fn poll(&mut self, task: &mut task::Context<'_>) -> Poll<Outcome> {
-        match self.waiting.poll_next_unpin(task) {
-            Poll::Ready(Some(outcome)) => Poll::Ready(outcome),
-            Poll::Ready(None) | Poll::Pending => {
-                self.poller = Some(task.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-}
-
-/// Takes outcomes as they become known, for the whole of a life. A future for each of them in actix's own list would be
-/// polled in any order, and one turn would be told what became of another.
-pub(super) struct Settling;
-
-impl<E: Entity> ActorFuture<Host<E>> for Settling {
-    type Output = ();
-
-    fn poll(
-        self: Pin<&mut Self>,
-        host: &mut Host<E>,
-        ctx: &mut Context<Host<E>>,
-        task: &mut task::Context<'_>,
-    ) -> Poll<()> {
-        for _ in 0..OUTCOMES_AT_ONCE {
-            match host.outcomes.poll(task) {
-                Poll::Ready(outcome) => host.settled(outcome, ctx),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        task.waker().wake_by_ref();
-        Poll::Pending
-    }
 }
 
 /// What is to be told once a turn has settled.
@@ -163,7 +105,7 @@ impl<E: Entity> Host<E> {
                 let kinds = self.runtime.registry().kinds();
                 let batch = poison::give_up(kinds, &self.seat.id, &source, &reason, now, fence);
                 // The row is gone with this, so that a service has nothing to offer again.
-                self.commit(batch, Told::of(waiter, Ok(E::Reply::default())));
+                self.commit_alone(batch, Told::of(waiter, Ok(E::Reply::default())));
             }
             Prepared::Panicked { source, waiter } => self.panicked(source, waiter),
             Prepared::Failed { error, waiter } => {
@@ -236,24 +178,44 @@ impl<E: Entity> Host<E> {
         match taken {
             Ok(batch) => {
                 Counters::add(&self.runtime.counters.turns);
-                self.commit(batch, Told::of(waiter, Ok(reply)));
-                if let Some(flight) = self.flights.back_mut() {
-                    flight.notes = notes;
-                }
+                self.commit(batch, Told::of(waiter, Ok(reply)), notes);
             }
             Err(_) => self.panicked(source, waiter),
         }
     }
 
-    fn commit(&mut self, batch: Batch, told: Told<E>) {
-        let turn = self.life.as_ref().map_or(0, |life| life.turn);
-        self.flights.push_back(Flight { turn, fence: batch.fence, told: vec![told], notes: Vec::new() });
-        self.seat.flying.store(self.flights.len(), Ordering::Release);
-        self.outcomes.push(self.runtime.engine.commit(batch));
+    /// Joins a turn to those before it that were not sent off yet.
+    fn commit(&mut self, batch: Batch, told: Told<E>, notes: Vec<Note>) {
+        if self.joint.is_empty() {
+            self.flights.push_back(Flight { turn: 0, fence: batch.fence, told: Vec::new(), notes: Vec::new() });
+            self.seat.flying.store(self.flights.len(), Ordering::Release);
+        }
+        if let Some(flight) = self.flights.back_mut() {
+            flight.turn = self.life.as_ref().map_or(0, |life| life.turn);
+            flight.told.push(told);
+            flight.notes.extend(notes);
+        }
+        self.joint.add(batch);
+        if self.joint.is_full() {
+            self.send_off();
+        }
+    }
+
+    /// What is no turn may be refused, and takes none with it.
+    fn commit_alone(&mut self, batch: Batch, told: Told<E>) {
+        self.send_off();
+        self.commit(batch, told, Vec::new());
+        self.send_off();
+    }
+
+    pub(super) fn send_off(&mut self) {
+        if let Some(batch) = self.joint.take() {
+            self.outcomes.push(self.runtime.engine.commit(batch));
+        }
     }
 
     /// Outcomes come in the order of the commits.
-    fn settled(&mut self, outcome: Outcome, ctx: &mut Context<Self>) {
+    pub(super) fn settled(&mut self, outcome: Outcome, ctx: &mut Context<Self>) {
         let Some(Flight { turn, fence, told, notes }) = self.flights.pop_front() else { return };
         self.seat.flying.store(self.flights.len(), Ordering::Release);
         let mut ended = false;
@@ -336,7 +298,7 @@ impl<E: Entity> Host<E> {
         if let Some(source) = source {
             let (fence, now) = (self.fence(), self.now());
             let batch = poison::tried(self.runtime.registry().kinds(), &self.seat.id, &source, now, fence);
-            self.commit(batch, Told::Nobody);
+            self.commit_alone(batch, Told::Nobody);
         }
         self.fall(rebuilding());
     }

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::disk::{Disk, Folder, Guard, LockError};
 use super::{Batch, Change, Engine, Failure, Key, Outcome, ReadError, Row, Span, Versioned, frame};
 
+mod aside;
 mod backend;
 mod block;
 mod blocks;

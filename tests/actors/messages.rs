@@ -180,12 +180,32 @@ fn messages_left_waiting_by_a_node_that_stopped_arrive_after_the_restart() {
         engine.hold();
         let told: Vec<_> = (0..10).map(|n| node.asking("x", tell("r", numbered("x", n * 10..n * 10 + 10)))).collect();
         settle().await;
-        engine.release(10);
+        engine.release(engine.held());
         for told in told {
             told.await.unwrap().unwrap();
         }
         let again = Node::on(SteeredEngine::with(&engine.landed())).await;
         let heard = again.until("r", |probe| probe.heard.len() >= 100).await.heard;
+        assert_eq!(heard, numbered("x", 0..100).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn messages_that_come_together_are_taken_in_few_batches_and_lost_by_none_that_fails() {
+    on_system(async {
+        let engine = SteeredEngine::shared();
+        let node = Node::on(engine.clone()).await;
+        node.ask("r", Command::Add(0)).await.unwrap();
+        engine.hold();
+        let told = node.asking("x", tell("r", numbered("x", 0..100)));
+        settle().await;
+        engine.release(1);
+        told.await.unwrap().unwrap();
+        settle().await;
+        assert_eq!(engine.held(), 4, "of 32 turns at most");
+        engine.break_after(1, Break::Failed);
+        engine.release_all();
+        let heard = node.until("r", |probe| probe.heard.len() >= 100).await.heard;
         assert_eq!(heard, numbered("x", 0..100).collect::<Vec<_>>());
     });
 }

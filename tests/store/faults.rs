@@ -186,3 +186,61 @@ fn reads_go_on_over_files_opened_anew_whatever_else_failed_on_them() {
     }
     assert!(failures > 3, "{failures} checkpoints failed");
 }
+
+#[test]
+fn reads_go_on_where_nothing_can_be_synced() {
+    let disk = SimulatedDisk::default();
+    let engine = open(&disk, Options { cache_bytes: 0, overlay_bytes_max: 100_000, ..Options::default() });
+    let put = |number: u64| batch().epoch(number).put(&number.to_string(), &"1".repeat(9_000));
+    for number in 0..5 {
+        committed(&engine, put(number));
+    }
+    block_on(engine.checkpoint()).unwrap();
+    for number in 5..10 {
+        committed(&engine, put(number));
+    }
+    // The next makes a checkpoint due, and nothing is synced after it.
+    disk.set(Faults { syncs_left: Some(2), ..SOUND });
+    committed(&engine, put(10));
+    while engine.health().is_ok() {
+        std::thread::yield_now();
+    }
+    for number in (0..=10).cycle().take(200) {
+        block_on(engine.get(&key(&number.to_string()))).unwrap().unwrap();
+    }
+    assert!(engine.stats().reopened <= 1, "{} times", engine.stats().reopened);
+    disk.set(SOUND);
+    let before = engine.stats().checkpoints;
+    let mut epoch = 11;
+    while engine.stats().checkpoints == before {
+        committed(&engine, put(epoch));
+        epoch += 1;
+    }
+    assert_eq!(everything(&engine).len(), usize::try_from(epoch).unwrap());
+}
+
+#[test]
+fn a_table_that_cannot_grow_is_not_written_again_and_again_under_those_who_read_it() {
+    let disk = SimulatedDisk::default();
+    let engine = open(&disk, Options { cache_bytes: 0, overlay_bytes_max: 1 << 20, ..Options::default() });
+    let mut numbers = 0..;
+    let mut put = || batch().put(&numbers.next().unwrap().to_string(), &"1".repeat(9_000));
+    for _ in 0..400 {
+        committed(&engine, put());
+    }
+    // The log has room, for its files are short.
+    disk.set(Faults { bytes_max: Some(disk.bytes_longest()), ..SOUND });
+    while let Outcome::Committed(_) = block_on(engine.commit(put())) {}
+    while engine.health().is_ok() {
+        std::thread::yield_now();
+    }
+    for number in 0..300 {
+        block_on(engine.get(&key(&number.to_string()))).unwrap().unwrap();
+    }
+    assert!(engine.stats().reopened <= 1, "{} times", engine.stats().reopened);
+    disk.set(SOUND);
+    for number in 0..2 {
+        committed(&engine, put().epoch(number + 1));
+    }
+    block_on(engine.checkpoint()).unwrap();
+}

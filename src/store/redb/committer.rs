@@ -1,5 +1,7 @@
 //! The one thread that writes the log: everything queued becomes one group, judged in order, on disk with one commit.
 
+mod illness;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, mpsc};
 
@@ -7,17 +9,17 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::checkpoint::Order;
-use super::files::{self, Opened, Ready};
+use super::files::Ready;
 use super::group::{Group, Judged, Verdict, outcome};
 use super::log::{AppendError, Log};
 use super::queue::{CheckpointAnswer, Job, Sizes, Work};
 use super::state::Shared;
 use super::table::{Held, Table};
-use super::{OpenError, Options, syncer};
+use super::{Options, syncer};
 use crate::store::admit;
 use crate::store::disk::Disk;
 use crate::store::overlay::Mark;
-use crate::store::{Batch, Epoch, Failure, Fence, Key, Outcome, Position, ReadError, Shard};
+use crate::store::{Batch, Epoch, Failure, Key, Outcome, Position, ReadError, Shard};
 
 pub(super) struct Committer {
     shared: Arc<Shared>,
@@ -40,6 +42,9 @@ pub(super) struct Committer {
     /// After a failure nothing of these epochs may land, whatever was queued behind it.
     poisoned: BTreeMap<Shard, Epoch>,
     writing: Option<Writing>,
+    /// The last checkpoint failed, and nothing could be written since. Another would fail too, and take the open table
+    /// from those who read it.
+    stalled: bool,
     wanted: Vec<CheckpointAnswer>,
 }
 
@@ -77,6 +82,7 @@ impl Committer {
             held_row,
             poisoned: BTreeMap::new(),
             writing: None,
+            stalled: false,
             wanted: Vec::new(),
         }
     }
@@ -167,6 +173,7 @@ impl Committer {
         let (batches, watched) = match written {
             Ok(_) if frame.is_empty() => (self.answer_all(group, &Ok(())), Vec::new()),
             Ok(row) => {
+                self.stalled = false;
                 self.shown = Held { mark: Mark { position, row }, fences };
                 self.shared.counters.groups.add(1);
                 self.show_and_answer(group, frame)
@@ -296,7 +303,8 @@ impl Committer {
             let illness = self.shared.illness.read().clone().unwrap_or_else(|| Arc::new(Failure::Closed));
             return tell_all(self.wanted.drain(..), &Err(illness));
         }
-        if self.writing.is_some() || (self.wanted.is_empty() && self.weight() < self.half()) {
+        let due = !self.stalled && self.weight() >= self.half();
+        if self.writing.is_some() || (self.wanted.is_empty() && !due) {
             return;
         }
         let frozen = self.shared.pair.write().overlay.freeze();
@@ -310,6 +318,7 @@ impl Committer {
     fn checkpointed(&mut self, result: Result<(), Failure>) {
         let Some(writing) = self.writing.take() else { return };
         let result = result.map_err(Arc::new);
+        self.stalled = result.is_err();
         match &result {
             Ok(()) => self.held_row = writing.row,
             Err(failure) => self.fall_ill(failure.clone()),
@@ -319,73 +328,6 @@ impl Committer {
 
     fn order(&self, order: Order) {
         self.checkpoints.send(order).expect("the checkpoint thread lives until this sender is gone");
-    }
-
-    /// Lets nothing land that was decided before the failure: whoever waits for it has to learn of it first, and shows
-    /// that it has by a higher epoch.
-    fn poison(&mut self, fence: Fence) {
-        for Fence { shard, epoch } in self.last.fences.iter().chain([fence]) {
-            let poisoned = self.poisoned.entry(shard).or_default();
-            *poisoned = epoch.max(*poisoned);
-        }
-    }
-
-    fn fall_ill(&mut self, failure: Arc<Failure>) {
-        self.poison(Fence::default());
-        self.shared.illness.write().get_or_insert(failure);
-        self.table.gate().forbid_writes();
-        if let Some(log) = self.log.take() {
-            log.abandon();
-        }
-    }
-
-    fn ensure_open(&mut self) -> Result<(), Arc<Failure>> {
-        if self.log.is_some() {
-            return Ok(());
-        }
-        if self.writing.is_some() {
-            let ended = self.shared.queue.wait_checkpointed();
-            self.checkpointed(ended);
-        }
-        let reopened = self.reopen().map_err(|error| Arc::new(Failure::from(error)));
-        self.shared.illness.write().clone_from(&reopened.as_ref().err().cloned());
-        reopened
-    }
-
-    /// Nothing that was written is in doubt, so that nobody has to raise a fence, unless opening fails too or the store
-    /// was ill already.
-    fn reopen_for_reads(&mut self) {
-        if self.writing.is_some() {
-            let ended = self.shared.queue.wait_checkpointed();
-            self.checkpointed(ended);
-        }
-        let Some(log) = self.log.take() else {
-            // Whoever reads learns what is wrong from its own failure.
-            return self.ensure_open().unwrap_or_default();
-        };
-        self.table.gate().forbid_writes();
-        log.abandon();
-        if let Err(error) = self.reopen() {
-            self.fall_ill(Arc::new(error.into()));
-        }
-    }
-
-    /// Opens both files anew and puts what they hold in the place of what was shown. Reads went on over the old handle
-    /// until then; those under way fail over to the new one.
-    fn reopen(&mut self) -> Result<(), OpenError> {
-        let Opened { pair, ready } = files::open(&self.disk, &self.options, &self.shared.counters)?;
-        let old = std::mem::replace(&mut *self.shared.pair.write(), pair);
-        self.table.gate().forbid_all();
-        drop(old);
-        self.table = ready.table;
-        self.log = Some(ready.log);
-        self.shown = ready.last.clone();
-        self.last = ready.last;
-        self.held_row = ready.held_row;
-        self.shared.counters.reopened.add(1);
-        self.shared.watchers.all_missed();
-        self.order(Order::Filter);
-        Ok(())
     }
 }
 
