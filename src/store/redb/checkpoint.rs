@@ -15,6 +15,9 @@ use crate::store::filter::{Filter, Filters, Seen};
 use crate::store::overlay::{Entry, Generation};
 use crate::store::{Failure, Key};
 
+/// By so much a small step is smaller than a large one.
+const SMALLER: usize = 4;
+
 /// What the thread is told to do.
 pub(super) enum Order {
     /// Write a frozen generation, after which the table goes as far as `held`.
@@ -82,18 +85,20 @@ fn plan<'a>(
     Steps { steps, done }: &Steps<'a>,
 ) -> Result<(), Failure> {
     let filters = shared.pair.read().filters.clone();
-    let mut rows = frozen.rows.iter().peekable();
+    let (mut rows, mut left) = (frozen.rows.iter().peekable(), frozen.rows.len());
     let mut under_way = 0;
     loop {
         let view = shared.pair.read().view.clone();
-        let mut chunk = chunk(&mut rows, options);
+        let step = Step::within(shared, options, 1.0 - left as f64 / frozen.rows.len().max(1) as f64);
+        let mut chunk = chunk(&mut rows, &step);
         let mut is_cut = false;
         if let (Some((key, _)), Some(_)) = (chunk.last(), rows.peek()) {
             let end = view.end(key)?;
             let mut inside = std::iter::from_fn(|| rows.next_if(|(key, _)| block::is_before(key.as_bytes(), &end)));
-            chunk.extend(self::chunk(&mut inside, options));
+            chunk.extend(self::chunk(&mut inside, &step));
             is_cut = rows.peek().is_some_and(|(key, _)| block::is_before(key.as_bytes(), &end));
         }
+        left -= chunk.len();
         filters.add(chunk.iter().filter(|(_, entry)| entry.value.is_some()).map(|(key, _)| *key));
         let (plan, last) = (table.plan(&view, &chunk)?, rows.peek().is_none());
         // Only the newest view is kept, so that pages which were freed can be used again.
@@ -129,11 +134,36 @@ fn write_planned(
     Ok(())
 }
 
+/// What one commit writes at most.
+pub(super) struct Step {
+    rows: usize,
+    bytes: usize,
+}
+
+impl Step {
+    /// As large as may be, which is what takes the least for each row.
+    pub(super) fn large(options: &Options) -> Self {
+        Self { rows: options.checkpoint_rows_max, bytes: options.checkpoint_bytes_max }
+    }
+
+    /// The log is synced in between sooner the less a step writes. So it is small while commits leave time for that:
+    /// they have filled less than half of their half of the overlay when the other is written, at this pace.
+    fn within(shared: &Shared, options: &Options, written: f64) -> Self {
+        let filled = shared.pair.read().overlay.active.weight() as f64 / (options.overlay_bytes_max / 2) as f64;
+        let Self { rows, bytes } = Self::large(options);
+        if filled > written / 2.0 {
+            Self { rows, bytes }
+        } else {
+            Self { rows: rows / SMALLER, bytes: bytes / SMALLER }
+        }
+    }
+}
+
 /// The next rows that fit into one commit.
-pub(super) fn chunk<'a>(rows: &mut impl Iterator<Item = (&'a Key, &'a Entry)>, options: &Options) -> Chunk<'a> {
+pub(super) fn chunk<'a>(rows: &mut impl Iterator<Item = (&'a Key, &'a Entry)>, step: &Step) -> Chunk<'a> {
     let mut chunk = Chunk::new();
     let mut bytes = 0;
-    while (chunk.is_empty() || (chunk.len() < options.checkpoint_rows_max && bytes < options.checkpoint_bytes_max))
+    while (chunk.is_empty() || (chunk.len() < step.rows && bytes < step.bytes))
         && let Some((key, entry)) = rows.next()
     {
         bytes += key.as_bytes().len() + entry.value.as_ref().map_or(0, bytes::Bytes::len);

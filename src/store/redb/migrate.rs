@@ -168,7 +168,7 @@ fn take(table: &Table, disk: &dyn Disk, options: &Options) -> Result<(), OpenErr
     let frozen = overlay.freeze();
     let mut rows = frozen.rows.iter().peekable();
     loop {
-        let chunk = checkpoint::chunk(&mut rows, options);
+        let chunk = checkpoint::chunk(&mut rows, &checkpoint::Step::large(options));
         let through = rows.peek().is_none();
         table.write(&chunk, through.then_some(&held)).map_err(in_table)?;
         if through {
