@@ -34,7 +34,14 @@ pub(super) fn allocated(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Re
     let Some(path) = &received.target else { return Ok(Decision::reply(Receipt::Ignored)) };
     let target = rows.one::<Object>("target").filter(|object| object.deleted.is_none());
     let behaviour = target.and_then(|object| turn.world.catalog.remote(&object.kind, behaviours::Verb::Allocate));
-    let Some(behaviour) = behaviour else { return Ok(refuse(taken(turn, received, None), turn, received)) };
+    let Some(behaviour) = behaviour else {
+        return Ok(refuse(
+            taken(turn, received, None),
+            turn,
+            received,
+            &format!("nothing here is done with what {path} is given"),
+        ));
+    };
     if !allows(behaviour, rows, &activity.actor) {
         return Err(not_allowed(activity, path, behaviour));
     }
@@ -50,10 +57,11 @@ fn not_allowed(activity: &Activity, target: &str, behaviour: &Behaviour) -> Reje
     }
 }
 
-pub(super) fn refuse(decision: Decision<Inbox>, turn: &Turn<'_>, received: &Received) -> Decision<Inbox> {
+/// Answers an Allocate with no.
+pub(super) fn refuse(decision: Decision<Inbox>, turn: &Turn<'_>, received: &Received, why: &str) -> Decision<Inbox> {
     let activity = &received.activity;
     let about = Reference::Id(activity.id.clone());
-    let letter = Letter::to(turn, 1, &activity.actor, |draft| draft, Verb::Reject, about);
+    let letter = Letter::to(turn, 1, &activity.actor, |draft| draft.summary(why.to_owned()), Verb::Reject, about);
     letter.log(decision).tell::<Outbox>(
         received.inbox.authority().as_str(),
         &outbox::Command::Send {
@@ -131,7 +139,8 @@ fn start(turn: &Turn<'_>, received: &Received, behaviour: &Behaviour, answer: bo
     let activity = &received.activity;
     let Some(definition) = turn.world.catalog.current(&behaviour.run) else {
         let decision = taken(turn, received, None);
-        return decision.when(answer, |decision| refuse(decision, turn, received));
+        let why = format!("there is no flow {} any more", behaviour.run);
+        return decision.when(answer, |decision| refuse(decision, turn, received, &why));
     };
     let object = &activity.object;
     let start = Start {

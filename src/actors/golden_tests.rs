@@ -256,7 +256,7 @@ fn forms_of_inboxes_keep() {
 
 #[test]
 fn forms_of_streams_keep() {
-    use stream::{Allocation, Command, Create, Event, Linked, Record};
+    use stream::{Command, Create, Event};
     Golden::default()
         .form("created", &Event::Created { kind: text(), activity: text() })
         .form("updated", &Event::Updated { activity: text() })
@@ -300,7 +300,11 @@ fn forms_of_streams_keep() {
         .form("update", &Command::Update { changes: fields() })
         .form("delete", &Command::Delete)
         .form("allocate", &Command::Allocate { target: id(), to: they() })
-        .form("answered", &Command::Answered { activity: text(), accepted: false, result: Some(id()) })
+        .form("answered", &Command::Answered { activity: text(), accepted: false, result: Some(id()), words: None })
+        .form(
+            "answered with words",
+            &Command::Answered { activity: text(), accepted: false, result: None, words: Some(text()) },
+        )
         .form("undelivered", &Command::Undelivered { activity: text(), reason: text(), refused: true })
         .form("fan out", &Command::FanOut(walk));
     let with_ops = ops.into_iter().fold(commands, |golden, (name, op)| {
@@ -317,10 +321,28 @@ fn forms_of_streams_keep() {
         .form("ask", &Command::Ask { flow: text(), place: place(), target: id(), to: they() })
         .form("unask", &Command::Unask { flow: text(), place: place() });
     with_ops.holds::<Command>("stream.commands");
-    let allocation =
-        Allocation { activity: id(), target: id(), to: they(), at: AT, accepted: Some(true), result: Some(id()) };
-    Golden::default().form("allocation", &allocation).holds::<Allocation>("stream.allocations");
-    Golden::default().form("record", &Record { seq: 7, at: AT, value: fields() }).holds::<Record>("stream.records");
+}
+
+#[test]
+fn forms_of_what_streams_keep_for_themselves_keep() {
+    use stream::{Allocation, Linked, Record};
+    let allocation = Allocation {
+        activity: id(),
+        target: id(),
+        to: they(),
+        at: AT,
+        accepted: Some(true),
+        result: Some(id()),
+        words: None,
+    };
+    let refused = Allocation { accepted: Some(false), result: None, words: Some(text()), ..allocation.clone() };
+    Golden::default()
+        .form("allocation", &allocation)
+        .form("allocation refused", &refused)
+        .holds::<Allocation>("stream.allocations");
+    Golden::default()
+        .form("record", &Record { seq: 7, at: AT, value: json!({ "title": "x", "tags": ["a"], "start": null }) })
+        .holds::<Record>("stream.records");
     let linked = Linked { what: text(), title: Some(text()), at: AT };
     Golden::default().form("linked", &linked).holds::<Linked>("stream.linked");
 }

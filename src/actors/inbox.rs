@@ -261,9 +261,10 @@ fn answered(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decisio
             decision.tell::<Following>(owner.key.clone(), &following::Command::Answered { follow, accepted })
         }
         Kind::Stream => {
-            let activity =
+            let words = activity.words();
+            let ulid =
                 turn.world.local(&entry.id).and_then(|path| path.strip_prefix("activities/")).unwrap_or_default();
-            let command = stream::Command::Answered { activity: activity.to_owned(), accepted, result };
+            let command = stream::Command::Answered { activity: ulid.to_owned(), accepted, result, words };
             decision.tell::<Stream>(owner.key.clone(), &command)
         }
         Kind::Inbox | Kind::Follower | Kind::Outbox | Kind::Flow | Kind::Gate | Kind::Schedule => decision,
@@ -336,7 +337,7 @@ fn undoes_allocate(undo: &Activity) -> bool {
 fn undone_before(turn: &Turn<'_>, received: &Received) -> Decision<Inbox> {
     let decision = taken(turn, received, None);
     match received.activity.verb {
-        Verb::Allocate => refuse(decision, turn, received),
+        Verb::Allocate => refuse(decision, turn, received, "it was taken back before it came"),
         _ => decision,
     }
 }

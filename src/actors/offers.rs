@@ -34,6 +34,18 @@ pub struct Allocation {
     /// What was made of it there.
     #[serde(default)]
     pub result: Option<Iri>,
+    /// What they said about their answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<String>,
+}
+
+/// What a peer answered to an activity of ours.
+pub(super) struct Answer {
+    /// The ulid of the activity.
+    pub(super) activity: String,
+    pub(super) accepted: bool,
+    pub(super) result: Option<Iri>,
+    pub(super) words: Option<String>,
 }
 
 /// The offer of a step: which activity it became. A row under the step's key.
@@ -116,6 +128,7 @@ impl Stream {
             at: turn.now,
             accepted: None,
             result: None,
+            words: None,
         };
         let mut decision = decision
             .put(RowKey::Own(allocation_key(&letter.ulid)), &allocation)
@@ -150,7 +163,9 @@ impl Stream {
             publish::directed(turn, Verb::Allocate, &object, &to, true, |draft| draft.target(target.clone()));
         let activity = letter.activity.id.clone();
         let (at, to_them) = (turn.now, to.clone());
-        let allocation = Allocation { activity, target: target.clone(), to: to_them, at, accepted: None, result: None };
+        let target_too = target.clone();
+        let allocation =
+            Allocation { activity, target: target_too, to: to_them, at, accepted: None, result: None, words: None };
         let offer = Offer { activity: Some(letter.ulid.clone()), to: Some(to.clone()), undone: false };
         decision
             .put(RowKey::Own(allocation_key(&letter.ulid)), &allocation)
@@ -179,25 +194,23 @@ impl Stream {
 }
 
 /// The first answer counts; a later one changes nothing.
-pub(super) fn answered(
-    turn: &Turn<'_>,
-    rows: &Rows,
-    activity: String,
-    accepted: bool,
-    result: Option<Iri>,
-) -> Decision<Stream> {
+pub(super) fn answered(turn: &Turn<'_>, rows: &Rows, answer: Answer) -> Decision<Stream> {
+    let Answer { activity, accepted, result, words } = answer;
+    let why = words.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
     if let Some(Taking { flow, place, to }) = rows.one::<Taking>("taking") {
         let word = match accepted {
             true => place.done(json!(null)),
-            false => place.stopped(format!("{to} says that it cannot be taken back: settle it with them, then skip")),
+            false => {
+                place.stopped(format!("{to} says that it cannot be taken back{why}; settle it with them, then skip"))
+            }
         };
         return Decision::default().delete(RowKey::Own(taking_key(&activity))).tell::<Flow>(flow, &word);
     }
     match rows.one::<Allocation>("allocation") {
         Some(allocation) if allocation.accepted.is_none() => {
-            let allocation = Allocation { accepted: Some(accepted), result: result.clone(), ..allocation };
+            let allocation = Allocation { accepted: Some(accepted), result: result.clone(), words, ..allocation };
             let decision = Decision::default().put(RowKey::Own(allocation_key(&activity)), &allocation);
-            let decision = step_answered(decision, turn, rows, &allocation, &activity, accepted, result.as_ref());
+            let decision = step_answered(decision, turn, rows, &allocation, &activity);
             decision.event(Event::Answered { activity, accepted, result })
         }
         _ => Decision::default(),
@@ -211,18 +224,20 @@ fn step_answered(
     rows: &Rows,
     allocation: &Allocation,
     ulid: &str,
-    accepted: bool,
-    result: Option<&Iri>,
 ) -> Decision<Stream> {
     let Some(asker) = rows.one::<Asker>("asker") else { return decision };
+    let accepted = allocation.accepted == Some(true);
     if asker.undone {
         return decision.when(accepted, |decision| send_undo(decision, turn, ulid, &allocation.to, &asker));
     }
     let Asker { flow, place, .. } = asker;
     let word = if accepted {
-        place.done(json!({ "activity": allocation.activity.as_str(), "result": result.map(Iri::as_str) }))
+        place.done(
+            json!({ "activity": allocation.activity.as_str(), "result": allocation.result.as_ref().map(Iri::as_str) }),
+        )
     } else {
-        place.refused(format!("{} said no", allocation.to))
+        let why = allocation.words.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
+        place.refused(format!("{} said no{why}", allocation.to))
     };
     decision.tell::<Flow>(flow, &word)
 }

@@ -35,7 +35,7 @@ struct Reply<'a> {
 
 /// Answers an Undo whose Allocate left nothing here.
 pub(super) fn accept<E: Entity>(decision: Decision<E>, turn: &Turn<'_>, petition: &Petition) -> Decision<E> {
-    word(decision, turn, petition, Verb::Accept)
+    word(decision, turn, petition, None)
 }
 
 /// Answers the Undo of an instance that has ended: what was killed with something left cannot be said to be undone.
@@ -45,15 +45,23 @@ pub(super) fn undone(
     petition: &Petition,
     progress: &Progress,
 ) -> Decision<Flow> {
-    let left = matches!(progress.end, Some(End::Killed { left, .. }) if left > 0);
-    word(decision, turn, petition, if left { Verb::Reject } else { Verb::Accept })
+    let left = match progress.end {
+        Some(End::Killed { left, .. }) if left > 0 => {
+            Some(format!("flow {} was ended by hand, and what it did stays", turn.me.key))
+        }
+        _ => None,
+    };
+    word(decision, turn, petition, left)
 }
 
 /// An Undo for an instance that is not here: it never will be, and nobody can say what one that was here before left.
 pub(super) fn bar(turn: &Turn<'_>, petition: Option<&Petition>) -> Decision<Flow> {
     let decision = Decision::default().event(Event::Barred { at: turn.now });
     match petition {
-        Some(petition) => word(decision, turn, petition, Verb::Reject),
+        Some(petition) => {
+            let why = "nothing is known of it any more, so nobody can say what it left".to_owned();
+            word(decision, turn, petition, Some(why))
+        }
         None => decision,
     }
 }
@@ -71,12 +79,27 @@ pub(super) fn answer(
         Some(End::Done { result }) => (Verb::Accept, result_of(turn, result)),
         _ => (Verb::Reject, None),
     };
-    let draft = |draft: Draft| match result {
-        Some(result) => draft.result(result),
-        None => draft,
+    let is_no = verb == Verb::Reject;
+    let draft = |draft: Draft| match (is_no, result) {
+        (true, _) => draft.summary(why_not(turn, end)),
+        (false, Some(result)) => draft.result(result),
+        (false, None) => draft,
     };
     let reply = Reply { to: actor, inbox: inbox.as_ref(), about: activity, order: activity };
     send(decision, turn, 0, verb, draft, &reply)
+}
+
+/// What a peer may know: where it came to nothing, and the name by which people here find out the rest. What a step said
+/// when it failed stays here; addresses and names of people may be in it.
+fn why_not(turn: &Turn<'_>, end: Option<&End>) -> String {
+    let flow = &turn.me.key;
+    match end {
+        Some(End::Failed { step: Some(step), .. }) => format!("it failed at the step {step} of flow {flow}"),
+        Some(End::Cancelled { .. }) => format!("flow {flow} was cancelled"),
+        Some(End::Killed { .. }) => format!("flow {flow} was ended by hand"),
+        Some(End::Done { .. } | End::Failed { step: None, .. }) => format!("flow {flow} failed"),
+        None => format!("flow {flow} was taken back before it began"),
+    }
 }
 
 /// What goes into `result` of an Accept: the id of something of ours.
@@ -86,11 +109,22 @@ fn result_of(turn: &Turn<'_>, result: &Value) -> Option<Reference> {
     turn.world.local(&id).is_some().then_some(Reference::Id(id))
 }
 
-fn word<E: Entity>(decision: Decision<E>, turn: &Turn<'_>, petition: &Petition, verb: Verb) -> Decision<E> {
+/// Says yes to an Undo, or why not.
+fn word<E: Entity>(
+    decision: Decision<E>,
+    turn: &Turn<'_>,
+    petition: &Petition,
+    why_not: Option<String>,
+) -> Decision<E> {
     let Petition { activity, of, actor, inbox } = petition;
+    let verb = if why_not.is_some() { Verb::Reject } else { Verb::Accept };
     let reply = Reply { to: actor, inbox: Some(inbox), about: activity, order: of };
     // The Allocate may be answered in the same turn, by the letter before this one.
-    send(decision, turn, 1, verb, |draft| draft, &reply)
+    let draft = |draft: Draft| match why_not {
+        Some(why) => draft.summary(why),
+        None => draft,
+    };
+    send(decision, turn, 1, verb, draft, &reply)
 }
 
 fn send<E: Entity>(

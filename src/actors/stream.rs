@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::flow::Place;
-use super::offers;
+use super::offers::{self, Answer};
 pub use super::offers::{Allocation, allocation_rows};
 use super::publish::{self, FanOut, Published, Writer};
 use super::rows::{Index, Reads, RowKey, Rows, part, parts};
@@ -60,6 +60,9 @@ pub enum Command {
         accepted: bool,
         #[serde(default)]
         result: Option<Iri>,
+        /// What it says about that to people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        words: Option<String>,
     },
     /// An activity of ours did not reach whom it was for, and nobody tries any more.
     Undelivered {
@@ -271,8 +274,8 @@ impl Entity for Stream {
             Command::Update { changes } => self.update(turn, Writer::Api, rows, &changes).map(|(decision, _)| decision),
             Command::Delete => self.delete(turn, rows, Writer::Api),
             Command::Allocate { target, to } => self.allocate(turn, rows, target, to),
-            Command::Answered { activity, accepted, result } => {
-                Ok(offers::answered(turn, rows, activity, accepted, result))
+            Command::Answered { activity, accepted, result, words } => {
+                Ok(offers::answered(turn, rows, Answer { activity, accepted, result, words }))
             }
             Command::Undelivered { activity, reason, refused } => {
                 Ok(offers::undelivered(rows, &activity, &reason, refused))

@@ -233,13 +233,14 @@ fn an_offer_goes_to_one_and_its_first_answer_counts() {
         activity: activity.clone(),
         accepted,
         result: result.map(iri),
+        words: None,
     };
     assert_eq!(stage.take(answer(true, Some("https://there.example/event"))).unwrap().events.len(), 1);
     assert!(stage.take(answer(false, None)).unwrap().events.is_empty(), "a second answer changes nothing");
     let row = crate::actors::layout::row(&stage.me, &RowKey::Own(offers::allocation_key(&activity)));
     let stored: Allocation = crate::actors::record::decode(&stage.rows[&row]).unwrap();
     assert_eq!((stored.accepted, stored.result), (Some(true), Some(iri("https://there.example/event"))));
-    let unknown = Command::Answered { activity: "none".into(), accepted: true, result: None };
+    let unknown = Command::Answered { activity: "none".into(), accepted: true, result: None, words: None };
     assert!(stage.take(unknown).unwrap().events.is_empty());
 }
 
@@ -336,7 +337,12 @@ fn verbs(stage: &Stage<Stream>) -> Vec<Verb> {
 
 fn answer_to(taken: &Taken<Stream>, accepted: bool) -> Command {
     let Some(Event::Allocated { activity, .. }) = taken.events.first() else { panic!("it was allocated") };
-    Command::Answered { activity: activity.clone(), accepted, result: Some(iri("https://there.example/x")) }
+    Command::Answered {
+        activity: activity.clone(),
+        accepted,
+        result: Some(iri("https://there.example/x")),
+        words: None,
+    }
 }
 
 fn words(taken: &Taken<Stream>) -> Vec<flow::Command> {
@@ -354,6 +360,26 @@ fn a_step_that_asks_asks_once_and_hears_the_answer() {
     assert!(matches!(&words(&answered)[..], [flow::Command::Done(done)]
         if done.key == "f/1/q/-/do" && done.result["result"] == "https://there.example/x"));
     assert_eq!(stage.take(answer_to(&asked, false)).unwrap().messages(), 0, "the first answer counts");
+}
+
+#[test]
+fn a_step_that_is_told_no_says_why() {
+    let mut stage = stage("gig");
+    stage.take(Command::Create(article())).unwrap();
+    let (ask, _) = asking("f/1/q/-");
+    let asked = stage.take(ask).unwrap();
+    let no = match answer_to(&asked, false) {
+        Command::Answered { activity, .. } => {
+            Command::Answered { activity, accepted: false, result: None, words: Some("all seats are taken".into()) }
+        }
+        other => other,
+    };
+    let answered = words(&stage.take(no).unwrap());
+    assert!(
+        matches!(&answered[..], [flow::Command::Failed(failed)]
+        if failed.reason.ends_with("said no: all seats are taken")),
+        "{answered:?}"
+    );
 }
 
 #[test]
@@ -389,7 +415,7 @@ fn an_offer_is_taken_back_when_they_say_so_and_not_when_the_undo_has_left() {
         assert!(words(&taken).is_empty(), "nobody has accepted it");
         let again = stage.take(unask).unwrap();
         assert_eq!(verbs(&stage).len(), 3, "who asks again has not heard");
-        let answer = Command::Answered { activity: undo_of(&again), accepted, result: None };
+        let answer = Command::Answered { activity: undo_of(&again), accepted, result: None, words: None };
         let heard = stage.take(answer.clone()).unwrap();
         match &words(&heard)[..] {
             [flow::Command::Done(done)] if accepted => assert_eq!(done.key, "f/1/q/-/undo"),
@@ -397,7 +423,7 @@ fn an_offer_is_taken_back_when_they_say_so_and_not_when_the_undo_has_left() {
             other => panic!("{other:?}"),
         }
         assert_eq!(stage.take(answer).unwrap().messages(), 0, "the first word counts");
-        let first = Command::Answered { activity: undo_of(&taken), accepted: true, result: None };
+        let first = Command::Answered { activity: undo_of(&taken), accepted: true, result: None, words: None };
         assert!(matches!(&words(&stage.take(first).unwrap())[..], [flow::Command::Done(_)]), "of either Undo");
     }
 }
@@ -413,7 +439,7 @@ fn an_undo_that_does_not_arrive_stops_the_step_and_an_answer_after_all_still_cou
     let lost = Command::Undelivered { activity: activity.clone(), reason, refused: false };
     assert!(matches!(&words(&stage.take(lost).unwrap())[..], [flow::Command::Failed(failed)]
         if failed.person && failed.key == "f/1/q/-/undo" && failed.reason.contains("7 days")));
-    let after_all = Command::Answered { activity, accepted: true, result: None };
+    let after_all = Command::Answered { activity, accepted: true, result: None, words: None };
     assert!(matches!(&words(&stage.take(after_all).unwrap())[..], [flow::Command::Done(_)]));
 }
 

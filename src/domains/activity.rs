@@ -14,6 +14,9 @@ pub const PUBLIC: &str = "https://www.w3.org/ns/activitystreams#Public";
 /// Addresses in one of `to`, `cc`, `bto`, `bcc`: more is no letter but a flood.
 pub const ADDRESSES_MAX: usize = 10_000;
 
+/// What of the words of a stranger is kept, in letters.
+const WORDS_MAX: usize = 300;
+
 /// What an activity is about: always its id, and its JSON when the sender embedded it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
@@ -163,6 +166,17 @@ impl Activity {
     /// Everybody addressed, in any of the four fields.
     pub fn recipients(&self) -> impl Iterator<Item = &Address> {
         self.to.iter().chain(&self.cc).chain(&self.bto).chain(&self.bcc)
+    }
+
+    /// What its sender says about it to people: `summary` as one line of plain text, cut where it is too long.
+    pub fn words(&self) -> Option<String> {
+        let summary = self.raw.get("summary")?.as_str()?;
+        let words: Vec<&str> = summary.split(|letter: char| letter.is_whitespace() || letter.is_control()).collect();
+        let line = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        match line.char_indices().nth(WORDS_MAX) {
+            Some((at, _)) => Some(format!("{}…", &line[..at])),
+            None => Some(line).filter(|line| !line.is_empty()),
+        }
     }
 
     /// Whether `to` or `cc` name everybody.

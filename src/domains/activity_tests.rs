@@ -149,3 +149,18 @@ fn an_activity_is_stored_as_the_json_it_came_as() {
     let packed = rmp_serde::to_vec_named(&read).unwrap();
     assert_eq!(rmp_serde::from_slice::<Activity>(&packed).unwrap(), read);
 }
+
+#[test]
+fn words_are_one_line_of_plain_text_that_is_not_long() {
+    let said = |summary: Value| {
+        let mut activity = follow();
+        activity["summary"] = summary;
+        Activity::parse(&activity).unwrap().words()
+    };
+    assert_eq!(said(json!(" all\n seats\u{0}\u{7} are \t taken ")).as_deref(), Some("all seats are taken"));
+    assert_eq!(said(json!("é".repeat(300))).unwrap().chars().count(), 300);
+    assert_eq!(said(json!("é".repeat(301))).unwrap(), format!("{}…", "é".repeat(300)));
+    for nothing in [json!(""), json!(" \n"), json!(7), json!({"en": "no"}), Value::Null] {
+        assert_eq!(said(nothing.clone()), None, "{nothing}");
+    }
+}

@@ -20,12 +20,14 @@ pub struct Draft {
     pub bcc: Vec<Address>,
     pub published: Time,
     pub result: Option<Reference>,
+    /// Why, in words for people: plain text.
+    pub summary: Option<String>,
 }
 
 impl Draft {
     pub fn new(id: Iri, verb: Verb, actor: Iri, object: Reference, published: Time) -> Self {
         let (to, cc, bto, bcc) = Default::default();
-        Self { id, verb, actor, object, target: None, to, cc, bto, bcc, published, result: None }
+        Self { id, verb, actor, object, target: None, to, cc, bto, bcc, published, result: None, summary: None }
     }
 
     pub fn target(mut self, target: Iri) -> Self {
@@ -48,6 +50,11 @@ impl Draft {
         self
     }
 
+    pub fn summary(mut self, summary: String) -> Self {
+        self.summary = Some(summary);
+        self
+    }
+
     /// The activity, read back from the JSON that will be sent: what we mean is what the receiver reads.
     pub fn build(&self) -> Result<Activity, ActivityError> {
         Activity::from_value(activity_json(self))
@@ -65,6 +72,7 @@ pub fn activity_json(draft: &Draft) -> Value {
     json.insert("published".into(), draft.published.to_string().into());
     json.extend(draft.target.iter().map(|target| ("target".into(), target.as_str().into())));
     json.extend(draft.result.iter().map(|result| ("result".into(), result.to_json())));
+    json.extend(draft.summary.iter().map(|summary| ("summary".into(), summary.as_str().into())));
     let lists = [("to", &draft.to), ("cc", &draft.cc), ("bto", &draft.bto), ("bcc", &draft.bcc)];
     for (field, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
         json.insert(field.into(), list.iter().map(Address::as_str).collect::<Vec<_>>().into());
@@ -115,12 +123,14 @@ mod tests {
         .target(iri("https://events.example/calendars/1"))
         .to(Address::Iri(iri("https://events.example/actor")))
         .cc(Address::Public)
-        .result(Reference::Id(iri("https://blog.example/x")));
+        .result(Reference::Id(iri("https://blog.example/x")))
+        .summary("so that it is seen".to_owned());
         let read = draft.build().unwrap();
         assert_eq!((&read.id, &read.verb, &read.actor), (&draft.id, &draft.verb, &draft.actor));
         assert_eq!((&read.target, &read.to, &read.cc, &read.bto), (&draft.target, &draft.to, &draft.cc, &draft.bto));
         assert_eq!((read.published, &read.result), (Some(draft.published), &draft.result));
         assert_eq!(read.object.id, iri("https://blog.example/gig"));
+        assert_eq!(read.words().as_deref(), Some("so that it is seen"));
         assert!(read.is_public());
         assert_eq!(read.recipients().count(), 3);
     }

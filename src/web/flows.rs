@@ -139,6 +139,10 @@ async fn settled(site: &Site, id: &str, standing: Standing, waiting: Waiting) ->
     let Waiting { mut rest, mut deadline } = waiting;
     // What moved a moment ago need not be looked at before it rests.
     let mut look = standing.phase.is_none_or(rests);
+    if rest.try_recv().is_ok() {
+        // That may have been before the turn of this request: it was still at rest then.
+        (rest, look) = (self::rest(site, id), true);
+    }
     loop {
         if look && let Some(flow) = at_rest(site, id).await? {
             return Ok(Some(flow));

@@ -140,7 +140,10 @@ fn object_body(shown: &Shown) -> Markup {
                         a href=(one.target.as_str()) { (one.target.as_str()) } " "
                         @match (one.accepted, &one.result) {
                             (None, _) => span.kind { "not answered yet" },
-                            (Some(false), _) => span.kind { "refused" },
+                            (Some(false), _) => {
+                                span.kind { "refused" }
+                                @if let Some(words) = &one.words { ": " (words) }
+                            },
                             (Some(true), None) => span.kind { "accepted" },
                             (Some(true), Some(result)) => a href=(result.as_str()) { (result.as_str()) },
                         }

@@ -250,7 +250,7 @@ pub fn object_json(request: &HttpRequest, shown: &Shown) -> HttpResponse {
         let told = shown.allocations.iter().map(|one| {
             json!({
                 "activity": one.activity, "target": one.target, "to": one.to, "at": one.at.to_string(),
-                "accepted": one.accepted, "result": one.result,
+                "accepted": one.accepted, "result": one.result, "words": one.words,
             })
         });
         json["allocations"] = told.collect::<Vec<_>>().into();
