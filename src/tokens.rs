@@ -119,6 +119,8 @@ pub enum TokenError {
         #[source]
         source: NameError,
     },
+    #[error("an empty prefix limits nothing: name one, like shop/, or leave it out for a token of the whole store")]
+    NoPrefix,
     #[error("a prefix limits store:read and store:write: give one of these scopes, and not admin, which has no limit")]
     NothingToLimit,
     #[error("{given:?} is no time from now: write 12h, 30d or the like")]
@@ -316,6 +318,9 @@ fn limit(prefix: &str, scopes: &[Scope]) -> Result<Prefix, TokenError> {
     let of_store = |scope: &Scope| matches!(scope, Scope::StoreRead | Scope::StoreWrite);
     if !scopes.iter().any(of_store) || scopes.contains(&Scope::Admin) {
         return Err(TokenError::NothingToLimit);
+    }
+    if prefix.is_empty() {
+        return Err(TokenError::NoPrefix);
     }
     prefix.parse().map_err(|source| TokenError::Prefix { given: prefix.to_owned(), source })
 }

@@ -97,7 +97,7 @@ impl Programs {
         if let Some(after) = after {
             span.from = span.from.max(layout::blob(after).successor());
         }
-        let rows = self.0.engine.range(span).await.map_err(OpError::Failed)?;
+        let rows = self.0.engine.range(span).await.map_err(OpError::Unread)?;
         let named = |row: Row| {
             let name = layout::blob_name(&row.key).ok_or_else(|| damaged("a name in the list of blobs".to_owned()))?;
             let entry = read(&name, &row.value)?;
@@ -113,7 +113,7 @@ impl Programs {
     pub async fn collect_blobs(&self) -> Result<u64, OpError> {
         let is_named = async |hash| {
             let names = self.0.engine.range(Span::prefix(&layout::names_of(hash), 1)).await;
-            names.map(|rows| !rows.is_empty()).map_err(OpError::Failed)
+            names.map(|rows| !rows.is_empty()).map_err(OpError::Unread)
         };
         blob::collect(self.0.blobs.as_ref(), self.0.clock.now(), is_named).await
     }
@@ -173,7 +173,7 @@ impl Programs {
     }
 
     async fn row(&self, name: &Name) -> Result<Option<(Entry, Versioned)>, OpError> {
-        let row = self.0.engine.get(&layout::blob(name.as_str())).await.map_err(OpError::Failed)?;
+        let row = self.0.engine.get(&layout::blob(name.as_str())).await.map_err(OpError::Unread)?;
         row.map(|row| Ok((read(name.as_str(), &row.value)?, row))).transpose()
     }
 }

@@ -91,6 +91,8 @@ pub enum OpError {
     Fenced,
     #[error("nothing was written: {0}")]
     Failed(Arc<Failure>),
+    #[error("this could not be read: {0}")]
+    Unread(Arc<Failure>),
     #[error("it is unknown whether this was written, repeat with the same key: {0}")]
     Unknown(Arc<Failure>),
     /// The work was cut short.
@@ -193,5 +195,5 @@ impl Shared {
 
 /// A stored row that makes no sense.
 fn damaged(what: String) -> OpError {
-    OpError::Failed(Arc::new(Failure::damaged(what)))
+    OpError::Unread(Arc::new(Failure::damaged(what)))
 }

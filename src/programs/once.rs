@@ -60,9 +60,9 @@ impl Once {
     /// # Errors
     /// When it was given to another request.
     pub(super) async fn earlier(&self, engine: &dyn Engine) -> Result<Option<Answer>, OpError> {
-        let Some(row) = engine.get(&layout::answer(self)).await.map_err(OpError::Failed)? else { return Ok(None) };
+        let Some(row) = engine.get(&layout::answer(self)).await.map_err(OpError::Unread)? else { return Ok(None) };
         let stored: Row = rmp_serde::from_slice(&row.value)
-            .map_err(|_| OpError::Failed(Failure::damaged("the answer under an idempotency key").into()))?;
+            .map_err(|_| OpError::Unread(Failure::damaged("the answer under an idempotency key").into()))?;
         if stored.fingerprint != self.fingerprint {
             return Err(OpError::OtherRequest);
         }

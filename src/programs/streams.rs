@@ -139,7 +139,7 @@ pub(super) fn of_library(error: StreamError, stream: &str) -> OpError {
         StreamError::Conflict(at) => OpError::Conflict(super::Current::Stream { first: at.first, last: at.last }),
         StreamError::Busy => OpError::Busy(format!("the stream {stream}")),
         StreamError::Fenced(_) => OpError::Fenced,
-        StreamError::Failed(failure) => OpError::Failed(failure),
+        StreamError::Failed(failure) => OpError::Unread(failure),
         StreamError::Unknown(failure) => OpError::Unknown(failure),
     }
 }

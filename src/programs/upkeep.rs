@@ -39,7 +39,7 @@ impl Programs {
         let mut forgotten = 0;
         loop {
             let span = Span::prefix(&layout::answers_by_time(), PAGE);
-            let page = self.0.engine.range(span).await.map_err(OpError::Failed)?;
+            let page = self.0.engine.range(span).await.map_err(OpError::Unread)?;
             let old = page.iter().filter_map(|row| Some((row.key.clone(), layout::answer_of(&row.key)?)));
             let old = old.take_while(|(_, (at, _))| *at < before);
             let deletes: Vec<_> = old.flat_map(|(by_time, (_, answer))| [by_time, answer]).collect();

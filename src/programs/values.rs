@@ -102,7 +102,7 @@ fn of_library(error: KvError) -> OpError {
         KvError::Conflict(kv) => OpError::Conflict(Current::Value(kv.0)),
         KvError::Busy => OpError::Busy("this value".to_owned()),
         KvError::Fenced(_) => OpError::Fenced,
-        KvError::Failed(failure) => OpError::Failed(failure),
+        KvError::Failed(failure) => OpError::Unread(failure),
         KvError::Unknown(failure) => OpError::Unknown(failure),
     }
 }

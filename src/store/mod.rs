@@ -151,7 +151,7 @@ pub enum Refusal {
 /// What is wrong with the store.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    #[error("the disk is full: free some space, the node goes on by itself")]
+    #[error("the disk is full: free some space; a running node goes on by itself")]
     Full(#[source] std::io::Error),
     #[error("the disk failed: {doing}")]
     Io {

@@ -45,6 +45,10 @@ pub fn not_ready(site: &Site) -> Option<String> {
     if site.runtime.is_held() {
         return Some(HELD.into());
     }
+    // It may have fallen ill over something that no request waited for.
+    if let Err(failure) = site.keeper.engine.health() {
+        site.runtime.store_failed(site.runtime.fence(), &failure);
+    }
     match &*site.runtime.health().borrow() {
         Health::Well => None,
         Health::Ill(failure) => Some(failure.to_string()),

@@ -180,7 +180,7 @@ impl From<OpError> for Problem {
             }
             OpError::OtherRequest | OpError::OtherContent { .. } => Self::unprocessable(detail),
             OpError::Busy(_) | OpError::Fenced | OpError::Unknown(_) | OpError::Stopped => Self::unavailable(detail),
-            OpError::Failed(failure) => store_failed(&failure, detail),
+            OpError::Failed(failure) | OpError::Unread(failure) => store_failed(&failure, detail),
             OpError::Blob(error) => match &*error {
                 BlobError::TooLarge { .. } => {
                     Self::new(413, "too large", format!("{detail}; send less, or raise limits.blob"))

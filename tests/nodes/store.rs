@@ -302,6 +302,11 @@ fn a_follower_goes_on_where_it_was_through_a_restart_of_the_node() {
     let other = node.new_token("other", &STORE);
     node.send(&append("news/today", "6").token(&other)).expect(201);
     assert_eq!(late.next(), None);
+    // As after the restore of a backup: it has seen what is not there any more.
+    let mut ahead = Follower::of(&node, &other, "/store/streams/news/today", Some("99"));
+    assert_eq!(ahead.next().unwrap(), "rewound  {\"last\":6}");
+    node.send(&append("news/today", "7").token(&other)).expect(201);
+    assert_eq!(ahead.next().unwrap(), "message 7 7");
 }
 
 #[test]

@@ -126,6 +126,8 @@ fn a_file_goes_in_and_comes_out_the_same() {
     let token = out(&node, &["token", "add", "shop", "--scope", "store:read", "--prefix", "shop"]);
     assert!(token.starts_with("qb_") && out(&node, &["token", "list"]).contains("shop/"));
     assert!(fails(&node, &["token", "add", "x", "--scope", "publish", "--prefix", "shop"], 1).contains("store:read"));
+    let unset = ["token", "add", "x", "--scope", "store:read", "--prefix", ""];
+    assert!(fails(&node, &unset, 1).contains("limits nothing"));
     node.kill();
     assert!(fails(&node, &["store", "kv", "list"], 1).contains("quickbeam serve"));
 }

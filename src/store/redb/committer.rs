@@ -42,8 +42,7 @@ pub(super) struct Committer {
     /// After a failure nothing of these epochs may land, whatever was queued behind it.
     poisoned: BTreeMap<Shard, Epoch>,
     writing: Option<Writing>,
-    /// The last checkpoint failed, and nothing could be written since. Another would fail too, and take the open table
-    /// from those who read it.
+    /// The last checkpoint failed.
     stalled: bool,
     wanted: Vec<CheckpointAnswer>,
 }
@@ -99,7 +98,8 @@ impl Committer {
             }
             match self.shared.queue.next(self.has_room(), self.sizes) {
                 Work::Group(jobs) => self.group(jobs),
-                Work::Checkpointed(result) => self.checkpointed(result),
+                // Whoever commits next hears of a failure.
+                Work::Checkpointed(result) => self.checkpointed(result).unwrap_or_default(),
                 Work::Checkpoint(answer) => self.wanted.push(answer),
                 Work::Reopen(_readers) => self.reopen_for_reads(),
                 Work::Look => {}
@@ -173,7 +173,6 @@ impl Committer {
         let (batches, watched) = match written {
             Ok(_) if frame.is_empty() => (self.answer_all(group, &Ok(())), Vec::new()),
             Ok(row) => {
-                self.stalled = false;
                 self.shown = Held { mark: Mark { position, row }, fences };
                 self.shared.counters.groups.add(1);
                 self.show_and_answer(group, frame)
@@ -303,10 +302,13 @@ impl Committer {
             let illness = self.shared.illness.read().clone().unwrap_or_else(|| Arc::new(Failure::Closed));
             return tell_all(self.wanted.drain(..), &Err(illness));
         }
-        let due = !self.stalled && self.weight() >= self.half();
-        if self.writing.is_some() || (self.wanted.is_empty() && !due) {
+        if self.writing.is_some() || (self.wanted.is_empty() && self.weight() < self.half()) {
             return;
         }
+        self.begin_checkpoint();
+    }
+
+    fn begin_checkpoint(&mut self) {
         let frozen = self.shared.pair.write().overlay.freeze();
         let held = Held { mark: frozen.through, fences: self.shown.fences.clone() };
         let (row, rows) = (held.mark.row, frozen.rows.len());
@@ -315,8 +317,8 @@ impl Committer {
         self.order(Order::Write { frozen, held, table: self.table.clone() });
     }
 
-    fn checkpointed(&mut self, result: Result<(), Failure>) {
-        let Some(writing) = self.writing.take() else { return };
+    fn checkpointed(&mut self, result: Result<(), Failure>) -> Result<(), Arc<Failure>> {
+        let Some(writing) = self.writing.take() else { return Ok(()) };
         let result = result.map_err(Arc::new);
         self.stalled = result.is_err();
         match &result {
@@ -324,6 +326,7 @@ impl Committer {
             Err(failure) => self.fall_ill(failure.clone()),
         }
         tell_all(writing.answers.into_iter(), &result);
+        result
     }
 
     fn order(&self, order: Order) {

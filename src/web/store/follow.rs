@@ -39,14 +39,14 @@ pub(super) async fn follow(
     site: Shared,
     name: Name,
 ) -> Result<HttpResponse, Problem> {
-    let next = next(request, asked)?;
+    let (next, again) = next(request, asked)?;
     let permit = site.followers.clone().try_acquire_owned().map_err(|_| {
         Problem::unavailable("as many streams are followed as this node allows; come again, or raise limits.followers")
     })?;
     // Before the first look, so that nothing can come between the two.
     let (hints, closing) = (site.programs.watch(&name), site.closing.subscribe());
     let token = request.headers().get(header::AUTHORIZATION).cloned();
-    let mut follower = Follower { site, name, next, hints, closing, token, begun: false, _permit: permit };
+    let mut follower = Follower { site, name, next, again, hints, closing, token, begun: false, _permit: permit };
     // What cannot be read is said with a status, as long as there is still one to give.
     let first = follower.page().await?;
     let follower = stream::unfold((follower, Some(first)), |(mut follower, page)| async move {
@@ -60,17 +60,18 @@ pub(super) async fn follow(
         .streaming(follower))
 }
 
-/// `Last-Event-ID` comes from a client that was here before, and counts more than the address it began with.
-fn next(request: &HttpRequest, asked: &Reading) -> Result<u64, Problem> {
+/// The number of the first record, and whether the client was here before: `Last-Event-ID` says so, and counts more than
+/// the address it began with.
+fn next(request: &HttpRequest, asked: &Reading) -> Result<(u64, bool), Problem> {
     let Some(id) = request.headers().get("last-event-id") else {
         let after = asked.after.map(|after| after.saturating_add(1));
-        return Ok(after.or(asked.from).unwrap_or(1).max(1));
+        return Ok((after.or(asked.from).unwrap_or(1).max(1), false));
     };
     let id = id.to_str().unwrap_or_default();
     let last: u64 = id.parse().map_err(|_| {
         Problem::bad_request(format!("Last-Event-ID is {id:?}; send the `id` of the last event that arrived"))
     })?;
-    Ok(last.saturating_add(1))
+    Ok((last.saturating_add(1), true))
 }
 
 struct Follower {
@@ -78,6 +79,8 @@ struct Follower {
     name: Name,
     /// The number of the next record to send.
     next: u64,
+    /// It comes again, and nothing was sent yet.
+    again: bool,
     hints: mpsc::Receiver<Change>,
     closing: watch::Receiver<bool>,
     token: Option<header::HeaderValue>,
@@ -129,6 +132,12 @@ impl Follower {
         let mut text = BytesMut::new();
         if !std::mem::replace(&mut self.begun, true) {
             text.put_slice(RECONNECT);
+        }
+        let last = page.ends.last;
+        if std::mem::take(&mut self.again) && self.next > last.saturating_add(1) {
+            // The stream is shorter than what it has seen, as after a restore: new records have the numbers of old ones.
+            text.put_slice(format!("event: rewound\ndata: {{\"last\":{last}}}\n\n").as_bytes());
+            self.next = last.saturating_add(1);
         }
         if self.next < page.ends.first {
             // Whoever counts on every record has to learn that some are gone.

@@ -35,22 +35,35 @@ impl Committer {
         }
         if self.writing.is_some() {
             let ended = self.shared.queue.wait_checkpointed();
-            self.checkpointed(ended);
+            // The files are opened anew in any case.
+            self.checkpointed(ended).unwrap_or_default();
         }
         let reopened = self.reopen().map_err(|error| Arc::new(Failure::from(error)));
-        self.shared.illness.write().clone_from(&reopened.as_ref().err().cloned());
-        reopened
+        let opened = reopened.and_then(|()| self.catch_up());
+        self.shared.illness.write().clone_from(&opened.as_ref().err().cloned());
+        opened
     }
 
-    /// Nothing that was written is in doubt, so that nobody has to raise a fence, unless opening fails too or the store
-    /// was ill already.
+    /// What a checkpoint that failed has left is brought into the table before more is taken: the overlay would grow
+    /// beyond its bound, and the next checkpoint fail again with a few batches more.
+    fn catch_up(&mut self) -> Result<(), Arc<Failure>> {
+        if !self.stalled || self.weight() < self.half() {
+            return Ok(());
+        }
+        self.begin_checkpoint();
+        let ended = self.shared.queue.wait_checkpointed();
+        self.checkpointed(ended)
+    }
+
+    /// Nothing that was written is in doubt, so that nobody has to raise a fence, unless opening fails too. A store that
+    /// is ill stays so: only whoever writes, and knows of it, has it opened for that.
     pub(super) fn reopen_for_reads(&mut self) {
         if self.writing.is_some() {
             let ended = self.shared.queue.wait_checkpointed();
-            self.checkpointed(ended);
+            self.checkpointed(ended).unwrap_or_default();
         }
         let Some(log) = self.log.take() else {
-            return self.ensure_open().unwrap_or_else(|_| self.open_aside());
+            return self.open_aside();
         };
         self.table.gate().forbid_writes();
         log.abandon();
