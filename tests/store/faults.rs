@@ -250,3 +250,27 @@ fn a_table_that_cannot_grow_is_read_and_takes_nothing_more_until_it_can() {
     engine.health().unwrap();
     assert!(engine.stats().overlay_bytes < held / 2, "what was left is in the table");
 }
+
+#[test]
+fn opening_to_read_writes_no_checkpoint_however_long_the_log_is() {
+    let disk = SimulatedDisk::default();
+    let engine = open(&disk, Options { overlay_bytes_max: 1 << 20, ..Options::default() });
+    for number in 0..40 {
+        committed(&engine, batch().put(&number.to_string(), &"1".repeat(9_000)));
+    }
+    assert_eq!(engine.stats().checkpoints, 0);
+    engine.close();
+    let small = Options { overlay_bytes_max: 100_000, ..Options::default() };
+    let disk = disk.after_kill();
+    // As a tool does that looks at a store on a full disk.
+    disk.set(Faults { bytes_max: Some(disk.bytes_longest()), ..SOUND });
+    let engine = open(&disk, small);
+    assert_eq!(everything(&engine).len(), 40);
+    engine.health().unwrap();
+    disk.set(SOUND);
+    committed(&engine, batch().put("40", "1"));
+    while engine.stats().checkpoints == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(everything(&engine).len(), 41);
+}

@@ -86,10 +86,9 @@ impl Committer {
         }
     }
 
-    /// The life of the thread.
+    /// The life of the thread. Whoever only reads has nothing written: a checkpoint that is due waits for a commit.
     pub(super) fn run(mut self) {
         self.order(Order::Filter);
-        self.checkpoint_if_due();
         loop {
             if self.flight.is_some() {
                 self.landed();
