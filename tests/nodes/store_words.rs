@@ -59,6 +59,9 @@ fn values_come_back_to_the_digit_and_a_wrong_expectation_is_refused() {
     out(&node, &["store", "kv", "delete", "a/b"]);
     assert!(fails(&node, &["store", "kv", "get", "a/b"], 1).contains("no value"));
     assert!(fails(&node, &["store", "kv", "put", "a/b", "text"], 1).contains("quotes"));
+    out(&node, &["store", "kv", "put", "a/b", "-5"]);
+    assert_eq!(out(&node, &["store", "kv", "get", "a/b"]), "-5\n");
+    out(&node, &["store", "streams", "append", "a/c", "-5", "-1.5e3"]);
     fails(&node, &["store", "kv", "get", "a//b"], 2);
     fails(&node, &["store", "kv", "get", "../b"], 2);
     fails(&node, &["store", "kv", "put", "a", "1", "--expect", "a b"], 2);

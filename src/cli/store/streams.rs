@@ -24,6 +24,7 @@ pub(in crate::cli) enum Args {
         #[arg(value_parser = name)]
         name: Name,
         /// JSON, one or several; without any standard input: one value, or one on each line
+        #[arg(allow_negative_numbers = true)]
         values: Vec<String>,
         /// Only if this is the number of the last record, or `none` if there never was one
         #[arg(long, value_name = "LAST", value_parser = expected)]

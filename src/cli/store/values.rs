@@ -21,6 +21,7 @@ pub(in crate::cli) enum Args {
         #[arg(value_parser = name)]
         name: Name,
         /// JSON; standard input without it or with -
+        #[arg(allow_negative_numbers = true)]
         value: Option<String>,
         /// Only if it is at this version, or `none` if it is not there
         #[arg(long, value_name = "VERSION", value_parser = expected)]
