@@ -35,12 +35,8 @@ pub(super) fn allocated(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Re
     let target = rows.one::<Object>("target").filter(|object| object.deleted.is_none());
     let behaviour = target.and_then(|object| turn.world.catalog.remote(&object.kind, behaviours::Verb::Allocate));
     let Some(behaviour) = behaviour else {
-        return Ok(refuse(
-            taken(turn, received, None),
-            turn,
-            received,
-            &format!("nothing here is done with what {path} is given"),
-        ));
+        let why = format!("nothing here is done with what {path} is given");
+        return Ok(refuse(taken(turn, received, None), turn, received, &why));
     };
     if !allows(behaviour, rows, &activity.actor) {
         return Err(not_allowed(activity, path, behaviour));

@@ -39,6 +39,13 @@ pub struct Allocation {
     pub words: Option<String>,
 }
 
+impl Allocation {
+    fn new(letter: &Letter, target: &Iri, to: &Iri, at: Time) -> Self {
+        let (activity, target, to) = (letter.activity.id.clone(), target.clone(), to.clone());
+        Self { activity, target, to, at, accepted: None, result: None, words: None }
+    }
+}
+
 /// What a peer answered to an activity of ours.
 pub(super) struct Answer {
     /// The ulid of the activity.
@@ -121,15 +128,7 @@ impl Stream {
         let (decision, letter) =
             publish::directed(turn, Verb::Allocate, &object, &to, false, |draft| draft.target(target.clone()));
         let activity = letter.activity.id.clone();
-        let allocation = Allocation {
-            activity: activity.clone(),
-            target: target.clone(),
-            to: to.clone(),
-            at: turn.now,
-            accepted: None,
-            result: None,
-            words: None,
-        };
+        let allocation = Allocation::new(&letter, &target, &to, turn.now);
         let mut decision = decision
             .put(RowKey::Own(allocation_key(&letter.ulid)), &allocation)
             .event(Event::Allocated { activity: letter.ulid, target, to });
@@ -161,11 +160,7 @@ impl Stream {
         };
         let (decision, letter) =
             publish::directed(turn, Verb::Allocate, &object, &to, true, |draft| draft.target(target.clone()));
-        let activity = letter.activity.id.clone();
-        let (at, to_them) = (turn.now, to.clone());
-        let target_too = target.clone();
-        let allocation =
-            Allocation { activity, target: target_too, to: to_them, at, accepted: None, result: None, words: None };
+        let allocation = Allocation::new(&letter, &target, &to, turn.now);
         let offer = Offer { activity: Some(letter.ulid.clone()), to: Some(to.clone()), undone: false };
         decision
             .put(RowKey::Own(allocation_key(&letter.ulid)), &allocation)
@@ -196,11 +191,11 @@ impl Stream {
 /// The first answer counts; a later one changes nothing.
 pub(super) fn answered(turn: &Turn<'_>, rows: &Rows, answer: Answer) -> Decision<Stream> {
     let Answer { activity, accepted, result, words } = answer;
-    let why = words.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
     if let Some(Taking { flow, place, to }) = rows.one::<Taking>("taking") {
         let word = match accepted {
             true => place.done(json!(null)),
             false => {
+                let why = because(words.as_deref());
                 place.stopped(format!("{to} says that it cannot be taken back{why}; settle it with them, then skip"))
             }
         };
@@ -236,10 +231,14 @@ fn step_answered(
             json!({ "activity": allocation.activity.as_str(), "result": allocation.result.as_ref().map(Iri::as_str) }),
         )
     } else {
-        let why = allocation.words.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
-        place.refused(format!("{} said no{why}", allocation.to))
+        place.refused(format!("{} said no{}", allocation.to, because(allocation.words.as_deref())))
     };
     decision.tell::<Flow>(flow, &word)
+}
+
+/// What they say, behind what that comes to.
+fn because(words: Option<&str>) -> String {
+    words.map(|words| format!(": {words}")).unwrap_or_default()
 }
 
 /// An activity of ours was given up before it arrived.

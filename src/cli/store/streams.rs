@@ -198,6 +198,12 @@ struct Events {
     rest: Vec<u8>,
 }
 
+/// Where a stream ends that is shorter than it was.
+#[derive(Deserialize)]
+struct Ends {
+    last: u64,
+}
+
 impl Events {
     fn take(&mut self, piece: &[u8], mut event: impl FnMut(u64, &str) -> std::io::Result<()>) -> std::io::Result<()> {
         self.rest.extend_from_slice(piece);
@@ -208,8 +214,19 @@ impl Events {
             if let (Some(id), Some(data)) = (field("id: ").and_then(|id| id.parse().ok()), field("data: ")) {
                 event(id, data)?;
                 self.last = Some(id);
-            } else if field("event: ") == Some("truncated") {
-                eprintln!("records were forgotten meanwhile: {}", field("data: ").unwrap_or_default());
+                continue;
+            }
+            let data = field("data: ").unwrap_or_default();
+            match field("event: ") {
+                Some("truncated") => eprintln!("records were forgotten meanwhile: {data}"),
+                Some("rewound") => {
+                    eprintln!(
+                        "the stream is shorter than it was, as after the restore of a backup: {data}; read it anew"
+                    );
+                    let ends: Option<Ends> = serde_json::from_str(data).ok();
+                    self.last = ends.map(|ends| ends.last).or(self.last);
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -254,5 +271,13 @@ mod tests {
             assert_eq!(seen, [(3, "{\"a\":1}".to_owned()), (4, "\"x\"".to_owned())]);
             assert_eq!(events.last, Some(4));
         }
+    }
+
+    #[test]
+    fn a_stream_that_is_shorter_than_it_was_is_followed_from_its_new_end() {
+        let mut events = Events { last: Some(99), ..Events::default() };
+        let nothing = |_, _: &str| panic!("no record came");
+        events.take(b"event: rewound\ndata: {\"last\":3}\n\n", nothing).unwrap();
+        assert_eq!(events.last, Some(3));
     }
 }
