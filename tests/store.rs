@@ -30,6 +30,8 @@ mod image;
 mod life;
 #[path = "store/log.rs"]
 mod log;
+#[path = "store/look.rs"]
+mod look;
 #[path = "store/migrate.rs"]
 mod migrate;
 #[path = "store/model.rs"]

@@ -120,7 +120,14 @@ impl Scrubber {
             }
             self.keeper.clock.sleep(pause).await;
         }
-        spawn_blocking(|| walk.finish()).await.unwrap_or(Err(Failure::Closed))
+        let mut found = spawn_blocking(|| walk.finish()).await.unwrap_or(Err(Failure::Closed))?;
+        // The walk begins with a checkpoint, which may need pages that no row is in.
+        if let Err(illness) = self.keeper.engine.health()
+            && matches!(*illness, Failure::Damaged { .. })
+        {
+            found.note(|| format!("the table takes nothing new: {illness}"));
+        }
+        Ok(found)
     }
 
     fn ended(&self, at: Time, seconds: u64, found: Result<Scrub, Failure>) -> Option<Last> {

@@ -101,7 +101,7 @@ fn in_folder(args: &Args, context: &Context, config: &Config, draft: &mut Draft)
             config.node.data.display()
         );
     }
-    let engine = Arc::new(RedbEngine::open(&store, StoreOptions::default())?);
+    let engine = Arc::new(RedbEngine::look(&store, StoreOptions::default())?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut meter = Meter::new(context);
     let done: anyhow::Result<()> = runtime.block_on(async {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
@@ -28,6 +29,8 @@ const STEP: Step = Step { rows_max: 20_000, bytes_max: 8 << 20 };
 /// Between two looks at a scrub of a running node.
 const LOOK: Duration = Duration::from_millis(200);
 const BLOBS_PAGE: usize = 256;
+const NOT_WHOLE: &str = "table.redb: every row is there, and a page that holds them together is not what was written: \
+     the node serves what it has, and will not be able to write to it; a backup is whole, so make one and restore it";
 /// Damages that are printed; more are counted.
 const NAMED_MAX: usize = 100;
 
@@ -101,7 +104,7 @@ fn open(config: &Config) -> anyhow::Result<RedbEngine> {
         );
     }
     // Replaying checks every frame of the log.
-    Ok(RedbEngine::open(&store, StoreOptions::default())?)
+    Ok(RedbEngine::look(&store, StoreOptions::default())?)
 }
 
 fn verify_running(client: &Client, context: &Context) -> anyhow::Result<()> {
@@ -188,6 +191,10 @@ fn verify(config: &Config, context: &Context) -> anyhow::Result<()> {
         }
     }
     engine.close();
+    if damages == 0 && !RedbEngine::is_whole(Arc::new(Folder::new(&config.node.data.join(STORE_FOLDER))?))? {
+        damages += 1;
+        listed.push(NOT_WHOLE.to_owned());
+    }
     let (wrong, named) = records.kept.finish();
     let mut wrong: Vec<String> = wrong.iter().map(|wrong| format!("{:?}: {}", wrong.key, wrong.what)).collect();
     let (blobs, unnamed) = blobs(config, context, named, &mut wrong)?;

@@ -89,6 +89,12 @@ impl Folder {
     }
 }
 
+fn note_holder(file: &std::fs::File) -> io::Result<()> {
+    let holder = format!("{}\n", std::process::id());
+    file.write_all_at(holder.as_bytes(), 0)?;
+    file.set_len(holder.len() as u64)
+}
+
 impl Disk for Folder {
     fn lock(&self) -> Result<Guard, LockError> {
         let path = self.0.join(LOCK);
@@ -96,14 +102,14 @@ impl Disk for Folder {
         match file.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => {
-                let holder = std::fs::read_to_string(&path)?.trim().to_owned();
+                let holder = std::fs::read_to_string(&path)?.lines().next().unwrap_or("unknown").to_owned();
                 return Err(LockError::Held { holder });
             }
             Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
         }
-        // The number is for people; what keeps others out is the lock, which the kernel drops with the process.
-        file.set_len(0)?;
-        file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)?;
+        // The number is for people; what keeps others out is the lock, which the kernel drops with the process. A full
+        // disk has no room for it.
+        drop(note_holder(&file));
         Ok(Box::new(file))
     }
 

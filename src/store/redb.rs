@@ -29,6 +29,7 @@ mod files;
 mod group;
 mod hot;
 mod log;
+mod look;
 mod migrate;
 mod pack;
 mod pages;
@@ -114,6 +115,10 @@ pub enum OpenError {
         "{file} has format {found}, this version knows up to {known}: use the version that wrote it, or a later one"
     )]
     Newer { file: &'static str, found: u32, known: u32 },
+    #[error(
+        "{file} was written by an earlier version: start the node once, which copies it and brings it up to this one"
+    )]
+    Older { file: &'static str },
     #[error("{file} could not be opened")]
     Failed {
         file: &'static str,
@@ -126,13 +131,24 @@ pub enum OpenError {
     Thread(#[source] std::io::Error),
 }
 
+impl From<LockError> for OpenError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Held { holder } => Self::Held { holder },
+            LockError::Io(source) => Self::Folder(source),
+        }
+    }
+}
+
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Failed { source, .. } => source,
             OpenError::Folder(source) => Self::Io { doing: "opening the folder", source },
             OpenError::Thread(source) => Self::Io { doing: "starting a thread", source },
-            OpenError::Held { .. } | OpenError::Newer { .. } => Self::damaged(error.to_string()),
+            OpenError::Held { .. } | OpenError::Newer { .. } | OpenError::Older { .. } => {
+                Self::damaged(error.to_string())
+            }
         }
     }
 }
@@ -155,10 +171,11 @@ impl RedbEngine {
 
     /// The same on any disk.
     pub fn open_on(disk: Arc<dyn Disk>, options: Options) -> Result<Self, OpenError> {
-        let lock = disk.lock().map_err(|error| match error {
-            LockError::Held { holder } => OpenError::Held { holder },
-            LockError::Io(source) => OpenError::Folder(source),
-        })?;
+        let lock = disk.lock()?;
+        Self::start(disk, options, lock)
+    }
+
+    fn start(disk: Arc<dyn Disk>, options: Options, lock: Guard) -> Result<Self, OpenError> {
         let counters = Counters::default();
         let opened = files::open(&disk, &options, &counters)?;
         let shared = Arc::new(Shared::new(opened.pair, counters));

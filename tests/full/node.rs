@@ -85,3 +85,24 @@ fn all_there(node: &Node, published: &[String]) {
         node.get(path).expect(200);
     }
 }
+
+#[test]
+fn a_stopped_node_on_a_full_disk_is_looked_at_and_backed_up_to_another() {
+    on_small_disk("node::a_stopped_node_on_a_full_disk_is_looked_at_and_backed_up_to_another", "64m", |disk| {
+        let node = Node::start(Plan::blog());
+        let published: Vec<String> = (0..30).map(|number| path(&publish(&node, number).expect(201))).collect();
+        node.kill();
+        let ballast = Ballast::fill(disk);
+        let said = node.run(&["journal", "verify"]).done();
+        assert!(said.out.contains("nothing is damaged"), "{said:?}");
+        let stats = node.run(&["journal", "stats", "--json"]).done().json();
+        assert!(!stats["areas"].as_array().unwrap().is_empty(), "{stats}");
+        assert_eq!(node.run(&["journal", "dump", "--limit", "3"]).done().out.lines().count(), 3);
+        let elsewhere = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let file = elsewhere.path().join("all.qbk");
+        node.run(&["backup", file.to_str().unwrap()]).done();
+        ballast.remove();
+        node.restart();
+        all_there(&node, &published);
+    });
+}

@@ -44,6 +44,8 @@ struct Met {
     /// Of those, the ones that the scrub finds.
     vanished_found: AtomicU64,
     writes_failed: AtomicU64,
+    /// What was committed could not be brought into the table.
+    not_writable: AtomicU64,
 }
 
 fn note(counter: &AtomicU64) -> u64 {
@@ -257,10 +259,14 @@ impl Flip<'_> {
     fn write(&self, engine: &RedbEngine) {
         match block_on(engine.commit(batch().epoch(1_000).put("new", "1"))) {
             Outcome::Committed(_) => {
-                drop(block_on(engine.checkpoint()));
+                let taken = block_on(engine.checkpoint());
                 let new = self.judge(block_on(engine.get(&crate::subject::key("new"))));
                 if new.is_some_and(|new| new.is_none_or(|row| row.value != "1")) {
                     self.fail("what was committed just now is not there");
+                }
+                if taken.is_err_and(|failure| matches!(*failure, Failure::Damaged { .. })) {
+                    note(&self.met.not_writable);
+                    self.is_seen_at_rest();
                 }
             }
             Outcome::Failed(_) | Outcome::Unknown(_) => drop(note(&self.met.writes_failed)),
@@ -270,6 +276,18 @@ impl Flip<'_> {
             && matches!(*failure, Failure::Closed)
         {
             self.fail("a thread of the engine has ended");
+        }
+    }
+
+    /// Whatever stops a checkpoint is found in the store at rest, before anybody writes to it.
+    fn is_seen_at_rest(&self) {
+        let disk = self.store.disk.with_flipped(self.file, self.bit);
+        let Ok(engine) = RedbEngine::look_on(disk.shared(), tiny()) else { return };
+        let scrub = block_on(engine.scrub());
+        engine.close();
+        let rows_are_sound = scrub.is_ok_and(|scrub| scrub.damages == 0);
+        if rows_are_sound && RedbEngine::is_whole(disk.shared()).unwrap() {
+            self.fail("a checkpoint names damage that looking at the store does not find");
         }
     }
 

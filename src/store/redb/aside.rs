@@ -1,7 +1,7 @@
-//! A disk that can only be read: what is written to its files stays in memory, and goes with them.
+//! A disk that is only read: what is written to its files stays in memory, and goes with them.
 //!
-//! redb repairs a file when it opens it, which takes a disk that can be written. Over this one it opens the table for
-//! those who read while that is not so.
+//! Opening a store repairs its table and goes on with its log, which takes a disk that can be written. Over this one it
+//! is opened for those who read while that is not so, and for those who only look.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,48 +16,79 @@ const PIECE_BYTES: u64 = 4_096;
 
 type Piece = Box<[u8; PIECE_BYTES as usize]>;
 
+/// A disk over another one, which stays as it is.
 #[derive(Debug)]
-pub(super) struct Aside(pub(super) Arc<dyn Disk>);
+pub(super) struct Aside {
+    under: Arc<dyn Disk>,
+    /// What was opened, made, renamed or removed here; `None` where nothing stands any more.
+    names: Mutex<BTreeMap<String, Option<Arc<Kept>>>>,
+}
+
+impl Aside {
+    pub(super) fn over(under: Arc<dyn Disk>) -> Self {
+        Self { under, names: Mutex::default() }
+    }
+}
 
 impl Disk for Aside {
     /// It is for whoever holds the lock of the disk under it.
     fn lock(&self) -> Result<Guard, LockError> {
-        Err(LockError::Io(read_only()))
+        Err(LockError::Io(io::ErrorKind::ReadOnlyFilesystem.into()))
     }
 
     fn exists(&self, name: &str) -> io::Result<bool> {
-        self.0.exists(name)
+        match self.names.lock().get(name) {
+            Some(here) => Ok(here.is_some()),
+            None => self.under.exists(name),
+        }
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn File>> {
-        if !self.0.exists(name)? {
+        let mut names = self.names.lock();
+        let kept = match names.get(name) {
+            Some(Some(kept)) => kept.clone(),
+            None if self.under.exists(name)? => Arc::new(Kept::over(self.under.open(name)?)?),
+            Some(None) | None => Arc::default(),
+        };
+        names.insert(name.to_owned(), Some(kept.clone()));
+        Ok(Box::new(kept))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        if !self.exists(from)? {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let under = self.0.open(name)?;
-        let len = under.len()?;
-        Ok(Box::new(Kept { under, written: Mutex::new(Written { len, under_len: len, pieces: BTreeMap::new() }) }))
+        self.open(from)?;
+        let mut names = self.names.lock();
+        let moved = names.insert(from.to_owned(), None).flatten();
+        names.insert(to.to_owned(), moved);
+        Ok(())
     }
 
-    fn rename(&self, _from: &str, _to: &str) -> io::Result<()> {
-        Err(read_only())
-    }
-
-    fn remove(&self, _name: &str) -> io::Result<()> {
-        Err(read_only())
+    fn remove(&self, name: &str) -> io::Result<()> {
+        if !self.exists(name)? {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.names.lock().insert(name.to_owned(), None);
+        Ok(())
     }
 }
 
-fn read_only() -> io::Error {
-    io::ErrorKind::ReadOnlyFilesystem.into()
-}
-
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Kept {
-    under: Box<dyn File>,
+    /// None for one that was made here.
+    under: Option<Box<dyn File>>,
     written: Mutex<Written>,
 }
 
-#[derive(Debug)]
+impl Kept {
+    fn over(under: Box<dyn File>) -> io::Result<Self> {
+        let len = under.len()?;
+        Ok(Self { under: Some(under), written: Mutex::new(Written { len, under_len: len, pieces: BTreeMap::new() }) })
+    }
+}
+
+#[derive(Debug, Default)]
 struct Written {
     len: u64,
     /// As much of the file under it still counts.
@@ -65,7 +96,7 @@ struct Written {
     pieces: BTreeMap<u64, Piece>,
 }
 
-impl File for Kept {
+impl File for Arc<Kept> {
     fn len(&self) -> io::Result<u64> {
         Ok(self.written.lock().len)
     }
@@ -76,7 +107,7 @@ impl File for Kept {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         for_pieces(offset, out, |piece, from, part| {
-            part.copy_from_slice(&written.piece(&*self.under, piece)?[from..][..part.len()]);
+            part.copy_from_slice(&written.piece(self.under.as_deref(), piece)?[from..][..part.len()]);
             Ok(())
         })
     }
@@ -85,7 +116,7 @@ impl File for Kept {
         let mut written = self.written.lock();
         let mut data = data.to_vec();
         for_pieces(offset, &mut data, |number, from, part| {
-            let mut piece = written.piece(&*self.under, number)?;
+            let mut piece = written.piece(self.under.as_deref(), number)?;
             piece[from..][..part.len()].copy_from_slice(part);
             written.pieces.insert(number, piece);
             Ok(())
@@ -116,14 +147,16 @@ impl File for Kept {
 
 impl Written {
     /// What stands there now, zero behind the end.
-    fn piece(&self, under: &dyn File, number: u64) -> io::Result<Piece> {
+    fn piece(&self, under: Option<&dyn File>, number: u64) -> io::Result<Piece> {
         if let Some(piece) = self.pieces.get(&number) {
             return Ok(piece.clone());
         }
         let mut piece: Piece = Box::new([0; PIECE_BYTES as usize]);
         let begins = number * PIECE_BYTES;
         let there = self.under_len.saturating_sub(begins).min(PIECE_BYTES);
-        under.read(begins, &mut piece[..there as usize])?;
+        if let Some(under) = under {
+            under.read(begins, &mut piece[..there as usize])?;
+        }
         Ok(piece)
     }
 }
@@ -177,10 +210,8 @@ mod tests {
             before in vec(any::<u8>(), 0..20_000),
             steps in vec(step(), 0..12),
         ) {
-            let folder = tempfile::tempdir().unwrap();
-            let disk: Arc<dyn Disk> = Arc::new(Folder::new(folder.path()).unwrap());
-            disk.open("file").unwrap().write(0, &before).unwrap();
-            let file = Aside(disk.clone()).open("file").unwrap();
+            let (_folder, disk) = disk_with("file", &before);
+            let file = Aside::over(disk.clone()).open("file").unwrap();
             let mut expected = before.clone();
             for step in steps {
                 match step {
@@ -204,17 +235,38 @@ mod tests {
         }
     }
 
-    #[test]
-    fn it_makes_no_file_and_reads_none_behind_its_end() {
+    fn disk_with(name: &str, content: &[u8]) -> (tempfile::TempDir, Arc<dyn Disk>) {
         let folder = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(Folder::new(folder.path()).unwrap());
-        let aside = Aside(disk.clone());
-        assert_eq!(aside.open("file").unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(!disk.exists("file").unwrap());
-        disk.open("file").unwrap().write(0, b"four").unwrap();
+        disk.open(name).unwrap().write(0, content).unwrap();
+        (folder, disk)
+    }
+
+    #[test]
+    fn files_are_made_renamed_and_removed_for_those_who_look_only() {
+        let (_folder, disk) = disk_with("file", b"four");
+        let aside = Aside::over(disk.clone());
+        aside.open("made").unwrap().write(0, b"made").unwrap();
+        assert_eq!(contents(&*aside.open("made").unwrap()), b"made");
+        aside.rename("file", "other").unwrap();
+        assert_eq!(contents(&*aside.open("other").unwrap()), b"four");
+        aside.rename("made", "file").unwrap();
+        assert_eq!(contents(&*aside.open("file").unwrap()), b"made");
+        aside.remove("file").unwrap();
+        assert!(!aside.exists("file").unwrap() && !aside.exists("made").unwrap());
+        assert_eq!(aside.remove("file").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(aside.rename("file", "other").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(contents(&*aside.open("file").unwrap()), b"");
+        assert_eq!(contents(&*disk.open("file").unwrap()), b"four");
+        assert!(!disk.exists("other").unwrap() && !disk.exists("made").unwrap());
+    }
+
+    #[test]
+    fn nothing_is_read_behind_the_end_and_the_lock_is_not_for_it_to_give() {
+        let (_folder, disk) = disk_with("file", b"four");
+        let aside = Aside::over(disk);
         let file = aside.open("file").unwrap();
         assert_eq!(file.read(1, &mut [0; 4]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
-        aside.rename("file", "other").unwrap_err();
-        aside.remove("file").unwrap_err();
+        assert!(aside.lock().is_err());
     }
 }

@@ -7,7 +7,7 @@ use super::stats::Counters;
 use super::table::Table;
 use super::{OpenError, Options, RedbEngine, scrub, table};
 use crate::store::Failure;
-use crate::store::disk::{self, Disk, Folder, LockError};
+use crate::store::disk::{self, Disk, Folder};
 
 /// Where the copy is made.
 const FOLDER: &str = "compacting";
@@ -23,10 +23,7 @@ impl RedbEngine {
     /// When the store is in use or damaged, or the disk has no room; the table is as it was then.
     pub fn compact(folder: &Path) -> Result<(u64, u64), OpenError> {
         let disk = Folder::new(folder).map_err(OpenError::Folder)?;
-        let _lock = disk.lock().map_err(|error| match error {
-            LockError::Held { holder } => OpenError::Held { holder },
-            LockError::Io(source) => OpenError::Folder(source),
-        })?;
+        let _lock = disk.lock()?;
         let beside = folder.join(FOLDER);
         let done = compacted(&disk, &beside);
         // A copy that was not finished is worth nothing.

@@ -36,7 +36,7 @@ const MOVING: &str = "putting the rows of the earlier version into blocks";
 /// Copies the files of a version whose pages had no checksums, and gives them theirs: the table at last, by which it is
 /// seen that this is done.
 pub(super) fn cover(disk: &dyn Disk) -> std::io::Result<()> {
-    if bare(disk, table::NAME)?.is_none() {
+    if !is_due(disk)? {
         return Ok(());
     }
     for name in log::names(disk)? {
@@ -51,6 +51,11 @@ pub(super) fn cover(disk: &dyn Disk) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether the table is one of a version whose pages had no checksums.
+pub(super) fn is_due(disk: &dyn Disk) -> std::io::Result<bool> {
+    Ok(bare(disk, table::NAME)?.is_some())
 }
 
 fn bare(disk: &dyn Disk, name: &str) -> std::io::Result<Option<Box<dyn File>>> {

@@ -27,7 +27,7 @@ pub struct Scrub {
 }
 
 impl Scrub {
-    fn note(&mut self, damage: impl FnOnce() -> String) {
+    pub(crate) fn note(&mut self, damage: impl FnOnce() -> String) {
         self.damages += 1;
         if self.listed.len() < DAMAGE_LISTED_MAX {
             self.listed.push(damage());

@@ -14,7 +14,7 @@ use super::state::Shared;
 use super::table::{Held, Table, View};
 use super::walk::Passed;
 use super::{OpenError, Options, RedbEngine, table};
-use crate::store::disk::{Disk, Folder, Guard, LockError};
+use crate::store::disk::{Disk, Folder, Guard};
 use crate::store::overlay::{Entry, Mark};
 use crate::store::{Direction, Failure, Key, Position, Row, Span};
 
@@ -206,10 +206,7 @@ impl Loader {
     pub fn create(folder: &Path) -> Result<Self, OpenError> {
         RedbEngine::open(folder, Options::default())?.close();
         let disk = Folder::new(folder).map_err(OpenError::Folder)?;
-        let lock = disk.lock().map_err(|error| match error {
-            LockError::Held { holder } => OpenError::Held { holder },
-            LockError::Io(source) => OpenError::Folder(source),
-        })?;
+        let lock = disk.lock()?;
         let table = Table::open(&disk, &Options::default(), &super::Counters::default())?;
         let held = table.held().map_err(|source| OpenError::Failed { file: table::NAME, source })?;
         Ok(Self { table, held, rows: BTreeMap::new(), bytes: 0, _lock: lock })

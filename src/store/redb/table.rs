@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Buf;
 use redb::{ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
+use super::aside::Aside;
 use super::backend::{self, Gate, OpenFile, begin, guarded};
 use super::block::Block;
 use super::blocks::{self, Trouble};
@@ -76,6 +77,22 @@ impl Table {
             table.fold_tallies().map_err(|source| OpenError::Failed { file: NAME, source })?;
         }
         Ok(table)
+    }
+
+    /// Opens one that is there, without a write to its disk.
+    pub(super) fn open_aside(disk: Arc<dyn Disk>, options: &Options, counters: &Counters) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Failed { file: NAME, source };
+        match disk.exists(NAME) {
+            Ok(true) => Self::open(&Aside::over(disk), options, counters),
+            Ok(false) => Err(failed(Failure::damaged("it is missing"))),
+            Err(error) => Err(failed(backend::io_failure("looking for the table", error))),
+        }
+    }
+
+    /// Whether every page that is in use can be followed, also those that hold rows together and say which are free.
+    /// Reads them all. For a table that nobody else has open, aside: what redb finds wrong it tries to mend.
+    pub(super) fn is_whole(&mut self) -> Result<bool, Failure> {
+        guarded("looking at the pages of the table", || Ok(self.file.database.check_integrity()?))
     }
 
     fn fold_tallies(&self) -> Result<(), Failure> {

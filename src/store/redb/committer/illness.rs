@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::Committer;
 use crate::store::redb::OpenError;
-use crate::store::redb::aside::Aside;
 use crate::store::redb::checkpoint::Order;
 use crate::store::redb::files::{self, Opened};
 use crate::store::redb::table::{self, Table};
@@ -76,7 +75,7 @@ impl Committer {
     /// Lets the table be read although the disk cannot be written. Nothing new is shown: whatever a checkpoint that
     /// failed has brought into the table stands in the overlay too.
     fn open_aside(&mut self) {
-        let opened = Table::open(&Aside(self.disk.clone()), &self.options, &self.shared.counters);
+        let opened = Table::open_aside(self.disk.clone(), &self.options, &self.shared.counters);
         let viewed = opened.and_then(|table| match table.view() {
             Ok(view) => Ok((table, view)),
             Err(source) => Err(OpenError::Failed { file: table::NAME, source }),
