@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use actix_rt::{Arbiter, ArbiterHandle};
 use tracing::{info, warn};
 
+use crate::actors::blocking::Blocklist;
 use crate::actors::kinds::Kinds;
 use crate::actors::root::{self};
 use crate::actors::runtime::Runtime;
@@ -17,7 +18,7 @@ use crate::care::{STORE_FOLDER, notes};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::domains::catalog::Catalog;
-use crate::domains::identity::IdentityError;
+use crate::domains::identity::{IdentityError, Iri};
 use crate::private::PrivateError;
 use crate::serve::{self, Listeners};
 use crate::store::Engine;
@@ -69,6 +70,8 @@ pub enum NodeError {
     Identity { setting: String, source: IdentityError },
     #[error("the secret of [peers.{peer}] is not usable: {source}")]
     Secret { peer: String, source: KeyFormatError },
+    #[error("the list of blocked domains cannot be read, and nobody is let in without it: {0}")]
+    Blocks(Arc<crate::store::Failure>),
     #[error("tokens cannot be read: {0}")]
     Tokens(#[from] crate::tokens::TokenError),
     #[error(transparent)]
@@ -123,8 +126,10 @@ impl Node {
             warn!(backup = mark.backup, "this node was restored and is held: {}", held::HELD);
             runtime.hold();
         }
-        let (keys, deliverer) = parts::outside(&config, &identity, &runtime, &clock)?;
-        let keys = (keys, deliverer.runners.clone());
+        let blocks = Blocklist::load(runtime.engine.as_ref(), identity.allow_only.clone()).await;
+        let blocks = Arc::new(blocks.map_err(NodeError::Blocks)?);
+        let (keys, deliverer) = parts::outside(&config, &identity, &runtime, &blocks, &clock)?;
+        let keys = (keys, deliverer.runners.clone(), blocks);
         root::start(&runtime, &(Arc::new(deliverer) as _), parts::rounds(&config), &handles[0]);
         let programs = parts::programs(&config, &runtime)?;
         actix_rt::spawn(programs.clone().keep_up(config.retention.answers));
@@ -137,6 +142,7 @@ impl Node {
             actix_rt::spawn(begin_when_released(site.clone(), config.follow.at_start.clone()));
         } else {
             first::seed(&runtime).await?;
+            actix_rt::spawn(sever(site.clone()));
             follow_at_start(&site, &config.follow.at_start).await;
         }
         site.started.store(true, Ordering::Release);
@@ -196,14 +202,24 @@ async fn begin_when_released(site: Arc<Site>, follow: Vec<String>) {
     if let Err(error) = first::seed(&site.runtime).await {
         warn!(%error, "a seed of the configuration could not be made");
     }
+    sever(site.clone()).await;
     follow_at_start(&site, &follow).await;
+}
+
+/// A node that was killed as it blocked somebody goes on with that.
+async fn sever(site: Arc<Site>) {
+    if let Err(failure) = site.blocks.sever(&site.runtime).await {
+        warn!(%failure, "not everybody who is blocked could be parted with; the next start tries again");
+    }
 }
 
 /// Asks those whom the configuration wants to be followed. One that cannot be named is said, and keeps nothing else back.
 async fn follow_at_start(site: &Arc<Site>, wanted: &[String]) {
     use crate::actors::following::{Command, Following};
     for peer in wanted {
+        let blocked = |actor: &Iri| site.blocks.judge(&actor.authority()).map_err(|blocked| blocked.to_string());
         let asked = match site.peer(peer) {
+            Ok(actor) if blocked(&actor).is_err() => blocked(&actor),
             Ok(actor) => {
                 let ask = site.runtime.registry().ask::<Following>(actor.as_str(), Command::Ensure, None).await;
                 ask.map(drop).map_err(|error| error.to_string())

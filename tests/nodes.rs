@@ -4,6 +4,8 @@
 
 #[path = "nodes/backup.rs"]
 mod backup;
+#[path = "nodes/blocks.rs"]
+mod blocks;
 #[path = "nodes/callbacks.rs"]
 mod callbacks;
 #[path = "nodes/care.rs"]

@@ -5,6 +5,7 @@
 //!                   │ ▲ └──Reject──▶ rejected ──follow──▶ asked
 //!                   │ └── received, and no answer: a new id after 1 min, 1 h, then daily
 //!                   └──── 7 days ──▶ unanswered ──follow, or a tick a day later──▶ asked
+//! any ──its domain is blocked──▶ idle
 //! ```
 
 use std::time::Duration;
@@ -83,6 +84,10 @@ pub enum Command {
     },
     /// No answer came in time.
     AskAgain,
+    /// Nobody here has to do with them any more; they are not told.
+    Sever {
+        reason: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -95,6 +100,7 @@ pub enum Event {
     Unanswered,
     Unfollowed,
     Failed { reason: String },
+    Severed { reason: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -144,6 +150,11 @@ impl Entity for Following {
                 same()
             }
             (_, Command::Follow | Command::Ensure) => Ok(ask(turn, &they, turn.now)),
+            (Idle, Command::Sever { .. }) => same(),
+            (_, Command::Sever { reason }) => {
+                let decision = Decision::default().cancel(ASK_TIMER).delete(row(&they));
+                Ok(decision.event(Event::Severed { reason }))
+            }
             (Idle, Command::Unfollow) => Err(Rejection::NotFollowing(they.as_str().to_owned())),
             (_, Command::Unfollow) => Ok(self.unfollow(turn, &they)),
             // A word on a Follow that was taken back, or a second word, changes nothing.
@@ -190,6 +201,7 @@ impl Entity for Following {
             Event::Unanswered => self.status = Status::Unanswered,
             Event::Unfollowed => *self = Self::default(),
             Event::Failed { reason } => self.last_error = Some(reason.clone()),
+            Event::Severed { reason } => *self = Self { last_error: Some(reason.clone()), ..Self::default() },
         }
     }
 }

@@ -160,3 +160,27 @@ fn unfollowing_takes_the_follow_back_and_a_late_answer_changes_nothing() {
     stage.take(Command::Answered { follow, accepted: true }).unwrap();
     assert_eq!((stage.state.status, stage.listed()), (Status::Idle, None));
 }
+
+#[test]
+fn who_is_blocked_is_not_followed_any_more_and_hears_nothing_of_it() {
+    let mut stage = stage();
+    stage.ask();
+    stage.answer(true);
+    let taken = stage.take(Command::Sever { reason: "its domain is blocked".to_owned() }).unwrap();
+    assert_eq!(sent(&taken), None);
+    assert_eq!((stage.listed(), stage.state.status), (None, Status::Idle));
+    assert_eq!(stage.state.last_error.as_deref(), Some("its domain is blocked"));
+    // A late word of theirs changes nothing, a second time neither; and who is let in again is asked like anybody.
+    stage.take(Command::Sever { reason: String::new() }).unwrap();
+    stage.ask();
+    assert_eq!(stage.listed(), Some(Status::Asked));
+}
+
+#[test]
+fn who_is_blocked_is_not_asked_again() {
+    let mut stage = stage();
+    let ulid = stage.ask();
+    stage.received(&ulid);
+    let taken = stage.take(Command::Sever { reason: "its domain is blocked".to_owned() }).unwrap();
+    assert_eq!(taken.timers.get(ASK_TIMER), Some(&None));
+}

@@ -147,6 +147,7 @@ fn forms_of_following_keep() {
         .form("unanswered", &Event::Unanswered)
         .form("unfollowed", &Event::Unfollowed)
         .form("failed", &Event::Failed { reason: text() })
+        .form("severed", &Event::Severed { reason: text() })
         .holds::<Event>("following.events");
     Golden::default()
         .form("follow", &Command::Follow)
@@ -156,6 +157,7 @@ fn forms_of_following_keep() {
         .form("delivered", &Command::Delivered { activity: text() })
         .form("undelivered", &Command::Undelivered { activity: text(), reason: text() })
         .form("ask again", &Command::AskAgain)
+        .form("sever", &Command::Sever { reason: text() })
         .holds::<Command>("following.commands");
 }
 

@@ -248,6 +248,20 @@ pub fn node_fact(name: &str) -> Key {
     area(b'n').text(name).done()
 }
 
+/// What of a blocked domain is kept.
+pub(crate) fn block(domain: &str) -> Key {
+    area(b'n').text("block").text(domain).done()
+}
+
+pub(crate) fn blocks() -> Key {
+    area(b'n').text("block").done()
+}
+
+/// The domain of such a row.
+pub(crate) fn blocked(key: &Key) -> Option<String> {
+    key.parts_after(&blocks()).text()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ pub mod answers;
 mod arrivals;
 pub mod ask;
 pub mod away;
+pub mod blocking;
 mod carry;
 mod delivery;
 mod dispatch;

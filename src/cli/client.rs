@@ -128,6 +128,11 @@ impl Ask {
         self.header("content-type", "application/json")
     }
 
+    pub(crate) fn text(mut self, content_type: &str, body: Vec<u8>) -> Self {
+        self.body = body;
+        self.header("content-type", content_type)
+    }
+
     pub(crate) fn without_token(mut self) -> Self {
         self.with_token = false;
         self

@@ -1,6 +1,6 @@
 //! Lists of a node: one page, or all of them.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::client::{Ask, Client, ClientError};
 
@@ -18,7 +18,7 @@ pub(super) struct Paging {
     after: Option<String>,
 }
 
-/// Items of a page as the node gives them, with `next` when there are more.
+/// Items of a page as the node gives them, with `next` when there are more, and whatever else it says of the list.
 pub(super) fn fetch(client: &Client, ask: &Ask, paging: &Paging) -> Result<Value, ClientError> {
     let limit = paging.limit.map(|limit| limit.to_string()).or_else(|| paging.all.then(|| "200".to_owned()));
     let mut after = paging.after.clone();
@@ -33,8 +33,14 @@ pub(super) fn fetch(client: &Client, ask: &Ask, paging: &Paging) -> Result<Value
         match next {
             // A list that gives its own place again would never end.
             Some(next) if paging.all && after.as_deref() != Some(&next) => after = Some(next),
-            Some(next) if !paging.all => return Ok(json!({ "items": items, "next": next })),
-            _ => return Ok(json!({ "items": items })),
+            next => {
+                answer["items"] = items.into();
+                match (next.filter(|_| !paging.all), answer.as_object_mut()) {
+                    (Some(next), _) => answer["next"] = next.into(),
+                    (None, fields) => drop(fields.and_then(|fields| fields.remove("next"))),
+                }
+                return Ok(answer);
+            }
         }
     }
 }

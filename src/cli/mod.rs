@@ -13,6 +13,7 @@ mod actors;
 mod ago;
 mod allocate;
 mod backup;
+mod blocks;
 mod check;
 pub(crate) mod client;
 mod context;
@@ -105,6 +106,8 @@ enum Command {
     Inspect(inspect::Args),
     /// What waits for whom, since when and why; and the verbs that move it
     Peers(peers::Args),
+    /// The domains that this node has nothing to do with: block, unblock, import a list
+    Blocks(blocks::Args),
     /// Who follows this node, and who asked to
     Followers(followers::Args),
     /// What could not be delivered or understood: retry it or discard it
@@ -150,6 +153,7 @@ pub fn run(cli: Cli, start_log: StartLog) -> ExitCode {
         Command::Actors(args) => actors::run(args, &context),
         Command::Inspect(args) => inspect::run(args, &context),
         Command::Peers(args) => peers::run(args, &context),
+        Command::Blocks(args) => blocks::run(args, &context),
         Command::Followers(args) => followers::run(args, &context),
         Command::DeadLetters(args) => dead_letters::run(args, &context),
         Command::Retention(args) => retention::run(args, &context),

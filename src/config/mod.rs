@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub mod federation;
 pub mod limits;
 pub mod mistake;
 pub mod nearest;
@@ -17,12 +18,11 @@ pub mod services;
 pub mod template;
 pub mod tree;
 
+pub use federation::{Accept, Federation, Fetch, Follow};
 pub use limits::Limits;
 pub use mistake::{Mistake, Place, Report};
 pub use secret::Secret;
-pub use sections::{
-    Accept, Admin, Fetch, Follow, Log, LogFormat, Network, Node, Peer, Public, Retention, Runtime, Store, Tick,
-};
+pub use sections::{Admin, Log, LogFormat, Network, Node, Peer, Public, Retention, Runtime, Store, Tick};
 
 use reader::Section;
 use secret::Secrets;
@@ -41,6 +41,7 @@ pub struct Config {
     pub kernel: runners::Kernel,
     pub runners: Vec<runners::Runner>,
     pub follow: Follow,
+    pub federation: Federation,
     /// Other servers by the name that this file gives them.
     pub peers: BTreeMap<String, Peer>,
     pub tick: Tick,
@@ -121,6 +122,7 @@ impl Config {
         let runners = runners::Runner::read_all(top.node("runner"), report);
         let peers = Peer::read_all(top.section("peers", report), &secrets, report);
         let follow = Follow::read(top.section("follow", report), &peers, report);
+        let federation = Federation::read(top.section("federation", report), report);
         let tick = Tick::read(top.section("tick", report), report);
         let retention = Retention::read(top.section("retention", report), report);
         let mut limits_section = top.section("limits", report);
@@ -150,6 +152,7 @@ impl Config {
             kernel,
             runners,
             follow,
+            federation,
             peers,
             tick,
             retention,

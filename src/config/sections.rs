@@ -1,4 +1,4 @@
-//! The sections that every node has: where it listens, whom it follows, how it runs.
+//! The sections that every node has: where it listens, who its peers are, how it runs.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -35,31 +35,6 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// The `Host`s that are answered besides the address itself.
     pub hosts: Vec<String>,
-}
-
-/// `[fetch]`
-#[derive(Debug, Clone, Default)]
-pub struct Fetch {
-    /// Authorities, exactly, that may have any address and speak http.
-    pub allow: Vec<String>,
-}
-
-/// `[follow]`
-#[derive(Debug, Clone)]
-pub struct Follow {
-    pub accept: Accept,
-    /// Names in `[peers]`, authorities or actor URLs.
-    pub at_start: Vec<String>,
-}
-
-/// Whose Follow is accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Accept {
-    All,
-    /// Nobody's until somebody says so.
-    Ask,
-    /// Those of these authorities or actors; others are asked about.
-    Only(Vec<String>),
 }
 
 /// `[peers.NAME]`
@@ -193,48 +168,6 @@ impl Admin {
         let hosts = section.texts("hosts", report).unwrap_or_default();
         section.finish(report);
         Self { listen, hosts }
-    }
-}
-
-impl Fetch {
-    pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
-        let allow = section.texts("allow", report).unwrap_or_default();
-        for authority in &allow {
-            if !is_authority(authority) {
-                let what = format!(
-                    "`{authority}` is no authority: a host in lower case, and a port when it is not the default"
-                );
-                section.wrong("allow", what, "write \"127.0.0.1:8002\" or \"events.example\"", report);
-            }
-        }
-        section.finish(report);
-        Self { allow }
-    }
-}
-
-impl Follow {
-    pub(super) fn read(mut section: Section<'_>, peers: &BTreeMap<String, Peer>, report: &mut Report) -> Self {
-        let is_list = section.node("accept").is_some_and(|node| node.as_text().is_none());
-        let accept = if is_list {
-            section.texts("accept", report).map(Accept::Only)
-        } else {
-            section.word("accept", &[("all", true), ("ask", false)], report).map(|all| match all {
-                true => Accept::All,
-                false => Accept::Ask,
-            })
-        };
-        let at_start = section.texts("at_start", report).unwrap_or_default();
-        for peer in &at_start {
-            let is_url = Url::parse(peer).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-            let is_host = peer.contains(['.', ':']) && is_authority(peer);
-            if !(peers.contains_key(peer) || is_url || is_host) {
-                let what = format!("`{peer}` is no name in [peers], no authority and no URL");
-                let remedy = super::reader::suggest(peer, peers.keys().map(String::as_str));
-                section.wrong("at_start", what, remedy, report);
-            }
-        }
-        section.finish(report);
-        Self { accept: accept.unwrap_or(Accept::All), at_start }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::federation::Fetch;
 use super::mistake::Report;
 use super::reader::Section;
 use super::secret::{Secret, Secrets};
-use super::sections::Fetch;
 
 /// What `http` steps call services with.
 #[derive(Debug, Clone, Default)]

@@ -2,6 +2,7 @@
 
 pub mod activity;
 pub mod behaviours;
+pub mod blocks;
 pub mod blog;
 pub mod catalog;
 pub mod declare;

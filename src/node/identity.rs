@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{KEY_FILE, NodeError};
 use crate::config::{self, Config};
+use crate::domains::blocks::Domain;
 use crate::domains::flow::kinds::{Remote, Runner, Runners};
 use crate::domains::identity::{Authority, IdentityError, Iri};
 use crate::private;
@@ -26,6 +27,8 @@ pub(super) struct Identity {
     pub(super) kernel: BTreeSet<Authority>,
     pub(super) reach: BTreeSet<Authority>,
     pub(super) runners: Runners,
+    /// The only domains that this node has to do with, if there are such.
+    pub(super) allow_only: Option<BTreeSet<Domain>>,
 }
 
 impl Identity {
@@ -57,9 +60,24 @@ impl Identity {
         let reach = listed("kernel.reach", &config.kernel.reach)?;
         let runners = config.runners.iter().map(runner).collect::<Result<_, _>>().map_err(wrong("runner.url"))?;
         let runners = Runners(runners);
+        let allow_only = config.federation.allow_only.clone();
         let key = read_key(&config.node.data.join(KEY_FILE))?;
         let authority = root.authority();
-        Ok(Self { base, authority, root, actor, key, peers, secrets, allow, services, kernel, reach, runners })
+        Ok(Self {
+            base,
+            authority,
+            root,
+            actor,
+            key,
+            peers,
+            secrets,
+            allow,
+            services,
+            kernel,
+            reach,
+            runners,
+            allow_only,
+        })
     }
 }
 

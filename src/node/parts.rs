@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::NodeError;
 use super::identity::Identity;
+use crate::actors::blocking::Blocklist;
 use crate::actors::retention::Keep;
 use crate::actors::root::Rounds;
 use crate::actors::runtime::{self, Runtime};
@@ -38,8 +39,8 @@ use crate::wire::rate::Rates;
 use crate::wire::runners::RunnerBook;
 use crate::wire::transport;
 
-/// What is known of other nodes: their keys, and what those can do that run flows.
-type Neighbours = (Arc<KeyCache>, Arc<RunnerBook>);
+/// What is known of other nodes: their keys, what those can do that run flows, and with whom this one has nothing to do.
+type Neighbours = (Arc<KeyCache>, Arc<RunnerBook>, Arc<Blocklist>);
 
 /// How often the key of a neighbour is asked for that could not be had.
 const RETURNS_PER_SECOND: u32 = 1;
@@ -100,12 +101,15 @@ pub(super) fn outside(
     config: &Config,
     identity: &Identity,
     runtime: &Arc<Runtime>,
+    blocks: &Arc<Blocklist>,
     clock: &SharedClock,
 ) -> Result<(Arc<KeyCache>, Deliverer), NodeError> {
     let own_listeners = vec![config.public.listen, config.admin.listen];
     let policy = |list, allow: &BTreeSet<Authority>| AddressPolicy {
         allow: allow.clone(),
         list,
+        // Services that the operator names are no peers.
+        blocks: if list == AllowList::Fetch { blocks.clone() } else { Arc::default() },
         own_listeners: own_listeners.clone(),
     };
     let reach = |policy| Ok::<_, NodeError>(Arc::new(HttpTransport::new(policy, clock.clone(), &identity.root)?));
@@ -121,7 +125,8 @@ pub(super) fn outside(
         identity.secrets.iter().map(|(actor, secret)| (actor.clone(), Pair { secret: secret.clone(), inbox: None }));
     let settings = KeySettings { limits, ..KeySettings::default() };
     let own = identity.authority.clone();
-    let keys = Arc::new(KeyCache::new(transport.clone(), clock.clone(), own, pairs.collect(), settings));
+    let keys = KeyCache::new(transport.clone(), clock.clone(), own, pairs.collect(), settings);
+    let keys = Arc::new(keys.blocking(blocks.clone()));
     let secrets = identity.secrets.iter().map(|(actor, secret)| (actor.authority(), secret.clone()));
     let deliverer = Deliverer {
         engine: runtime.engine.clone(),
@@ -141,7 +146,7 @@ pub(super) fn site(
     config: &Config,
     identity: &Identity,
     runtime: &Arc<Runtime>,
-    ((keys, runners), tokens, programs, keeper): (Neighbours, TokenStore, Programs, Arc<Keeper>),
+    ((keys, runners, blocks), tokens, programs, keeper): (Neighbours, TokenStore, Programs, Arc<Keeper>),
 ) -> Site {
     let engine = keeper.engine.clone();
     let settings = scrubber::Settings { every: config.store.scrub_every, bytes_per_second: config.store.scrub_rate };
@@ -155,6 +160,7 @@ pub(super) fn site(
     Site {
         clock: runtime.clock.clone(),
         keys,
+        blocks,
         tokens,
         root: identity.root.clone(),
         actor_document: Bytes::from(document.to_string()),

@@ -22,6 +22,7 @@ use crate::store::{Direction, Key};
 use crate::tokens::{Scope, Wanted};
 use crate::wire::error::Problem;
 
+pub mod blocks;
 pub mod care;
 pub mod held;
 

@@ -38,7 +38,7 @@ pub async fn unfollow(request: HttpRequest, whom: Query<Whom>, site: Data<Site>)
 }
 
 async fn tell(site: &Site, peer: &str, command: Command, once: Option<Once>) -> Result<HttpResponse, Problem> {
-    let actor = site.named_peer(peer)?;
+    let actor = if matches!(command, Command::Unfollow) { site.named_peer(peer)? } else { site.open_peer(peer)? };
     let standing = site.runtime.registry().ask::<Following>(actor.as_str(), command, once).await?;
     Ok(HttpResponse::Accepted()
         .json(json!({ "actor": actor, "status": standing.status, "activity": standing.activity })))

@@ -153,7 +153,7 @@ pub async fn allocate(
     let once = once(&request, &caller, b"")?;
     let missing =
         |what: &str| Problem::bad_request(format!("{what} is missing: POST /{slug}/allocate?calendar=ID&to=PEER"));
-    let to = site.named_peer(query.to.as_deref().ok_or_else(|| missing("to"))?)?;
+    let to = site.open_peer(query.to.as_deref().ok_or_else(|| missing("to"))?)?;
     let base = format!("{}://{}", if to.is_https() { "https" } else { "http" }, to.authority());
     let target = match (&query.calendar, &query.collection) {
         (Some(target), _) | (None, Some(target)) if target.contains("://") => target.clone(),
@@ -190,9 +190,9 @@ fn envelope(site: &Site, body: &[u8]) -> Result<Envelope, Problem> {
     };
     let to = match fields.remove("to") {
         None | Some(Value::Null) => Vec::new(),
-        Some(Value::String(one)) => vec![site.named_peer(&one)?],
+        Some(Value::String(one)) => vec![site.open_peer(&one)?],
         Some(Value::Array(list)) => {
-            let named = |peer: &Value| site.named_peer(peer.as_str().unwrap_or_default());
+            let named = |peer: &Value| site.open_peer(peer.as_str().unwrap_or_default());
             list.iter().map(named).collect::<Result<_, _>>()?
         }
         Some(_) => return Err(Problem::bad_request("`to` has to be a list of peers")),

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
 use super::routes::RESERVED;
+use crate::actors::blocking::Blocklist;
 use crate::actors::retention::Keep;
 use crate::actors::runtime::Runtime;
 use crate::care::keeper::Keeper;
@@ -27,6 +28,8 @@ pub struct Site {
     pub runtime: Arc<Runtime>,
     pub clock: SharedClock,
     pub keys: Arc<KeyCache>,
+    /// With whom this node has nothing to do.
+    pub blocks: Arc<Blocklist>,
     pub tokens: TokenStore,
     /// The base with its slash, as requests are checked against it.
     pub root: Iri,
@@ -107,6 +110,18 @@ impl Site {
                 "{named:?} is no peer: {error}; give a name in [peers], an authority or an actor URL"
             ))
         })
+    }
+
+    /// The same, of those that this node has to do with.
+    ///
+    /// # Errors
+    /// 403 for one that is blocked.
+    pub fn open_peer(&self, named: &str) -> Result<Iri, Problem> {
+        let actor = self.named_peer(named)?;
+        self.blocks.judge(&actor.authority()).map_err(|blocked| {
+            Problem::new(403, "blocked", format!("{blocked}: see `quickbeam blocks` and [federation] allow_only"))
+        })?;
+        Ok(actor)
     }
 
     /// Whether an address below the base is the node's own, so that no object may have it.

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
+use crate::actors::blocking::Blocklist;
+use crate::domains::blocks::Blocked;
 use crate::domains::identity::{Authority, Iri};
 
 /// What the operator allows beyond the open internet. Empty by default.
@@ -13,6 +16,8 @@ pub struct AddressPolicy {
     pub allow: BTreeSet<Authority>,
     /// Where the operator lists them.
     pub list: AllowList,
+    /// Never connected to either, whatever is allowed.
+    pub blocks: Arc<Blocklist>,
     /// Where this process listens. Never connected to, whatever is allowed.
     pub own_listeners: Vec<SocketAddr>,
 }
@@ -29,6 +34,8 @@ pub enum AllowList {
 /// Why this node does not connect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressRefused {
+    #[error(transparent)]
+    Blocked(#[from] Blocked),
     #[error("{url} is not https: list {authority} under {list} if it is meant")]
     PlainHttp { url: Iri, authority: Authority, list: AllowList },
     #[error("{authority} is at {address}, which is not on the open internet: list it under {list} if it is meant")]
@@ -50,9 +57,10 @@ impl fmt::Display for AllowList {
 }
 
 impl AddressPolicy {
-    /// Whether the scheme will do, before anything is looked up.
+    /// Whether the host and the scheme will do, before anything is looked up.
     pub fn check_url(&self, url: &Iri) -> Result<(), AddressRefused> {
         let authority = url.authority();
+        self.blocks.judge(&authority)?;
         if url.is_https() || self.allow.contains(&authority) {
             return Ok(());
         }

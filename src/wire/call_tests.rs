@@ -68,7 +68,7 @@ async fn service(does: Does) -> Service {
 fn caller(allowed: &[SocketAddr]) -> Caller {
     let allow = allowed.iter().map(|address| address.to_string().parse().map(|_: SocketAddr| address.to_string()));
     let allow = allow.map(|text| crate::domains::identity::Authority::parse(&text.unwrap()).unwrap()).collect();
-    let policy = AddressPolicy { allow, list: AllowList::Http, own_listeners: Vec::new() };
+    let policy = AddressPolicy { allow, list: AllowList::Http, ..AddressPolicy::default() };
     let base = Iri::parse("https://here.example/").unwrap();
     let transport = Arc::new(HttpTransport::new(policy, SystemClock::shared(), &base).unwrap());
     let secrets = [("api".to_owned(), Secret::new(SECRET)), ("raw".to_owned(), Secret::new([0xff, 0xfe]))];

@@ -7,6 +7,7 @@ use super::key::{PairSecret, PublicKey};
 use super::signature::Algorithm;
 use super::transport::TransportError;
 use crate::clock::Time;
+use crate::domains::blocks::Blocked;
 use crate::domains::identity::Iri;
 use crate::domains::json::JsonError;
 
@@ -34,6 +35,8 @@ pub struct Found {
 pub enum KeyError {
     #[error("no secret is shared with {actor}: list it under [peers], or sign with a published key")]
     NoPair { actor: Iri },
+    #[error(transparent)]
+    Blocked(#[from] Blocked),
     #[error("the key {key_id} is on this node's own authority, which sends itself nothing")]
     Ourselves { key_id: Iri },
     #[error("the actor at {document} does not publish the key {key_id}")]

@@ -14,6 +14,7 @@ pub use super::found::{Found, Key, KeyError};
 use super::key::PairSecret;
 use super::recent::Recent;
 use super::transport::{Limits, Request, Response, Transport};
+use crate::actors::blocking::Blocklist;
 use crate::clock::{SharedClock, Time};
 use crate::domains::identity::{Authority, Iri};
 use crate::domains::json::{JSON_DEPTH_MAX, parse_json};
@@ -53,6 +54,8 @@ pub struct KeyCache {
     own: Authority,
     pairs: BTreeMap<Iri, Pair>,
     settings: KeySettings,
+    /// Nothing is asked of those who are blocked, and no key of theirs counts.
+    blocks: Arc<Blocklist>,
     known: Mutex<Known>,
     /// One fetch per document at a time; who waits finds the answer in `known`.
     turns: Mutex<BTreeMap<Iri, Weak<Turn<()>>>>,
@@ -111,11 +114,18 @@ impl KeyCache {
         let known = Known { documents: Recent::new(most), failures: Recent::new(most), refreshes: Recent::new(most) };
         let (known, turns) = (Mutex::new(known), Mutex::new(BTreeMap::new()));
         let fetches = Semaphore::new(settings.fetches_max);
-        Self { transport, clock, own, pairs, settings, known, turns, fetches }
+        let blocks = Arc::default();
+        Self { transport, clock, own, pairs, settings, blocks, known, turns, fetches }
+    }
+
+    /// The same for a node that blocks some.
+    pub fn blocking(self, blocks: Arc<Blocklist>) -> Self {
+        Self { blocks, ..self }
     }
 
     /// The key of that id, from memory or from its owner. The caller has made all cheap checks before.
     pub async fn key(&self, key_id: &Iri) -> Result<Arc<Found>, KeyError> {
+        self.blocks.judge(&key_id.authority())?;
         let document = key_id.without_fragment();
         if key_id.fragment() == Some(PAIR_FRAGMENT) {
             return self.pair(key_id, document);
@@ -145,12 +155,14 @@ impl KeyCache {
 
     /// The document of an actor, from memory or fetched.
     pub async fn actor(&self, id: &Iri) -> Result<Arc<ActorDocument>, KeyError> {
+        self.blocks.judge(&id.authority())?;
         Ok(self.entry(id, id).await?.document.clone())
     }
 
     /// The document of an actor that this node has something for. Whoever delivers has a back-off of its own: a failure
     /// before does not stand in its way, and its own in nobody's.
     pub async fn recipient(&self, id: &Iri) -> Result<Arc<ActorDocument>, KeyError> {
+        self.blocks.judge(&id.authority())?;
         if id.authority() == self.own {
             return Err(KeyError::Ourselves { key_id: id.clone() });
         }

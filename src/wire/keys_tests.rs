@@ -1,9 +1,12 @@
 //! What strangers can and cannot make the key cache do.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::{FutureExt, join_all};
 use serde_json::json;
 
 use super::*;
+use crate::domains::blocks::Domain;
 use crate::wire::for_tests::{Net, Peer, StepClock, iri, ok};
 use crate::wire::key::{Kind, PublicKey};
 
@@ -266,4 +269,27 @@ async fn failures_of_strangers_push_out_no_key_and_fetches_are_few_at_once() {
     let answers = join_all([world.cache.key(&one), world.cache.key(&two)]).await;
     assert!(matches!(answers[1], Err(KeyError::Busy { .. })) && answers[1].as_ref().unwrap_err().is_passing());
     assert!(world.cache.turns.lock().len() <= 2);
+}
+
+#[tokio::test]
+async fn nothing_is_asked_of_who_is_blocked_and_what_is_known_of_them_does_not_count() {
+    let World { net, clock, cache } = world();
+    peer().publish(&net);
+    cache.key(&key_id()).await.unwrap();
+    let only = BTreeSet::from([Domain::parse("c.example").unwrap()]);
+    let engine = crate::store::MemoryEngine::default();
+    let blocks = Blocklist::load(&engine, Some(only)).await.unwrap();
+    let cache = cache.blocking(Arc::new(blocks));
+    clock.step(HOUR * 48);
+    let pair = iri("https://a.example/actor#hmac");
+    for refused in [
+        cache.key(&key_id()).await.err(),
+        cache.key(&pair).await.err(),
+        cache.actor(&peer().actor()).await.err(),
+        cache.recipient(&peer().actor()).await.err(),
+    ] {
+        let refused = refused.unwrap();
+        assert!(matches!(refused, KeyError::Blocked(_)) && !refused.is_passing(), "{refused}");
+    }
+    assert_eq!(net.asked(), 1);
 }

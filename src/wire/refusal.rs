@@ -69,6 +69,7 @@ impl Refusal {
             Self::Key(KeyError::NotUsable { source: KeyRefused::Owner | KeyRefused::Authority, .. }) => {
                 Class::Forbidden
             }
+            Self::Key(KeyError::Blocked(_)) => Class::Forbidden,
             Self::Signature(_) | Self::UnsupportedKey { .. } | Self::Key(_) => Class::Unauthorized,
             Self::ForeignId { .. } | Self::ForeignKey { .. } | Self::NotTheOwner { .. } | Self::False { .. } => {
                 Class::Forbidden
