@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::deliveries::{State, noted};
 use super::entity::{ActorId, Decision, Kind, Turn};
 use super::errands::{Errand, Recipient, Report};
 use super::follower::{self, Follower};
@@ -78,6 +79,7 @@ impl Outbox {
         match verdict(report) {
             Verdict::Delivered => {
                 let decision = tell_delivered(Decision::default().delete(queue_row(number)), &entry);
+                let decision = noted(decision, &entry, State::Delivered { at: turn.now, attempts: entry.attempts });
                 let decision = decision.event(Event::Delivered { entry: number });
                 let decision = decision.when(self.failures > 0, |decision| decision.delete(troubled(turn.me)));
                 start(decision, &in_flight, rest, room(0))
@@ -107,6 +109,8 @@ impl Outbox {
             Verdict::Later { what, after } => {
                 let until = until(turn, self.failures, self.retry_at, after);
                 let decision = Decision::default().put(queue_row(number), &entry).put(troubled(turn.me), &what);
+                let waiting = State::Waiting { attempts: entry.attempts, what: Some(what.clone()) };
+                let decision = noted(decision, &entry, waiting);
                 decision
                     .when(self.retry_at != Some(until), |it| it.timer(RETRY_TIMER, until, &Command::Flush))
                     .event(Event::PutOff { entry: number, at: turn.now, until, what })
@@ -228,6 +232,8 @@ pub(super) fn set_aside(
     refused: bool,
 ) -> Decision<Outbox> {
     let decision = tell_undelivered(decision, &entry, reason, refused);
+    let given_up = State::GivenUp { at: turn.now, attempts: entry.attempts, reason: reason.to_owned() };
+    let decision = noted(decision, &entry, given_up);
     let letter = Undelivered { at: turn.now, reason: reason.to_owned(), entry };
     let decision = decision.delete(queue_row(number)).put(undelivered_row(number), &letter);
     decision.put(letters::undelivered_row(turn.now, number), &letter)

@@ -17,6 +17,7 @@ use super::flow::{Done, Failed, Origin, Place, Start};
 use super::follower::Follow;
 use super::hand::{Order, Told};
 use super::lent::{Lasted, Lend, Lent};
+use super::deliveries::{self, Delivery};
 use super::line::Said;
 use super::outbox::{LastError, Underway};
 use super::queue::{Entry, Undelivered};
@@ -228,6 +229,13 @@ fn forms_of_outboxes_keep() {
     Golden::default().form("entry", &entry).form("traced", &traced).holds::<Entry>("outbox.entries");
     let letter = Undelivered { at: AT, reason: text(), entry };
     Golden::default().form("undelivered", &letter).holds::<Undelivered>("outbox.letters");
+    let state = deliveries::State::Waiting { attempts: 2, what: Some(text()) };
+    let delivery = Delivery { to: to(), since: AT, state };
+    let delivered = Delivery { state: deliveries::State::Delivered { at: AT, attempts: 1 }, ..delivery.clone() };
+    let given_up = deliveries::State::GivenUp { at: AT, attempts: 9, reason: text() };
+    let given_up = Delivery { state: given_up, ..delivery.clone() };
+    let all = Golden::default().form("waiting", &delivery).form("delivered", &delivered);
+    all.form("given up", &given_up).holds::<Delivery>("outbox.deliveries");
     Golden::default().form("last error", &LastError { at: AT, what: text() }).holds::<LastError>("outbox.errors");
 }
 

@@ -8,6 +8,7 @@ pub mod ask;
 pub mod away;
 pub mod blocking;
 mod carry;
+pub mod deliveries;
 mod delivery;
 mod dispatch;
 pub mod entity;

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::deliveries::{State, noted};
 use super::delivery::{end_followers, followers_of, set_aside, start, troubled};
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::errands::{Errand, Recipient, Report};
@@ -259,6 +260,7 @@ impl Outbox {
     fn send(&self, turn: &Turn<'_>, entry: Entry) -> Decision<Self> {
         let number = self.entries;
         let decision = Decision::default().put(queue_row(number), &entry).event(Event::Queued { entry: number });
+        let decision = noted(decision, &entry, State::Waiting { attempts: 0, what: None });
         let nothing_waits = self.queued == self.in_flight.len() as u64;
         let room = if nothing_waits { self.room(turn, &self.in_flight, self.failures) } else { 0 };
         start(decision, &self.in_flight, [(number, entry)].into_iter(), room)

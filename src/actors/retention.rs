@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use tracing::{info, warn};
 
+use super::deliveries::Delivery;
 use super::entity::{ActorId, Kind};
 use super::flow::{self, Flow};
 use super::inbox;
@@ -39,13 +40,15 @@ pub struct Keep {
     pub flows: Option<Duration>,
     /// Activities that came. Those made here stay: their ids are for ever.
     pub received: Option<Duration>,
+    /// What became of deliveries that are over.
+    pub deliveries: Option<Duration>,
     /// Answers to requests with an Idempotency-Key.
     pub answers: Duration,
 }
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { flows: Some(DAY * 30), received: Some(DAY * 90), answers: DAY * 2 }
+        Self { flows: Some(DAY * 30), received: Some(DAY * 90), deliveries: Some(DAY * 30), answers: DAY * 2 }
     }
 }
 
@@ -55,6 +58,8 @@ pub struct Removed {
     pub flows: u64,
     /// Activities that came, in the log.
     pub received: u64,
+    /// What became of deliveries.
+    pub deliveries: u64,
     /// Kept answers to requests with an Idempotency-Key.
     pub answers: u64,
     /// Ids of activities that came longer ago than repeats are told apart.
@@ -100,6 +105,7 @@ pub async fn pass(runtime: &Runtime, keep: &Keep) -> Result<Removed, ReadError> 
     let total = &mut report.removed;
     total.flows += removed.flows;
     total.received += removed.received;
+    total.deliveries += removed.deliveries;
     total.answers += removed.answers;
     total.ids += removed.ids;
     total.effects += removed.effects;
@@ -127,6 +133,7 @@ impl Pass<'_> {
         Ok(Removed {
             flows: self.flows().await?,
             received: self.received().await?,
+            deliveries: self.deliveries().await?,
             answers: self.answers().await?,
             ids: self.ids().await?,
             effects: self.effects().await?,
@@ -164,11 +171,21 @@ impl Pass<'_> {
 
     async fn received(&self) -> Result<u64, ReadError> {
         let Some(kept) = self.keep.received else { return Ok(0) };
-        let all = layout::index_prefix(Index::Activities, &Key::default());
-        let newest = rows::parts([&ulid(self.now.minus(kept), [0; 16])]);
-        let span = Span { to: layout::index_prefix(Index::Activities, &newest), ..Span::prefix(&all, PAGE) };
         let came = |row: &Row| record::decode::<Entry>(&row.value).is_ok_and(|entry| entry.way == Way::Received);
-        self.rows(span, async |row| Ok(came(row))).await
+        self.rows(self.before(Index::Activities, kept), async |row| Ok(came(row))).await
+    }
+
+    async fn deliveries(&self) -> Result<u64, ReadError> {
+        let Some(kept) = self.keep.deliveries else { return Ok(0) };
+        let over = |row: &Row| record::decode::<Delivery>(&row.value).is_ok_and(|delivery| delivery.state.is_over());
+        self.rows(self.before(Index::Deliveries, kept), async |row| Ok(over(row))).await
+    }
+
+    /// What of a list by ulids is older than that.
+    fn before(&self, index: Index, kept: Duration) -> Span {
+        let all = layout::index_prefix(index, &Key::default());
+        let newest = rows::parts([&ulid(self.now.minus(kept), [0; 16])]);
+        Span { to: layout::index_prefix(index, &newest), ..Span::prefix(&all, PAGE) }
     }
 
     async fn answers(&self) -> Result<u64, ReadError> {

@@ -45,6 +45,8 @@ pub enum Index {
     Outboxes,
     /// Flow instances by what they are found by, then by start.
     FlowsBy,
+    /// Where our activities go and what became of that, by activity and recipient.
+    Deliveries,
 }
 
 impl Index {
@@ -62,6 +64,7 @@ impl Index {
             Self::Undelivered => 10,
             Self::Gates => 11,
             Self::FlowsBy => 12,
+            Self::Deliveries => 13,
         }
     }
 }

@@ -3,22 +3,80 @@
 use serde_json::Value;
 
 use super::ago::ago;
-use super::client::{Ask, Door};
+use super::client::{Ask, Client, ClientError, Door, segment};
 use super::context::Context;
 use super::list::{self, items, more, text};
 use super::table::table;
+use crate::actors::deliveries::State;
 use crate::clock::Time;
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    paging: list::Paging,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// All of them
+    List(list::Paging),
+    /// Who has one that this node sent, who waits for it, who refused it and why
+    Deliveries(Deliveries),
+}
+
+#[derive(Debug, clap::Args)]
+struct Deliveries {
+    /// Its id, or the end of that
+    activity: String,
+    /// Only those that stand so
+    #[arg(long, value_parser = State::WORDS)]
+    state: Option<String>,
     #[command(flatten)]
     paging: list::Paging,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
-    let answer = list::fetch(&context.client()?, &Ask::get(Door::Public, "/activities"), &args.paging)?;
+    let client = context.client()?;
+    match &args.verb {
+        Some(Verb::Deliveries(Deliveries { activity, state, paging })) => {
+            let ulid = activity.rsplit('/').next().unwrap_or_default();
+            let ask = Ask::get(Door::Public, format!("/activities/{}/deliveries", segment(ulid)));
+            let ask = state.iter().fold(ask, |ask, state| ask.query("state", state));
+            let answer = list::fetch(&client, &ask, paging)?;
+            context.print(&answer, |answer| went(answer, context.clock.now()));
+        }
+        Some(Verb::List(paging)) => listed(&client, paging, context)?,
+        None => listed(&client, &args.paging, context)?,
+    }
+    Ok(())
+}
+
+fn listed(client: &Client, paging: &list::Paging, context: &Context) -> Result<(), ClientError> {
+    let answer = list::fetch(client, &Ask::get(Door::Public, "/activities"), paging)?;
     context.print(&answer, |answer| shown(answer, context.clock.now()));
     Ok(())
+}
+
+fn went(answer: &Value, now: Time) -> String {
+    let row = |item: &Value| {
+        let cells = ["to", "state", "attempts"].map(|name| text(item, name));
+        [cells.to_vec(), vec![ago(&item["since"], now), ago(&item["at"], now), text(item, "why")]].concat()
+    };
+    let rows: Vec<_> = items(answer).iter().map(row).collect();
+    let counts = &answer["counts"];
+    let first = format!(
+        "{} of {}: {} have it, {} wait for it, {} were given up\n\n",
+        text(answer, "verb"),
+        text(answer, "object"),
+        counts["delivered"],
+        counts["waiting"],
+        counts["given_up"]
+    );
+    let heads = ["to", "state", "tries", "queued", "done", "why not"];
+    first + &table(&heads, &rows, "it goes to nobody, or what became of it was forgotten") + &more(answer)
 }
 
 fn shown(answer: &Value, now: Time) -> String {

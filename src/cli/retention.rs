@@ -44,9 +44,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
 }
 
 /// What each figure counts, in the order of the answer.
-const NAMES: [(&str, &str); 5] = [
+const NAMES: [(&str, &str); 6] = [
     ("flows", "finished flows"),
     ("received", "activities that came"),
+    ("deliveries", "what became of deliveries"),
     ("answers", "answers to idempotency keys"),
     ("ids", "ids of activities, for repeats"),
     ("effects", "keys of effects of flows that are gone"),

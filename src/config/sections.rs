@@ -60,6 +60,8 @@ pub struct Retention {
     pub flows: Option<Duration>,
     /// Activities that came, in the log.
     pub received: Option<Duration>,
+    /// What became of deliveries that are over.
+    pub deliveries: Option<Duration>,
     /// Answers to requests with an Idempotency-Key.
     pub answers: Duration,
     /// Between two looks at what can go.
@@ -209,12 +211,13 @@ impl Retention {
     pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
         let ages = HOUR..=DAY * 36_500;
         let flows = section.span_or_never("flows", ages.clone(), report).unwrap_or(Some(DAY * 30));
-        let received = section.span_or_never("received", ages, report).unwrap_or(Some(DAY * 90));
+        let received = section.span_or_never("received", ages.clone(), report).unwrap_or(Some(DAY * 90));
+        let deliveries = section.span_or_never("deliveries", ages, report).unwrap_or(Some(DAY * 30));
         // A repeat may come a day later and still has to be told apart.
         let answers = section.span("answers", DAY..=DAY * 365, report).unwrap_or(DAY * 2);
         let every = section.span("every", SECOND..=DAY, report).unwrap_or(HOUR);
         section.finish(report);
-        Self { flows, received, answers, every }
+        Self { flows, received, deliveries, answers, every }
     }
 }
 

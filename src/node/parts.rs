@@ -94,7 +94,7 @@ pub(super) fn rounds(config: &Config) -> Rounds {
 
 fn keep(config: &Config) -> Keep {
     let kept = &config.retention;
-    Keep { flows: kept.flows, received: kept.received, answers: kept.answers }
+    Keep { flows: kept.flows, received: kept.received, deliveries: kept.deliveries, answers: kept.answers }
 }
 
 pub(super) fn outside(

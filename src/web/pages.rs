@@ -19,6 +19,7 @@ use crate::domains::types::Visibility;
 use crate::store::{Direction, Key};
 use crate::wire::error::Problem;
 
+pub mod deliveries;
 pub mod flows;
 pub mod moving;
 pub mod schedules;
@@ -181,7 +182,11 @@ pub async fn activities(
                 @for item in &page.items {
                     tr {
                         td { (time(&field(item, "at"))) }
-                        td { (if item["way"] == "made" { "sent" } else { "received" }) }
+                        td {
+                            @if item["way"] == "made" {
+                                a href={ "/activities/" (field(item, "ulid")) "/deliveries" } { "sent" }
+                            } @else { "received" }
+                        }
                         td { b { (field(item, "verb")) } }
                         td { a href=(field(item, "actor")) { (field(item, "actor")) } }
                         td { a href=(field(item, "object")) { (field(item, "object")) } }

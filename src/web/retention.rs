@@ -47,6 +47,7 @@ fn keeps(site: &Site) -> Value {
     json!({
         "flows": shown(site.keep.flows),
         "received": shown(site.keep.received),
+        "deliveries": shown(site.keep.deliveries),
         "answers": show_span(site.keep.answers),
         "ids": show_span(site.runtime.world.dedupe),
     })

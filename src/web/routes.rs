@@ -59,6 +59,7 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/.well-known/nodeinfo", web::get().to(public::nodeinfo_links))
         .route("/nodeinfo/2.1", web::get().to(public::nodeinfo))
         .route("/activities", web::get().to(pages::activities))
+        .route("/activities/{ulid}/deliveries", web::get().to(pages::deliveries::deliveries))
         .route("/activities/{ulid}", web::get().to(public::activity))
         .route("/api/objects/{type}", web::post().to(objects::create))
         .route("/api/objects/{type}/{slug}", web::patch().to(objects::update))

@@ -47,8 +47,8 @@ steps.tell = { effect = "notify", after = "ask", with = { text = "'went'" } }
 "#;
 
 const HOUR: Duration = Duration::from_secs(3_600);
-const KEEP: Keep = Keep { flows: Some(HOUR), received: Some(HOUR), answers: HOUR };
-const FOREVER: Keep = Keep { flows: None, received: None, answers: Duration::from_secs(1 << 40) };
+const KEEP: Keep = Keep { flows: Some(HOUR), received: Some(HOUR), deliveries: Some(HOUR), answers: HOUR };
+const FOREVER: Keep = Keep { flows: None, received: None, deliveries: None, answers: Duration::from_secs(1 << 40) };
 
 async fn node(engine: Arc<dyn Engine>) -> Node {
     let plan = Plan { kinds: Kinds::default(), declares: DECLARED, dedupe: HOUR * 3, ..Plan::default() };

@@ -182,3 +182,37 @@ fn an_answer_without_end_is_not_read_to_its_end() {
     eventually("nothing waits", || (node.peer(&peer.authority())["queued"] == 0).then_some(()));
     node.send(&Call::get("/ready")).expect(200);
 }
+
+#[test]
+fn who_has_an_activity_and_who_waits_for_it_is_shown_with_the_reason() {
+    let (node, peer) = followed();
+    let dead = Peer::start();
+    dead.follows(&node);
+    dead.answers(|_| Reply::status(410));
+    let slow = Peer::start();
+    slow.follows(&node);
+    slow.answers(|_| Reply::status(503));
+    let made = node.publish("Gig Night");
+    let activity = made["activity"].as_str().unwrap().to_owned();
+    let of = |peer: &Peer, state: &str| {
+        let shown = node.run(&["activities", "deliveries", &activity, "--state", state, "--json"]).done().json();
+        let items = shown["items"].as_array().unwrap().clone();
+        items.into_iter().find(|item| item["to"].as_str().unwrap().contains(&peer.authority()))
+    };
+    eventually("one has it", || of(&peer, "delivered"));
+    let given_up = eventually("one is gone", || of(&dead, "given-up"));
+    assert!(given_up["why"].as_str().unwrap().contains("410") && given_up["at"].is_string(), "{given_up}");
+    let waiting = eventually("one waits", || of(&slow, "waiting").filter(|item| item["why"].is_string()));
+    assert!(waiting["why"].as_str().unwrap().contains("503") && waiting["at"].is_null(), "{waiting}");
+    let shown = node.run(&["activities", "deliveries", &activity]).done().out;
+    assert!(shown.contains("1 have it, 1 wait for it, 1 were given up"), "{shown}");
+    let page = format!("/activities/{}/deliveries", activity.rsplit('/').next().unwrap());
+    let call = || Call::get(&page).header("accept", "text/html");
+    let html = node.send(&call().token(&node.admin_token)).expect(200).text();
+    assert!(html.contains("503") && html.contains(&slow.authority()), "{html}");
+    // What goes to whom is the operator's business.
+    node.send(&call()).expect(401);
+    node.send(&call().token(&node.token)).expect(403);
+    node.send(&Call::get("/activities/nothing/deliveries").token(&node.admin_token)).refused_with(404, "has made no");
+    node.send(&Call::get(&format!("{page}?state=lost")).token(&node.admin_token)).refused_with(400, "given-up");
+}
