@@ -14,6 +14,7 @@ use crate::actors::ask::AskError;
 use crate::actors::held::HELD;
 use crate::actors::{flow, follower, following, gate, inbox, outbox, schedule, stream};
 use crate::domains::flow::step;
+use crate::programs::damage::Behind;
 use crate::programs::{Current, OpError};
 use crate::store::blob::BlobError;
 use crate::store::{Failure, ReadError};
@@ -162,6 +163,17 @@ fn store_failed(failure: &Failure, detail: String) -> Problem {
     }
 }
 
+/// What whoever met damage can do.
+fn go_on(behind: &Behind) -> String {
+    let verify = "a backup has it as it was, and `quickbeam journal verify` names all that is damaged";
+    match behind {
+        Behind::Nothing | Behind::After(_) => verify.to_owned(),
+        Behind::Anew => format!("write it anew; {verify}"),
+        Behind::From(number) => format!("read on behind it with from={number}; {verify}"),
+        Behind::To(number) => format!("read on before it with to={number}; {verify}"),
+    }
+}
+
 fn full(detail: String) -> Problem {
     Problem { retry_after: Some(RETRY_AFTER), ..Problem::new(507, "insufficient storage", detail) }
 }
@@ -181,6 +193,7 @@ impl From<OpError> for Problem {
             OpError::OtherRequest | OpError::OtherContent { .. } => Self::unprocessable(detail),
             OpError::Busy(_) | OpError::Fenced | OpError::Unknown(_) | OpError::Stopped => Self::unavailable(detail),
             OpError::Failed(failure) | OpError::Unread(failure) => store_failed(&failure, detail),
+            OpError::Damaged { behind, .. } => Self::new(500, "damaged", format!("{detail}; {}", go_on(&behind))),
             OpError::Blob(error) => match &*error {
                 BlobError::TooLarge { .. } => {
                     Self::new(413, "too large", format!("{detail}; send less, or raise limits.blob"))

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::super::list::{Page, place};
 use super::conditions::{Wanted, wanted};
-use super::{BLOBS, Listing, Shared, access, answering, holds, once};
+use super::{BLOBS, Listing, Shared, access, answering, holds, list_problem, once};
 use crate::programs::blobs::{Entry, Expected, check_hash};
 use crate::programs::{Name, OpError};
 use crate::store::blob::{BlobError, BlobHash, Stored};
@@ -116,9 +116,8 @@ pub(super) async fn delete(request: HttpRequest, site: Shared) -> Result<HttpRes
 /// `GET /store/blobs?prefix=&after=&limit=`
 pub(super) async fn list(request: HttpRequest, query: Query<Listing>, site: Shared) -> Result<HttpResponse, Problem> {
     let listed = query.admit(&site, &request)?;
-    let mut found = site.programs.list_blobs(&listed.prefix, listed.after.as_deref(), listed.limit + 1).await?;
-    let more = found.len() > listed.limit;
-    found.truncate(listed.limit);
+    let found = site.programs.list_blobs(&listed.prefix, listed.after.as_deref(), listed.limit).await;
+    let (found, more) = found.map_err(list_problem)?;
     let next = found.last().filter(|_| more).map(|(name, _)| place(name));
     let item = |(name, entry): (String, Entry)| json!({ "name": name, "hash": entry.hash.to_string(), "bytes": entry.bytes, "media": entry.media });
     Ok(HttpResponse::Ok().json(Page { items: found.into_iter().map(item).collect(), next }))

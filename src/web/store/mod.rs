@@ -10,11 +10,12 @@ use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::auth::{Caller, idempotency_key, require};
-use super::list::{Paging, placed};
+use super::list::{Paging, place, placed};
 use super::methods::{self as web, Routes};
 use super::site::Site;
 use crate::actors::runtime::Runtime;
-use crate::programs::{Answer, JsonText, Name, Once, Owner, Prefix};
+use crate::programs::damage::Behind;
+use crate::programs::{Answer, JsonText, Name, Once, OpError, Owner, Prefix};
 use crate::store::{Epoch, Failure, Fence};
 use crate::tokens::Scope;
 use crate::wire::error::Problem;
@@ -142,6 +143,19 @@ impl Listing {
     }
 }
 
+/// As any problem, with the place where a list goes on behind what is damaged.
+fn list_problem(error: OpError) -> Problem {
+    let after = match &error {
+        OpError::Damaged { behind: Behind::After(text), .. } => Some(place(text)),
+        _ => None,
+    };
+    let mut problem = Problem::from(error);
+    if let Some(after) = after {
+        problem.detail += &format!("; list on behind it with after={after}");
+    }
+    problem
+}
+
 /// What makes a repeat harmless, if the request has a key: all that makes the request what it is goes into it.
 fn once(request: &HttpRequest, caller: &Caller, content: &[u8]) -> Result<Option<Once>, Problem> {
     let Some(key) = idempotency_key(request)? else { return Ok(None) };
@@ -181,11 +195,10 @@ fn json_text(site: &Site, bytes: &[u8], what: &str) -> Result<JsonText, Problem>
 }
 
 /// A stored value as it goes into an answer: its very text.
-fn raw(value: &[u8]) -> Result<Box<RawValue>, Problem> {
+fn raw(value: &[u8], what: impl FnOnce() -> String) -> Result<Box<RawValue>, Problem> {
     let text = String::from_utf8(value.to_vec()).ok();
-    text.and_then(|text| RawValue::from_string(text).ok()).ok_or_else(|| {
-        Problem::new(500, "damaged", "a stored value is no JSON; `quickbeam status` shows how the store is")
-    })
+    text.and_then(|text| RawValue::from_string(text).ok())
+        .ok_or_else(|| OpError::Damaged { what: what(), behind: Behind::Nothing }.into())
 }
 
 /// Whoever asked holds this version already.

@@ -11,9 +11,9 @@ use super::super::http::read_body;
 use super::super::list::{Page, Paging, place};
 use super::conditions::{Wanted, number, wanted};
 use super::follow::{self, wants_events};
-use super::{Listing, STREAMS, Shared, access, answering, json_text, media, once, other_media, raw};
+use super::{Listing, STREAMS, Shared, access, answering, json_text, list_problem, media, once, other_media, raw};
 use crate::programs::streams::{Ask, Ends};
-use crate::programs::{Answer, Done, JsonText};
+use crate::programs::{Answer, Done, JsonText, Name};
 use crate::store::Direction;
 use crate::store::streams::{Expected, Record};
 use crate::tokens::Scope;
@@ -125,15 +125,16 @@ pub(super) async fn read(request: HttpRequest, query: Query<Reading>, site: Shar
     }
     let page = site.programs.read(&access.name, &query.asked()?).await?;
     let next = page.records.last().filter(|_| page.more).map(|record| record.sequence.to_string());
-    let items = page.records.into_iter().map(item).collect::<Result<_, _>>()?;
+    let items = page.records.into_iter().map(|record| item(&access.name, record)).collect::<Result<_, _>>()?;
     let Ends { first, last } = page.ends;
     let mut response = HttpResponse::Ok();
     response.insert_header((header::ETAG, tag(last))).insert_header((header::CACHE_CONTROL, "no-cache"));
     Ok(response.json(Records { items, first, last, next }))
 }
 
-fn item(record: Record) -> Result<Item, Problem> {
-    Ok(Item { sequence: record.sequence, value: raw(&record.value)? })
+fn item(stream: &Name, record: Record) -> Result<Item, Problem> {
+    let sequence = record.sequence;
+    Ok(Item { sequence, value: raw(&record.value, || format!("record {sequence} of the stream {stream}"))? })
 }
 
 impl Reading {
@@ -160,9 +161,8 @@ impl Reading {
 /// `GET /store/streams?prefix=&after=&limit=`
 pub(super) async fn list(request: HttpRequest, query: Query<Listing>, site: Shared) -> Result<HttpResponse, Problem> {
     let listed = query.admit(&site, &request)?;
-    let mut found = site.programs.list_streams(&listed.prefix, listed.after.as_deref(), listed.limit + 1).await?;
-    let more = found.len() > listed.limit;
-    found.truncate(listed.limit);
+    let found = site.programs.list_streams(&listed.prefix, listed.after.as_deref(), listed.limit).await;
+    let (found, more) = found.map_err(list_problem)?;
     let next = found.last().filter(|_| more).map(|(name, _)| place(name));
     let item = |(name, Ends { first, last })| json!({ "name": name, "first": first, "last": last });
     Ok(HttpResponse::Ok().json(Page { items: found.into_iter().map(item).collect(), next }))

@@ -10,7 +10,9 @@ use serde_json::value::RawValue;
 use super::super::http::read_body;
 use super::super::list::{Page, place};
 use super::conditions::{Wanted, number, wanted};
-use super::{Listing, Shared, VALUES, access, answering, holds, json_text, media, once, other_media, raw};
+use super::{
+    Listing, Shared, VALUES, access, answering, holds, json_text, list_problem, media, once, other_media, raw,
+};
 use crate::programs::Name;
 use crate::store::Position;
 use crate::store::kv::{Expected, Named};
@@ -67,10 +69,12 @@ struct Item {
 /// `GET /store/kv?prefix=&after=&limit=&values=`
 pub(super) async fn list(request: HttpRequest, query: Query<Listing>, site: Shared) -> Result<HttpResponse, Problem> {
     let listed = query.admit(&site, &request)?;
-    let (found, more) = site.programs.list_values(&listed.prefix, listed.after.as_deref(), listed.limit).await?;
+    let found = site.programs.list_values(&listed.prefix, listed.after.as_deref(), listed.limit).await;
+    let (found, more) = found.map_err(list_problem)?;
     let next = found.last().filter(|_| more).map(|last| place(&last.name));
     let item = |named: Named| {
-        let value = if query.values { Some(raw(&named.value)?) } else { None };
+        let what = || format!("the value {}", named.name);
+        let value = if query.values { Some(raw(&named.value, what)?) } else { None };
         Ok(Item { name: named.name, version: named.version, value })
     };
     let items = found.into_iter().map(item).collect::<Result<Vec<_>, Problem>>()?;
