@@ -8,12 +8,15 @@ use serde_json::{Value, json};
 
 use crate::harness::{Node, Plan, Spot, eventually};
 use crate::http::Call;
+use crate::peer::Peer;
 
 const BLOCKS: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("blocks");
 /// In the keys of stored rows: what heads and turns of an actor begin with, and the numbers of kinds.
 const AREAS: [u8; 2] = *b"he";
 const OUTBOX: u8 = 4;
 const STREAM: u8 = 6;
+/// The number of the list of followers by actor.
+const FOLLOWERS: u8 = 8;
 
 /// Flips a bit at the end of every row from which this actor is rebuilt, while the node is down.
 fn damage(node: &Node, kind: u8, key: &str) {
@@ -120,6 +123,50 @@ fn lists_name_what_is_damaged_and_show_all_others() {
     let inspected = node.run(&["inspect", "stream/object/second"]).done();
     assert!(inspected.out.contains("failed") && inspected.out.contains("checksum"), "{inspected:?}");
     node.run(&["status"]).done();
+}
+
+/// The key of an entry of a shared list that holds this text.
+fn listed(node: &Node, list: u8, holds: &str) -> Key {
+    let engine = RedbEngine::open(&node.data().join("store"), Options::default()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let prefix = Key::build().tag(b'i').tag(list).done();
+    let rows = runtime.block_on(engine.range(Span::prefix(&prefix, usize::MAX))).unwrap();
+    engine.close();
+    let fits = |key: &Key| String::from_utf8_lossy(key.as_bytes()).contains(holds);
+    rows.into_iter().map(|row| row.key).find(fits).unwrap_or_else(|| panic!("nothing of {holds} in list {list}"))
+}
+
+#[test]
+fn a_list_shows_the_rest_and_says_what_it_leaves_out() {
+    let peers = [Peer::start(), Peer::start(), Peer::start()];
+    let node = Node::start(peers.iter().fold(Plan::blog(), |plan, peer| plan.allow(peer.authority())));
+    peers.iter().for_each(|peer| drop(peer.follows(&node)));
+    let followers = |query: &str| node.admin("GET", &format!("/admin/followers{query}")).expect(200).json();
+    let actors = |page: &Value| {
+        let items = page["items"].as_array().unwrap().iter();
+        items.map(|item| item["actor"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all = actors(&followers(""));
+    assert_eq!(all.len(), 3);
+    node.terminate();
+    flip(&node, &[listed(&node, FOLLOWERS, &all[1])]);
+    node.restart();
+    let page = followers("");
+    assert_eq!(actors(&page), [all[0].clone(), all[2].clone()]);
+    assert_eq!(page["left_out"][0]["what"], format!("follower/{}", all[1]));
+    assert!(page["left_out"][0]["reason"].as_str().unwrap().contains("checksum"), "{page}");
+    // Page by page, each stands in one of them.
+    let (mut after, mut seen) = (String::new(), Vec::new());
+    loop {
+        let page = followers(&format!("?limit=1{after}"));
+        seen.extend(actors(&page));
+        seen.extend(page["left_out"].as_array().into_iter().flatten().map(|lost| lost["what"].to_string()));
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!(seen, [all[0].clone(), format!("\"follower/{}\"", all[1]), all[2].clone()]);
+    let told = node.run(&["followers"]).done();
+    assert!(told.out.contains("left out: follower/") && told.out.contains(&all[2]), "{told:?}");
 }
 
 fn streams(node: &Node) -> Vec<String> {

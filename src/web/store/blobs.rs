@@ -120,7 +120,7 @@ pub(super) async fn list(request: HttpRequest, query: Query<Listing>, site: Shar
     let (found, more) = found.map_err(list_problem)?;
     let next = found.last().filter(|_| more).map(|(name, _)| place(name));
     let item = |(name, entry): (String, Entry)| json!({ "name": name, "hash": entry.hash.to_string(), "bytes": entry.bytes, "media": entry.media });
-    Ok(HttpResponse::Ok().json(Page { items: found.into_iter().map(item).collect(), next }))
+    Ok(HttpResponse::Ok().json(Page::whole(found.into_iter().map(item).collect(), next)))
 }
 
 fn expected(request: &HttpRequest) -> Result<Expected, Problem> {

@@ -165,7 +165,7 @@ pub(super) async fn list(request: HttpRequest, query: Query<Listing>, site: Shar
     let (found, more) = found.map_err(list_problem)?;
     let next = found.last().filter(|_| more).map(|(name, _)| place(name));
     let item = |(name, Ends { first, last })| json!({ "name": name, "first": first, "last": last });
-    Ok(HttpResponse::Ok().json(Page { items: found.into_iter().map(item).collect(), next }))
+    Ok(HttpResponse::Ok().json(Page::whole(found.into_iter().map(item).collect(), next)))
 }
 
 fn tag(last: u64) -> String {

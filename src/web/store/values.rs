@@ -78,7 +78,7 @@ pub(super) async fn list(request: HttpRequest, query: Query<Listing>, site: Shar
         Ok(Item { name: named.name, version: named.version, value })
     };
     let items = found.into_iter().map(item).collect::<Result<Vec<_>, Problem>>()?;
-    Ok(HttpResponse::Ok().json(Page { items, next }))
+    Ok(HttpResponse::Ok().json(Page::whole(items, next)))
 }
 
 fn expected(request: &HttpRequest) -> Result<Expected, Problem> {
