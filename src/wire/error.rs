@@ -48,15 +48,18 @@ pub struct Problem {
     /// The methods that the address takes.
     #[serde(skip)]
     pub allow: Option<String>,
+    /// How much there is, of which a part was wanted that there is not.
+    #[serde(skip)]
+    pub content_range: Option<String>,
 }
 
 impl Problem {
     pub fn new(status: u16, title: &'static str, detail: impl Into<String>) -> Self {
         let word = title.replace(' ', "-");
         let kind = format!("urn:quickbeam:problem:{word}");
-        let (request_id, errors, current, retry_after, challenge, allow) = Default::default();
+        let (request_id, errors, current, retry_after, challenge, allow, content_range) = Default::default();
         let detail = detail.into();
-        Self { kind, title, status, detail, request_id, errors, current, retry_after, challenge, allow }
+        Self { kind, title, status, detail, request_id, errors, current, retry_after, challenge, allow, content_range }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -109,6 +112,9 @@ impl Problem {
         }
         if let Some(allow) = &self.allow {
             response.insert_header((header::ALLOW, allow.as_str()));
+        }
+        if let Some(content_range) = &self.content_range {
+            response.insert_header((header::CONTENT_RANGE, content_range.as_str()));
         }
         let body = serde_json::to_vec(&self).unwrap_or_default();
         response.content_type("application/problem+json").body(body)
@@ -190,7 +196,8 @@ impl From<OpError> for Problem {
                 };
                 Self { current: Some(current), ..Self::new(412, "precondition failed", detail) }
             }
-            OpError::OtherRequest | OpError::OtherContent { .. } => Self::unprocessable(detail),
+            OpError::OtherRequest => Self::unprocessable(detail),
+            OpError::OtherContent { .. } => Self::bad_request(detail),
             OpError::Busy(_) | OpError::Fenced | OpError::Unknown(_) | OpError::Stopped => Self::unavailable(detail),
             OpError::Failed(failure) | OpError::Unread(failure) => store_failed(&failure, detail),
             OpError::Damaged { behind, .. } => Self::new(500, "damaged", format!("{detail}; {}", go_on(&behind))),
