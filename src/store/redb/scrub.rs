@@ -113,6 +113,7 @@ pub(super) fn run(view: &View) -> Result<Scrub, Failure> {
 fn named(from: &[u8], to: &[u8]) -> String {
     match to {
         [most @ .., 0] if most == from => format!("the row {} does not match its checksum", from.escape_ascii()),
+        [] => format!("what stands from {} on cannot be told", from.escape_ascii()),
         _ => format!("what stands from {} up to {} cannot be told", from.escape_ascii(), to.escape_ascii()),
     }
 }
