@@ -8,7 +8,10 @@ use quickbeam::config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    cli::run(Cli::parse(), start_log)
+    match Cli::try_parse() {
+        Ok(cli) => cli::run(cli, start_log),
+        Err(error) => cli::wrong_words(&error, std::env::args_os()),
+    }
 }
 
 /// Lines to standard error, as text or JSON. The environment says what is in them before the configuration does.

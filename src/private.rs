@@ -83,9 +83,10 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), PrivateError> {
     let mut draft = path.as_os_str().to_owned();
     draft.push(".new");
     let draft = PathBuf::from(draft);
+    let renamed = || fs::rename(&draft, path).inspect_err(|_| drop(fs::remove_file(&draft)));
     let written = remove_if_there(&draft)
         .and_then(|()| write_new(&draft, bytes))
-        .and_then(|()| fs::rename(&draft, path))
+        .and_then(|()| renamed())
         .and_then(|()| sync_folder_of(path));
     written.map_err(|source| PrivateError::Io { path: path.into(), verb: "written", source })
 }
@@ -99,11 +100,11 @@ pub fn make_folder(path: &Path) -> Result<(), PrivateError> {
     made.map_err(|source| PrivateError::Io { path: path.into(), verb: "made", source })
 }
 
+/// What cannot be written whole is taken away again, so that half a key is never taken for one.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    sync_folder_of(path)
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| sync_folder_of(path));
+    written.inspect_err(|_| drop(fs::remove_file(path)))
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
@@ -159,6 +160,15 @@ mod tests {
         create(&path, b"x").unwrap();
         assert!(matches!(create(&path, b"y"), Err(PrivateError::Exists { .. })));
         assert_eq!(read(&path).unwrap(), b"x");
+    }
+
+    #[test]
+    fn what_cannot_be_put_in_its_place_leaves_no_draft() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(replace(&path, b"new"), Err(PrivateError::Io { verb: "written", .. })));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -11,13 +11,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::deliveries::{self, Delivery};
 use super::entity::{ActorId, Kind, Label};
 use super::errands::{Errand, Recipient, Report};
 use super::flow::{Done, Failed, Origin, Place, Start};
 use super::follower::Follow;
 use super::hand::{Order, Told};
 use super::lent::{Lasted, Lend, Lent};
-use super::deliveries::{self, Delivery};
 use super::line::Said;
 use super::outbox::{LastError, Underway};
 use super::queue::{Entry, Undelivered};

@@ -15,7 +15,7 @@ use super::runtime::Runtime;
 use super::{layout, record};
 use crate::clock::Time;
 use crate::domains::flow::progress::Phase;
-use crate::store::{Batch, Condition, Engine, Failure, Key, Outcome, ReadError, Span};
+use crate::store::{Batch, Condition, Engine, Failure, Key, Outcome, ReadError, Span, around};
 
 /// What callers are told while a node is held.
 pub const HELD: &str = "this node was restored from a backup and is held: it sends and fires nothing until \
@@ -101,7 +101,7 @@ pub async fn mark(engine: &Arc<dyn Engine>) -> Result<Option<Mark>, ReadError> {
     Ok(engine.get(&key()).await?.map(|row| record::decode(&row.value).unwrap_or_else(|_| unreadable())))
 }
 
-/// Counts all that waits.
+/// Counts all that waits; what is damaged is not told apart from the rest but for how long it waits.
 ///
 /// # Errors
 /// What the store says.
@@ -112,10 +112,11 @@ pub async fn pending(engine: &dyn Engine, now: Time) -> Result<Pending, ReadErro
         let all = Span::prefix(&prefix, PAGE);
         let mut span = all.clone();
         loop {
-            let page = engine.range(span).await?;
-            let Some(last) = page.last() else { break };
-            span = all.clone().after(&last.key);
-            page.iter().for_each(|row| pending.see(&row.key, &row.value, now));
+            let page = around::range(engine, span).await?;
+            let Some(behind) = page.behind(&all) else { break };
+            span = behind;
+            page.rows.iter().for_each(|row| pending.see(&row.key, &row.value, now));
+            page.unread.iter().for_each(|unread| pending.see(&unread.key, b"", now));
         }
     }
     Ok(pending)

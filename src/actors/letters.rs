@@ -10,6 +10,7 @@ use super::record::{self, DeadLetter};
 use super::rows::{Index, RowKey, part};
 use super::runtime::Runtime;
 use crate::clock::Time;
+use crate::store::around::{self, Unread};
 use crate::store::{Batch, Condition, Key, Outcome, ReadError, Span};
 
 /// The name of a dead letter, as people write it.
@@ -29,6 +30,15 @@ pub struct Shown {
     pub reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activity: Option<String>,
+}
+
+/// Some of the list.
+#[derive(Debug, Default)]
+pub struct Page {
+    pub items: Vec<Shown>,
+    /// Those that are there and cannot be read.
+    pub unread: Vec<Unread>,
+    pub next: Option<String>,
 }
 
 impl Name {
@@ -56,43 +66,42 @@ pub(super) fn undelivered_row(at: Time, entry: u64) -> RowKey {
     RowKey::Index(Index::Undelivered, part().number(at.0).number(entry).done())
 }
 
-/// A page of dead letters: messages first, then deliveries. `after` is what the page before gave to go on.
+/// A page of dead letters: messages first, then deliveries. `after` is what the page before gave to go on. One that is
+/// damaged hides no other.
 ///
 /// # Errors
 /// What the store says.
-pub async fn list(
-    runtime: &Runtime,
-    after: Option<&str>,
-    limit: usize,
-) -> Result<(Vec<Shown>, Option<String>), ReadError> {
-    let mut shown = Vec::new();
+pub async fn list(runtime: &Runtime, after: Option<&str>, limit: usize) -> Result<Page, ReadError> {
+    let mut page = Page::default();
     let deliveries = after.and_then(|after| after.strip_prefix("d ")).map(str::to_owned);
     if deliveries.is_none() {
         let mut span = Span::prefix(&layout::dead_letters(), limit);
         if let Some(ulid) = after.and_then(|after| after.strip_prefix("m ")) {
             span = span.after(&layout::dead_letter(ulid));
         }
-        let rows = runtime.engine.range(span).await?;
-        let full = rows.len() == limit;
-        for row in &rows {
+        let found = around::range(runtime.engine.as_ref(), span).await?;
+        let (count, last) = (found.rows.len() + found.unread.len(), found.last());
+        for row in &found.rows {
             let Some(ulid) = row.key.parts_after(&layout::dead_letters()).text() else { continue };
-            shown.extend(message(ulid, &row.value));
+            page.items.extend(message(ulid, &row.value));
         }
-        if full {
-            let last = rows.last().and_then(|row| row.key.parts_after(&layout::dead_letters()).text());
-            return Ok((shown, last.map(|ulid| format!("m {ulid}"))));
+        page.unread.extend(found.unread);
+        if count == limit {
+            let last = last.and_then(|key| key.parts_after(&layout::dead_letters()).text());
+            return Ok(Page { next: last.map(|ulid| format!("m {ulid}")), ..page });
         }
     }
     let prefix = layout::index_prefix(Index::Undelivered, &Key::default());
-    let mut span = Span::prefix(&prefix, limit - shown.len());
+    let mut span = Span::prefix(&prefix, limit - page.items.len() - page.unread.len());
     if let Some(place) = deliveries.as_deref().and_then(place) {
         span = span.after(&Key::build().raw(prefix.as_bytes()).raw(&place).done());
     }
-    let rows = runtime.engine.range(span.clone()).await?;
-    shown.extend(rows.iter().filter_map(|row| delivery(&prefix, &row.key, &row.value)));
-    let last = rows.last().filter(|_| rows.len() == span.limit);
-    let next = last.map(|row| format!("d {}", hex(&row.key.as_bytes()[prefix.as_bytes().len()..])));
-    Ok((shown, next))
+    let found = around::range(runtime.engine.as_ref(), span.clone()).await?;
+    let last = found.last().filter(|_| found.rows.len() + found.unread.len() == span.limit);
+    page.next = last.map(|key| format!("d {}", hex(&key.as_bytes()[prefix.as_bytes().len()..])));
+    page.items.extend(found.rows.iter().filter_map(|row| delivery(&prefix, &row.key, &row.value)));
+    page.unread.extend(found.unread);
+    Ok(page)
 }
 
 fn message(ulid: String, value: &[u8]) -> Option<Shown> {

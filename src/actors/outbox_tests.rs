@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::actors::deliveries::{Delivery, State};
 use crate::actors::follower::{self, Follow, Follower};
 use crate::actors::following::{self, Following};
 use crate::actors::rows::Index;
@@ -57,6 +58,10 @@ impl Stage<Outbox> {
         self.report(entry, Report::Unreachable { reason: "refused".into() })
     }
 
+    fn became(&self) -> Vec<State> {
+        self.entries::<Delivery>(Index::Deliveries).into_iter().map(|delivery| delivery.state).collect()
+    }
+
     fn dead(&self) -> usize {
         self.entries::<Undelivered>(Index::Undelivered).len()
     }
@@ -69,7 +74,23 @@ fn what_is_sent_goes_out_at_once_and_is_forgotten_when_delivered() {
     let done = outbox.report(0, answered(202));
     assert_eq!(done.messages(), 0);
     assert_eq!((outbox.state.queued, outbox.state.delivered), (0, 1));
-    assert!(outbox.rows.is_empty());
+    assert_eq!(outbox.became(), [State::Delivered { at: outbox.now, attempts: 1 }]);
+    assert_eq!(outbox.rows.len(), 1, "nothing else is left of it");
+}
+
+#[test]
+fn what_becomes_of_a_delivery_is_noted_with_the_reason() {
+    let mut outbox = stage();
+    outbox.sent(send("a", "x"));
+    assert_eq!(outbox.became(), [State::Waiting { attempts: 0, what: None }]);
+    outbox.down(0);
+    assert_eq!(outbox.became(), [State::Waiting { attempts: 1, what: Some("refused".into()) }]);
+    outbox.take(Command::Forget).unwrap();
+    let reason = "given up by the operator".to_owned();
+    assert_eq!(outbox.became(), [State::GivenUp { at: outbox.now, attempts: 1, reason }]);
+    // Queued anew it waits again, and is one delivery still.
+    outbox.take(Command::Revive { undelivered: 0 }).unwrap();
+    assert_eq!(outbox.became(), [State::Waiting { attempts: 0, what: None }]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ const BINARY: u8 = 0x80;
 /// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    #[error("it ends too early, in {0}: the backup was cut off")]
+    #[error("it ends too early, in {0}: the backup was cut off; use another copy of it")]
     Short(String),
     #[error("{what} is damaged: use another copy of the backup")]
     Damaged { what: String },
@@ -30,7 +30,7 @@ pub enum ArchiveError {
     Newer { found: u32, known: u32 },
     #[error("the backup was not finished: {0}")]
     Unfinished(String),
-    #[error("it could not be read: {0}")]
+    #[error("it could not be read: {0}; use another copy of it")]
     Io(#[from] io::Error),
 }
 

@@ -27,8 +27,10 @@ const STEP: Step = Step { rows_max: 20_000, bytes_max: 8 << 20 };
 /// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    #[error("{} cannot be opened: {source}; name a file that `quickbeam backup` made", file.display())]
+    #[error("{} cannot be opened: {source}; name a file that `quickbeam backup` made and that you may read", file.display())]
     Open { file: PathBuf, source: io::Error },
+    #[error("{} is a folder: name the file in it that `quickbeam backup` made", file.display())]
+    Folder { file: PathBuf },
     #[error("{} cannot be restored: {source}", file.display())]
     Archive { file: PathBuf, source: ArchiveError },
     #[error(transparent)]
@@ -37,6 +39,8 @@ pub enum RestoreError {
     Occupied { data: PathBuf },
     #[error("the node runs as process {holder} on {}: stop it first, or restore to another folder with --to", data.display())]
     Running { data: PathBuf, holder: String },
+    #[error("{0}; name a folder that you may write to with --to")]
+    Place(#[source] PrivateError),
     #[error("{} cannot be {verb}: {source}", path.display())]
     Io { path: PathBuf, verb: &'static str, source: io::Error },
     #[error(transparent)]
@@ -45,7 +49,7 @@ pub enum RestoreError {
     Create(#[from] OpenError),
     #[error("the store cannot be written: {0}")]
     Store(#[from] Failure),
-    #[error(transparent)]
+    #[error("a blob cannot be written: {0}")]
     Blob(#[from] BlobError),
     #[error("what was written does not read back as it was: {0}; the disk may be failing")]
     Unequal(String),
@@ -101,6 +105,9 @@ pub fn check(file: &Path, now: Time) -> Result<Checked, RestoreError> {
 
 fn read(file: &Path, taker: &mut dyn Taker) -> Result<Proved, RestoreError> {
     let input = fs::File::open(file).map_err(|source| RestoreError::Open { file: file.into(), source })?;
+    if file.is_dir() {
+        return Err(RestoreError::Folder { file: file.into() });
+    }
     let input = io::BufReader::with_capacity(1 << 20, input);
     proof::read(input, taker).map_err(|source| RestoreError::Archive { file: file.into(), source })
 }
@@ -146,9 +153,10 @@ pub fn restore(
     if fresh.exists() {
         fs::remove_dir_all(&fresh).map_err(io_at(&fresh, "taken away"))?;
     }
-    private::make_folder(&fresh)?;
+    private::make_folder(&fresh).map_err(RestoreError::Place)?;
     let incarnation = checked.head.incarnation.max(before) + 1;
-    build(checked, &fresh, incarnation, clock, &mut progress)?;
+    // What is not whole is of no use, and would fill a disk that is full already.
+    build(checked, &fresh, incarnation, clock, &mut progress).inspect_err(|_| drop(fs::remove_dir_all(&fresh)))?;
     for secret in &target.secrets {
         target.write_secret(secret, checked)?;
     }

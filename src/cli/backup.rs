@@ -41,13 +41,13 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
         bail!("{} is there already: name another file", file.display());
     }
     let mut draft = Draft::create(&file)?;
-    let made = through_node(args, context, &config, &mut draft);
-    match made {
+    let made = match through_node(args, context, &config, &mut draft) {
         Err(DownloadError::Client(
             ClientError::NotRunning { .. } | ClientError::Token(PrivateError::Missing { .. }),
-        )) => in_folder(args, context, &config, &mut draft)?,
-        made => made.with_context(|| format!("no backup was made; {} is gone again", draft.path.display()))?,
-    }
+        )) => in_folder(args, context, &config, &mut draft),
+        made => made.map_err(anyhow::Error::from),
+    };
+    made.with_context(|| format!("no backup was made; {} is gone again", draft.path.display()))?;
     let proved = draft.keep(&file)?;
     let bytes = fs::metadata(&file).map(|data| data.len()).unwrap_or_default();
     let (head, manifest) = (&proved.head, &proved.manifest);
@@ -101,7 +101,11 @@ fn in_folder(args: &Args, context: &Context, config: &Config, draft: &mut Draft)
             config.node.data.display()
         );
     }
-    let engine = Arc::new(RedbEngine::look(&store, StoreOptions::default())?);
+    let opened = RedbEngine::look(&store, StoreOptions::default());
+    let engine = Arc::new(opened.with_context(|| {
+        let verify = "`quickbeam journal verify` says more, and an earlier backup can be restored";
+        format!("the store in {} cannot be opened; {verify}", store.display())
+    })?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut meter = Meter::new(context);
     let done: anyhow::Result<()> = runtime.block_on(async {
@@ -115,7 +119,7 @@ fn in_folder(args: &Args, context: &Context, config: &Config, draft: &mut Draft)
         let mut pieces = Box::pin(backup::stream(source, |_| {}));
         while let Some(piece) = pieces.next().await {
             meter.see(&piece);
-            draft.write(&piece)?;
+            draft.write(&piece).map_err(DownloadError::Written)?;
         }
         Ok(())
     });
@@ -141,8 +145,12 @@ impl Draft {
             fs::remove_file(&path).with_context(|| format!("{} cannot be taken away", path.display()))?;
         }
         let made = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-        let made =
-            made.with_context(|| format!("{} cannot be made: name a file in a folder that is there", path.display()))?;
+        let made = made.with_context(|| {
+            format!(
+                "{} cannot be made: name a file in a folder that is there and that you may write to",
+                path.display()
+            )
+        })?;
         Ok(Self { path, file: made, kept: false })
     }
 

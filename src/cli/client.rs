@@ -81,7 +81,7 @@ pub(crate) enum ClientError {
 pub(crate) enum DownloadError {
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("it could not be written: {0}")]
+    #[error("it could not be written: {0}; name a file on another disk if this one is full")]
     Written(#[from] std::io::Error),
 }
 

@@ -5,7 +5,7 @@ use clap::Subcommand as _;
 /// Every command stands in one of them.
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Begin", &["demo", "init", "check", "flow", "serve", "token"]),
-    ("Tell others", &["follow", "unfollow", "followers", "publish", "allocate", "activities"]),
+    ("Tell others", &["follow", "unfollow", "followers", "blocks", "publish", "allocate", "activities"]),
     ("See what happens", &["status", "flows", "schedules", "actors", "inspect", "peers", "dead-letters"]),
     ("For programs", &["store"]),
     ("Look after the data", &["backup", "restore", "continue", "journal", "retention"]),

@@ -22,22 +22,28 @@ pub(super) struct Paging {
 pub(super) fn fetch(client: &Client, ask: &Ask, paging: &Paging) -> Result<Value, ClientError> {
     let limit = paging.limit.map(|limit| limit.to_string()).or_else(|| paging.all.then(|| "200".to_owned()));
     let mut after = paging.after.clone();
-    let mut items = Vec::new();
+    let (mut items, mut left_out) = (Vec::new(), Vec::new());
     loop {
         let mut page = ask.clone();
         page.query.extend(limit.iter().map(|limit| ("limit".to_owned(), limit.clone())));
         page.query.extend(after.iter().map(|after| ("after".to_owned(), after.clone())));
         let mut answer = client.ask(&page)?;
         items.extend(answer["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
+        left_out.extend(answer["left_out"].as_array_mut().map(std::mem::take).unwrap_or_default());
         let next = answer["next"].as_str().map(str::to_owned);
         match next {
             // A list that gives its own place again would never end.
             Some(next) if paging.all && after.as_deref() != Some(&next) => after = Some(next),
             next => {
-                answer["items"] = items.into();
-                match (next.filter(|_| !paging.all), answer.as_object_mut()) {
-                    (Some(next), _) => answer["next"] = next.into(),
-                    (None, fields) => drop(fields.and_then(|fields| fields.remove("next"))),
+                let next = next.filter(|_| !paging.all);
+                let left_out = Some(Value::from(left_out)).filter(|left_out| left_out.as_array() != Some(&Vec::new()));
+                let whole = [("items", Some(items.into())), ("next", next.map(Value::from)), ("left_out", left_out)];
+                for (name, value) in whole {
+                    match (answer.as_object_mut(), value) {
+                        (Some(fields), Some(value)) => drop(fields.insert(name.to_owned(), value)),
+                        (Some(fields), None) => drop(fields.remove(name)),
+                        (None, _) => {}
+                    }
                 }
                 return Ok(answer);
             }
@@ -50,9 +56,12 @@ pub(super) fn items(list: &Value) -> &[Value] {
     list["items"].as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-/// A line for people when there is more.
+/// Lines for people: what the list lacks, and that there is more.
 pub(super) fn more(list: &Value) -> String {
-    list["next"].as_str().map(|next| format!("\n\nmore: --after {next}, or --all")).unwrap_or_default()
+    let lost = |one: &Value| format!("\n\nleft out: {}: {}", text(one, "what"), text(one, "reason"));
+    let left_out: String = list["left_out"].as_array().into_iter().flatten().map(lost).collect();
+    let next = list["next"].as_str().map(|next| format!("\n\nmore: --after {next}, or --all"));
+    left_out + &next.unwrap_or_default()
 }
 
 /// A text of an item, empty when it has none.

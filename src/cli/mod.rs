@@ -1,5 +1,6 @@
 //! The command line: its words, what all commands share, and how they end. One file for each command.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -132,6 +133,18 @@ enum Command {
 
 /// Sets up the log of a process that has one.
 pub type StartLog = fn(&config::Log);
+
+/// Says what is wrong with the words of a command line, as JSON where one of them asks for it; 2, or 0 for help.
+pub fn wrong_words(error: &clap::Error, words: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut options = words.take_while(|word| word != "--");
+    if !error.use_stderr() || !options.any(|word| word == "--json") {
+        error.exit()
+    }
+    let told = error.render().to_string();
+    let detail = told.trim().trim_start_matches("error: ");
+    let _ = writeln!(std::io::stderr(), "{:#}", json!({ "title": "wrong words", "detail": detail }));
+    ExitCode::from(2)
+}
 
 /// Does what the words say; 0 when it is done, 1 when it was refused or failed.
 pub fn run(cli: Cli, start_log: StartLog) -> ExitCode {

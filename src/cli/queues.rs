@@ -42,6 +42,7 @@ pub(super) fn run(args: &Args, context: &Context, client: &Client) -> anyhow::Re
     let waiting = list::fetch(client, &ask, &args.paging)?;
     answer["items"] = waiting["items"].clone();
     answer["next"] = waiting["next"].clone();
+    answer["left_out"] = waiting["left_out"].clone();
     context.print(&answer, |answer| shown(answer, context.clock.now()));
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::context::{Context, serve_command};
@@ -39,7 +40,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let rows = checked.manifest.rows;
     let restored = restore::restore(&checked, &target, args.replace, &context.clock, |done| progress.at(done, rows, 0));
     progress.done();
-    let restored = restored?;
+    let restored = restored.with_context(|| format!("nothing was restored to {}", target.data.display()))?;
     answer["restored"] = true.into();
     answer["incarnation"] = restored.incarnation.into();
     answer["safety_copy"] = json!(restored.safety_copy);

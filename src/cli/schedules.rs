@@ -59,6 +59,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
             let mut answer = client.ask(&ask)?;
             let runs = list::fetch(&client, &ask, paging)?;
             (answer["items"], answer["next"]) = (runs["items"].clone(), runs["next"].clone());
+            answer["left_out"] = runs["left_out"].clone();
             context.print(&answer, |answer| shown(answer, now()));
             return Ok(());
         }

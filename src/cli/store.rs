@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use super::client::Ask;
 use super::context::Context;
 use crate::programs::{JsonText, Name};
+use crate::store::blob::BlobHash;
 
 mod blobs;
 mod streams;
@@ -63,10 +64,20 @@ fn expecting(ask: Ask, expect: Option<&str>) -> Ask {
     }
 }
 
-/// A value to expect, as a word.
-fn expected(word: &str) -> Result<String, String> {
-    let fits = !word.is_empty() && word.chars().all(|letter| letter.is_ascii_alphanumeric());
-    if fits { Ok(word.to_owned()) } else { Err("write `none`, or what the answer before said stands there".into()) }
+/// A version or the number of a record to expect, as a word.
+fn expected_number(word: &str) -> Result<String, String> {
+    if word == "none" || word.parse::<u64>().is_ok() {
+        return Ok(word.to_owned());
+    }
+    Err("write the number that the answer before said, or `none`".into())
+}
+
+/// The hash of a blob to expect, as a word.
+fn expected_hash(word: &str) -> Result<String, String> {
+    if word == "none" || word.parse::<BlobHash>().is_ok() {
+        return Ok(word.to_owned());
+    }
+    Err("write the hash that the answer before said, all 64 digits of it, or `none`".into())
 }
 
 fn json(text: &[u8], what: &str) -> anyhow::Result<JsonText> {

@@ -5,12 +5,22 @@ const CELL_MAX: usize = 80;
 
 /// Rows under their heads; `empty` when there are none.
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>], empty: &str) -> String {
+    with_whole(0, heads, rows, empty)
+}
+
+/// The same with the first column whole: a name is there to be used, and a part of one names nothing.
+pub(super) fn named(heads: &[&str], rows: &[Vec<String>], empty: &str) -> String {
+    with_whole(1, heads, rows, empty)
+}
+
+fn with_whole(whole: usize, heads: &[&str], rows: &[Vec<String>], empty: &str) -> String {
     if rows.is_empty() {
         return empty.to_owned();
     }
     let heads: Vec<String> = heads.iter().map(|head| head.to_uppercase()).collect();
-    let rows: Vec<Vec<String>> =
-        std::iter::once(heads).chain(rows.iter().map(|row| row.iter().map(|cell| shown(cell)).collect())).collect();
+    let fitted = |(column, cell): (usize, &String)| shown(cell, if column < whole { usize::MAX } else { CELL_MAX });
+    let rows = rows.iter().map(|row| row.iter().enumerate().map(fitted).collect());
+    let rows: Vec<Vec<String>> = std::iter::once(heads).chain(rows).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
@@ -29,12 +39,12 @@ pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
 }
 
 /// One line, without anything that would move the cursor, since some of it was written by strangers.
-fn shown(cell: &str) -> String {
+fn shown(cell: &str, most: usize) -> String {
     let plain = cell.chars().map(|letter| if letter.is_control() { ' ' } else { letter });
-    if cell.chars().count() <= CELL_MAX {
+    if cell.chars().count() <= most {
         return plain.collect();
     }
-    plain.take(CELL_MAX - 1).chain(['…']).collect()
+    plain.take(most - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]
@@ -55,6 +65,13 @@ mod tests {
         let line = text.lines().nth(1).unwrap();
         assert_eq!((text.lines().count(), line.chars().count()), (2, CELL_MAX));
         assert!(line.ends_with('…') && !line.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn a_name_is_shown_whole_and_what_stands_beside_it_is_not() {
+        let rows = vec![vec!["n".repeat(200), "x".repeat(200)]];
+        let text = named(&["name", "x"], &rows, "");
+        assert!(text.contains(&"n".repeat(200)) && text.ends_with('…'), "{text}");
     }
 
     #[test]

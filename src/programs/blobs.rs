@@ -3,10 +3,14 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::damage::{self, Bounds};
 use super::once::{Answer, Done, Once};
 use super::{Current, Name, OpError, Prefix, Programs, Settled, TRIES_MAX, damaged, layout};
 use crate::store::blob::{self, Blob, BlobHash, BlobWriter, Stored};
 use crate::store::{Batch, Condition, Row, Span, Versioned};
+
+/// Names fetched at once.
+const BITE: usize = 256;
 
 /// What a write of a name relies on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +87,8 @@ impl Programs {
         found.ok_or_else(|| damaged(format!("the content of the blob {} is gone", entry.hash)))
     }
 
-    /// At most `limit` blobs under a prefix, those after `after`, in the order of their names.
+    /// At most `limit` blobs under a prefix, those after `after`, in the order of their names, and whether there are
+    /// more.
     ///
     /// # Errors
     /// What the store says.
@@ -92,18 +97,15 @@ impl Programs {
         prefix: &Prefix,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(String, Entry)>, OpError> {
-        let mut span = Span::prefix(&layout::blobs(prefix.as_str()), limit);
-        if let Some(after) = after {
-            span.from = span.from.max(layout::blob(after).successor());
-        }
-        let rows = self.0.engine.range(span).await.map_err(OpError::Unread)?;
-        let named = |row: Row| {
-            let name = layout::blob_name(&row.key).ok_or_else(|| damaged("a name in the list of blobs".to_owned()))?;
-            let entry = read(&name, &row.value)?;
-            Ok((name, entry))
+    ) -> Result<(Vec<(String, Entry)>, bool), OpError> {
+        let read = async |last: Option<&(String, Entry)>, limit| {
+            let mut span = Span::prefix(&layout::blobs(prefix.as_str()), limit);
+            if let Some(after) = last.map(|(name, _)| name.as_str()).or(after) {
+                span.from = span.from.max(layout::blob(after).successor());
+            }
+            damage::bite(self.0.engine(), span, &layout::blobs(""), listed).await
         };
-        rows.into_iter().map(named).collect()
+        damage::page(Bounds { limit, bite: BITE, bytes_max: usize::MAX }, |_| 0, read).await
     }
 
     /// Removes content that no name stands for and that was put more than a day ago. Gives how many.
@@ -173,9 +175,15 @@ impl Programs {
     }
 
     async fn row(&self, name: &Name) -> Result<Option<(Entry, Versioned)>, OpError> {
-        let row = self.0.engine.get(&layout::blob(name.as_str())).await.map_err(OpError::Unread)?;
+        let row = self.0.engine.get(&layout::blob(name.as_str())).await.map_err(damage::unread)?;
         row.map(|row| Ok((read(name.as_str(), &row.value)?, row))).transpose()
     }
+}
+
+fn listed(row: Row) -> Result<(String, Entry), OpError> {
+    let name = layout::blob_name(&row.key).ok_or_else(|| damaged("a name in the list of blobs".to_owned()))?;
+    let entry = read(&name, &row.value)?;
+    Ok((name, entry))
 }
 
 /// The entry in the row of a name.

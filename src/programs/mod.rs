@@ -9,6 +9,7 @@ use crate::store::blob::{BlobError, BlobHash, Blobs};
 use crate::store::{Batch, Engine, Epoch, Failure, Fence, Outcome, Position, Refusal};
 
 pub mod blobs;
+pub mod damage;
 pub mod json;
 pub mod layout;
 pub mod name;
@@ -93,6 +94,8 @@ pub enum OpError {
     Failed(Arc<Failure>),
     #[error("this could not be read: {0}")]
     Unread(Arc<Failure>),
+    #[error("{what} is damaged on disk, and never served")]
+    Damaged { what: String, behind: damage::Behind },
     #[error("it is unknown whether this was written, repeat with the same key: {0}")]
     Unknown(Arc<Failure>),
     /// The work was cut short.

@@ -34,7 +34,8 @@ pub enum NameError {
     #[error("a segment of the name has {bytes} characters, {SEGMENT_MAX} is the most")]
     LongSegment { bytes: usize },
     #[error(
-        "{letter:?} cannot stand in a name: take a-z, A-Z, 0-9, -, _, . and ~, with / between segments, and no %-escapes"
+        "{letter:?} cannot stand in a name: take a-z, A-Z, 0-9, -, _, . and ~, with / between segments (in an address \
+         also %2F), and no other %-escapes"
     )]
     Letter { letter: char },
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{OpError, layout};
+use super::{OpError, damage, layout};
 use crate::clock::Time;
 use crate::store::key::Builder;
 use crate::store::{Batch, Condition, Engine, Failure, Position};
@@ -60,7 +60,7 @@ impl Once {
     /// # Errors
     /// When it was given to another request.
     pub(super) async fn earlier(&self, engine: &dyn Engine) -> Result<Option<Answer>, OpError> {
-        let Some(row) = engine.get(&layout::answer(self)).await.map_err(OpError::Unread)? else { return Ok(None) };
+        let Some(row) = engine.get(&layout::answer(self)).await.map_err(damage::unread)? else { return Ok(None) };
         let stored: Row = rmp_serde::from_slice(&row.value)
             .map_err(|_| OpError::Unread(Failure::damaged("the answer under an idempotency key").into()))?;
         if stored.fingerprint != self.fingerprint {

@@ -5,14 +5,16 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::damage::{self, Behind, Bite, Bounds};
 use super::once::{Answer, Once};
 use super::queue::{self, Work};
-use super::{JsonText, Name, OpError, Prefix, Programs};
-use crate::store::streams::{Expected, Record, StreamError};
-use crate::store::{Change, Direction};
+use super::{JsonText, Name, OpError, Prefix, Programs, damaged};
+use crate::store::streams::{Expected, Record, Standing, StreamError, Streams};
+use crate::store::{Change, Direction, Failure, Row, Stretch};
 
-/// Records fetched at once; a page is made of several such bites, so that large values are not all read first.
+/// Records fetched at once, and names of streams.
 const BITE: usize = 32;
+const LIST_BITE: usize = 256;
 /// Bytes after which a page ends, with at least one record on it.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
@@ -84,30 +86,41 @@ impl Programs {
     /// What the store says; a record that is missing is damage.
     pub async fn read(&self, stream: &Name, ask: &Ask) -> Result<Page, OpError> {
         let ends = self.ends(stream).await?;
-        let (mut from, mut to) = ((*ask.numbers.start()).max(ends.first), (*ask.numbers.end()).min(ends.last));
-        let (mut records, mut bytes) = (Vec::<Record>::new(), 0);
-        while from <= to && records.len() < ask.limit && bytes < PAGE_BYTES_MAX {
-            let limit = BITE.min(ask.limit - records.len());
-            let bite = self.0.streams().read(self.0.engine(), stream.as_str(), from..=to, limit, ask.direction).await;
-            let bite = bite.map_err(|error| of_library(error, stream.as_str()))?;
-            let Some(last) = bite.last().map(|record| record.sequence) else { break };
-            match ask.direction {
-                Direction::Forward => from = last + 1,
-                // Numbers begin with 1, so that this ends at 0.
-                Direction::Backward => to = last - 1,
-            }
-            for record in bite {
-                if bytes < PAGE_BYTES_MAX {
-                    bytes += record.value.len();
-                    records.push(record);
-                }
-            }
-        }
-        let more = records.last().is_some_and(|last| match ask.direction {
-            Direction::Forward => last.sequence < (*ask.numbers.end()).min(ends.last),
-            Direction::Backward => last.sequence > (*ask.numbers.start()).max(ends.first),
-        });
+        let (first, last) = ((*ask.numbers.start()).max(ends.first), (*ask.numbers.end()).min(ends.last));
+        let left = |read: Option<&Record>| match (read, ask.direction) {
+            (None, _) => first..=last,
+            (Some(read), Direction::Forward) => read.sequence + 1..=last,
+            // Numbers begin with 1, so that this ends at 0.
+            (Some(read), Direction::Backward) => first..=read.sequence - 1,
+        };
+        let read =
+            async |read: Option<&Record>, limit| self.bite(stream.as_str(), left(read), limit, ask.direction).await;
+        let bounds = Bounds { limit: ask.limit, bite: BITE, bytes_max: PAGE_BYTES_MAX };
+        let (records, _) = damage::page(bounds, |record| record.value.len(), read).await?;
+        let more = records.last().is_some_and(|record| !left(Some(record)).is_empty());
         Ok(Page { records, ends, more })
+    }
+
+    /// Records of these numbers up to what is damaged.
+    async fn bite(
+        &self,
+        stream: &str,
+        numbers: RangeInclusive<u64>,
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Bite<Record>, OpError> {
+        let (streams, mut sound, mut damage) = (self.0.streams(), numbers, None);
+        while !sound.is_empty() {
+            let failure = match streams.read(self.0.engine(), stream, sound.clone(), limit, direction).await {
+                Ok(items) => return Ok(Bite { items, damage }),
+                Err(StreamError::Failed(failure)) => failure,
+                Err(other) => return Err(of_library(other, stream)),
+            };
+            let Failure::Damaged { rows: Some(rows), .. } = &*failure else { return Err(OpError::Unread(failure)) };
+            let (error, before) = unread(&streams, stream, rows, &sound, direction);
+            (sound, damage) = (before, Some(error));
+        }
+        Ok(Bite { items: Vec::new(), damage })
     }
 
     /// Hints that a stream was appended to, from now on. Whoever gets one reads.
@@ -115,7 +128,8 @@ impl Programs {
         self.0.engine.changes(&self.0.streams().counter_key(stream.as_str()))
     }
 
-    /// At most `limit` streams under a prefix, those after `after`, in the order of their names.
+    /// At most `limit` streams under a prefix, those after `after`, in the order of their names, and whether there are
+    /// more.
     ///
     /// # Errors
     /// What the store says.
@@ -124,14 +138,40 @@ impl Programs {
         prefix: &Prefix,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(String, Ends)>, OpError> {
-        let listed = self.0.streams().list(self.0.engine(), prefix.as_str(), after, limit).await;
-        let listed = listed.map_err(|error| of_library(error, prefix.as_str()))?;
-        let ends = |(name, standing): (String, crate::store::streams::Standing)| {
-            (name, Ends { first: standing.first, last: standing.last })
+    ) -> Result<(Vec<(String, Ends)>, bool), OpError> {
+        let streams = self.0.streams();
+        let ends = |row: Row| match streams.named(&row) {
+            Some((name, Standing { first, last, .. })) => Ok((name, Ends { first, last })),
+            None => Err(damaged("a counter in the list of streams".to_owned())),
         };
-        Ok(listed.into_iter().map(ends).collect())
+        let read = async |last: Option<&(String, Ends)>, limit| {
+            let span = streams.span(prefix.as_str(), last.map(|(name, _)| name.as_str()).or(after), limit);
+            damage::bite(self.0.engine(), span, &streams.counters(), ends).await
+        };
+        damage::page(Bounds { limit, bite: LIST_BITE, bytes_max: usize::MAX }, |_| 0, read).await
     }
+}
+
+/// What the damage behind a failed read of these numbers is, and the numbers before it in this direction.
+fn unread(
+    streams: &Streams,
+    stream: &str,
+    rows: &Stretch,
+    numbers: &RangeInclusive<u64>,
+    direction: Direction,
+) -> (OpError, RangeInclusive<u64>) {
+    let (first, last) = (*numbers.start(), *numbers.end());
+    let from = streams.number_at(stream, &rows.from).clamp(first, last);
+    let to = streams.number_at(stream, &rows.to).saturating_sub(1).clamp(from, last);
+    let what = match from == to {
+        true => format!("record {from} of the stream {stream}"),
+        false => format!("a part of the stream {stream}, records {from} to {to},"),
+    };
+    let (behind, before) = match direction {
+        Direction::Forward => ((to < last).then_some(Behind::From(to + 1)), first..=from - 1),
+        Direction::Backward => ((from > first).then_some(Behind::To(from - 1)), to + 1..=last),
+    };
+    (OpError::Damaged { what, behind: behind.unwrap_or(Behind::Nothing) }, before)
 }
 
 pub(super) fn of_library(error: StreamError, stream: &str) -> OpError {
@@ -139,7 +179,7 @@ pub(super) fn of_library(error: StreamError, stream: &str) -> OpError {
         StreamError::Conflict(at) => OpError::Conflict(super::Current::Stream { first: at.first, last: at.last }),
         StreamError::Busy => OpError::Busy(format!("the stream {stream}")),
         StreamError::Fenced(_) => OpError::Fenced,
-        StreamError::Failed(failure) => OpError::Unread(failure),
+        StreamError::Failed(failure) => damage::unread(failure),
         StreamError::Unknown(failure) => OpError::Unknown(failure),
     }
 }

@@ -1,9 +1,10 @@
 //! Named values of programs: get, put, compare and set, delete, list.
 
+use super::damage::{self, Bounds};
 use super::once::{Answer, Done, Once};
-use super::{Current, JsonText, Name, OpError, Prefix, Programs, Settled, layout};
+use super::{Current, JsonText, Name, OpError, Prefix, Programs, Settled, damaged, layout};
 use crate::store::kv::{Expected, Kv, KvError, Named};
-use crate::store::{Position, Versioned};
+use crate::store::{Position, Row, Versioned};
 
 /// Values fetched at once, and the bytes after which a page of a list ends.
 const BITE: usize = 16;
@@ -52,25 +53,14 @@ impl Programs {
         after: Option<&str>,
         limit: usize,
     ) -> Result<(Vec<Named>, bool), OpError> {
-        let (mut found, mut bytes) = (Vec::<Named>::new(), 0);
-        loop {
-            let after = found.last().map(|named| named.name.clone()).or_else(|| after.map(str::to_owned));
-            let bite = self.kv().list(self.0.engine(), prefix.as_str(), after.as_deref(), BITE).await;
-            let bite = bite.map_err(of_library)?;
-            let ended = bite.len() < BITE;
-            let mut bite = bite.into_iter();
-            for named in bite.by_ref() {
-                bytes += named.value.len();
-                found.push(named);
-                if found.len() == limit || bytes >= PAGE_BYTES_MAX {
-                    let more = bite.len() > 0 || !ended;
-                    return Ok((found, more));
-                }
-            }
-            if ended {
-                return Ok((found, false));
-            }
-        }
+        let kv = self.kv();
+        let named = |row: Row| kv.named(row).ok_or_else(|| damaged("a name in the list of values".to_owned()));
+        let read = async |last: Option<&Named>, limit| {
+            let span = kv.span(prefix.as_str(), last.map(|named| named.name.as_str()).or(after), limit);
+            damage::bite(self.0.engine(), span, &layout::values(), named).await
+        };
+        let bounds = Bounds { limit, bite: BITE, bytes_max: PAGE_BYTES_MAX };
+        damage::page(bounds, |named| named.value.len(), read).await
     }
 
     async fn write(
@@ -102,7 +92,7 @@ fn of_library(error: KvError) -> OpError {
         KvError::Conflict(kv) => OpError::Conflict(Current::Value(kv.0)),
         KvError::Busy => OpError::Busy("this value".to_owned()),
         KvError::Fenced(_) => OpError::Fenced,
-        KvError::Failed(failure) => OpError::Unread(failure),
+        KvError::Failed(failure) => damage::unread(failure),
         KvError::Unknown(failure) => OpError::Unknown(failure),
     }
 }

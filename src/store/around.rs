@@ -1,6 +1,6 @@
 //! Reading around damage: the rows of a span that can be read, and the keys of those that cannot.
 
-use super::{Engine, Failure, Key, ReadError, Row, Span, Stretch};
+use super::{Direction, Engine, Failure, Key, ReadError, Row, Span, Stretch};
 
 /// Stretches stepped past in one read; where there are more the store is lost, and whoever asks hears that instead.
 const DAMAGED_MAX: usize = 64;
@@ -23,15 +23,43 @@ pub struct Around {
 }
 
 impl Around {
-    /// The same span behind this page, if the page had anything.
+    /// The greatest key of a page that was read forward.
+    pub fn last(&self) -> Option<Key> {
+        let (row, unread) = (self.rows.last().map(|row| &row.key), self.unread.last().map(|unread| &unread.key));
+        row.max(unread).cloned()
+    }
+
+    /// Takes away what is furthest in this direction.
+    pub fn pop(&mut self, direction: Direction) {
+        let unread_is_last = match (self.rows.last(), self.unread.last()) {
+            (Some(row), Some(unread)) => (row.key < unread.key) == (direction == Direction::Forward),
+            (row, _) => row.is_none(),
+        };
+        if unread_is_last {
+            self.unread.pop();
+        } else {
+            self.rows.pop();
+        }
+    }
+
+    /// The same span behind this page, in its direction, if the page had anything.
     pub fn behind(&self, span: &Span) -> Option<Span> {
-        let row = self.rows.last().map(|row| row.key.successor());
-        let unread = self.unread.last().map(|unread| unread.to.clone());
-        row.max(unread).map(|from| Span { from, ..span.clone() })
+        let (row, unread) = (self.rows.last(), self.unread.last());
+        match span.direction {
+            Direction::Forward => {
+                let (row, unread) = (row.map(|row| row.key.successor()), unread.map(|unread| unread.to.clone()));
+                row.max(unread).map(|from| Span { from, ..span.clone() })
+            }
+            Direction::Backward => {
+                let ends = row.map(|row| &row.key).into_iter().chain(unread.map(|unread| &unread.key));
+                ends.min().map(|to| span.clone().before(to))
+            }
+        }
     }
 }
 
-/// Reads a span from its beginning, past rows that are damaged. They count for the limit as the others do.
+/// Reads a span from the end that its direction says, past rows that are damaged. They count for the limit as the others
+/// do.
 ///
 /// # Errors
 /// What else is wrong with the store, damage of which it cannot be said where it ends, or too much.
@@ -46,14 +74,17 @@ pub async fn range(engine: &dyn Engine, mut span: Span) -> Result<Around, ReadEr
             Err(failure) => failure,
         };
         let Failure::Damaged { rows: Some(Stretch { from, to }), .. } = &*failure else { return Err(failure) };
-        let (key, to) = (from.clone().max(span.from.clone()), to.clone());
+        let (key, to) = (from.clone().max(span.from.clone()), to.clone().min(span.to.clone()));
         if around.unread.len() == DAMAGED_MAX || to <= key {
             return Err(failure);
         }
-        let before = engine.range(span.clone().before(&key)).await?;
-        span.limit = span.limit.saturating_sub(before.len() + 1);
+        let (sound, rest) = match span.direction {
+            Direction::Forward => (span.clone().before(&key), Span { from: to.clone(), ..span.clone() }),
+            Direction::Backward => (Span { from: to.clone(), ..span.clone() }, span.clone().before(&key)),
+        };
+        let before = engine.range(sound).await?;
+        span = Span { limit: span.limit.saturating_sub(before.len() + 1), ..rest };
         around.rows.extend(before);
-        span.from = to.clone();
         around.unread.push(Unread { key, to, failure });
         if span.limit == 0 || span.from >= span.to {
             return Ok(around);
@@ -125,10 +156,11 @@ mod tests {
             keys in prop::collection::btree_set(prop::collection::vec(prop_oneof![Just(0), Just(7), Just(255)], 1..5), 0..20),
             seed in any::<u8>(),
             limit in 1_usize..6,
+            direction in prop_oneof![Just(Direction::Forward), Just(Direction::Backward)],
         ) {
             let damaged = |key: &[u8]| (key.iter().fold(seed, |sum, byte| sum.wrapping_mul(31) ^ byte)) % 3 == 0;
             let engine = engine(&keys, damaged);
-            let whole = Span::prefix(&Key::from_bytes([7].to_vec()), limit);
+            let whole = Span { direction, ..Span::prefix(&Key::from_bytes([7].to_vec()), limit) };
             let (mut span, mut read, mut unread) = (whole.clone(), Vec::new(), Vec::new());
             loop {
                 let around = page(&engine, span);
@@ -140,7 +172,8 @@ mod tests {
             }
             let wanted = |bad: bool| -> Vec<Key> {
                 let fits = |key: &&Vec<u8>| key[0] == 7 && damaged(key) == bad;
-                keys.iter().filter(fits).map(|key| Key::from_bytes(key.clone())).collect()
+                let keys = keys.iter().filter(fits).map(|key| Key::from_bytes(key.clone()));
+                if direction == Direction::Forward { keys.collect() } else { keys.rev().collect() }
             };
             prop_assert_eq!(read, wanted(false));
             prop_assert_eq!(unread, wanted(true));

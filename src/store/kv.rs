@@ -88,6 +88,13 @@ impl Kv {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Named>, KvError> {
+        let rows = engine.range(self.span(prefix, after, limit)).await.map_err(KvError::Failed)?;
+        let values: Option<Vec<Named>> = rows.into_iter().map(|row| self.named(row)).collect();
+        values.ok_or_else(|| KvError::damaged("a name in the list of values".to_owned()))
+    }
+
+    /// The rows of such a list.
+    pub fn span(&self, prefix: &str, after: Option<&str>, limit: usize) -> Span {
         let whole = self.key(prefix);
         // Without the byte that ends a text part the key is a prefix of all names that begin like this.
         let (_, open) = whole.as_bytes().split_last().expect("a text part ends with a byte of its own");
@@ -95,13 +102,13 @@ impl Kv {
         if let Some(after) = after {
             span.from = span.from.max(self.key(after).successor());
         }
-        let rows = engine.range(span).await.map_err(KvError::Failed)?;
-        let named = |row: Row| {
-            let name = row.key.parts_after(&self.prefix).text()?;
-            Some(Named { name, version: row.version, value: row.value })
-        };
-        let values: Option<Vec<Named>> = rows.into_iter().map(named).collect();
-        values.ok_or_else(|| KvError::damaged("a name in the list of values".to_owned()))
+        span
+    }
+
+    /// The value of a row of such a list; `None` for one that has no name.
+    pub fn named(&self, row: Row) -> Option<Named> {
+        let name = row.key.parts_after(&self.prefix).text()?;
+        Some(Named { name, version: row.version, value: row.value })
     }
 
     fn expecting(&self, name: &str, expected: Expected) -> Batch {

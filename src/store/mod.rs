@@ -164,6 +164,7 @@ pub enum Failure {
     Poisoned,
     #[error("stored data is damaged: {what}")]
     Damaged {
+        /// For whoever asked, who knows of no keys.
         what: String,
         /// The keys of which nothing is known, where that can be said: others can be read.
         rows: Option<Stretch>,
@@ -177,6 +178,13 @@ pub enum Failure {
 pub struct Stretch {
     pub from: Key,
     pub to: Key,
+}
+
+impl Stretch {
+    /// Nothing but the key that it begins with.
+    pub fn is_one(&self) -> bool {
+        self.to == self.from.successor()
+    }
 }
 
 impl Failure {

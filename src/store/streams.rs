@@ -5,10 +5,12 @@
 //! prefix · 'r' · stream · number   the record
 //! ```
 
+use std::sync::Arc;
+
 use bytes::{Buf, Bytes};
 
 use super::access::{self, AccessError, ConditionRefused, RETRIES_MAX};
-use super::{Batch, Condition, Direction, Engine, Fence, Key, Position, Row, Span};
+use super::{Batch, Condition, Direction, Engine, Failure, Fence, Key, Position, Row, Span, Stretch};
 
 const COUNTER: u8 = b'c';
 const RECORD: u8 = b'r';
@@ -78,6 +80,23 @@ impl Streams {
 
     pub fn record_key(&self, stream: &str, sequence: u64) -> Key {
         self.area(RECORD).text(stream).number(sequence).done()
+    }
+
+    /// All counters stand below this, by the names of their streams.
+    pub fn counters(&self) -> Key {
+        self.area(COUNTER).done()
+    }
+
+    /// The number of the first record of a stream that does not stand before this key.
+    pub fn number_at(&self, stream: &str, key: &Key) -> u64 {
+        let records = self.area(RECORD).text(stream).done();
+        let Some(rest) = key.as_bytes().strip_prefix(records.as_bytes()) else {
+            return if *key < records { 0 } else { u64::MAX };
+        };
+        let mut number = [0; 8];
+        let given = rest.len().min(number.len());
+        number[..given].copy_from_slice(&rest[..given]);
+        u64::from_be_bytes(number).saturating_add(u64::from(rest.len() > given))
     }
 
     /// The batch that appends to a stream which stands there, and only if it still does.
@@ -151,13 +170,15 @@ impl Streams {
                 direction,
             };
             let rows = engine.range(span).await.map_err(StreamError::Failed)?;
-            if let Some(records) = dense(rows, from, to, limit, direction) {
-                return Ok(records);
-            }
+            let Some(missing) = missing(&rows, from, to, limit, direction) else {
+                return Ok(rows.into_iter().filter_map(record).collect());
+            };
             // Unless the stream was truncated between the two reads.
             if self.standing(engine, stream).await?.first == standing.first {
-                let what = format!("stream {stream}: a record between {from} and {to} is missing");
-                return Err(StreamError::damaged(what));
+                let key = self.record_key(stream, missing);
+                let (what, to) = (format!("record {missing} of stream {stream} is missing"), key.successor());
+                let rows = Some(Stretch { from: key, to });
+                return Err(StreamError::Failed(Arc::new(Failure::Damaged { what, rows })));
             }
         }
     }
@@ -202,7 +223,13 @@ impl Streams {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Vec<(String, Standing)>, StreamError> {
-        let area = self.area(COUNTER).done();
+        let rows = engine.range(self.span(beginning, after, limit)).await.map_err(StreamError::Failed)?;
+        let streams: Option<Vec<_>> = rows.into_iter().map(|row| self.named(&row)).collect();
+        streams.ok_or_else(|| StreamError::damaged("a counter in the list of streams".to_owned()))
+    }
+
+    /// The rows of such a list.
+    pub fn span(&self, beginning: &str, after: Option<&str>, limit: usize) -> Span {
         let whole = self.counter_key(beginning);
         // Without the byte that ends a text part the key is a prefix of all names that begin like this.
         let (_, open) = whole.as_bytes().split_last().expect("a text part ends with a byte of its own");
@@ -210,13 +237,13 @@ impl Streams {
         if let Some(after) = after {
             span.from = span.from.max(self.counter_key(after).successor());
         }
-        let rows = engine.range(span).await.map_err(StreamError::Failed)?;
-        let named = |row: Row| {
-            let name = row.key.parts_after(&area).text()?;
-            Some((name, decode(&row.value, row.version)?))
-        };
-        let streams: Option<Vec<_>> = rows.into_iter().map(named).collect();
-        streams.ok_or_else(|| StreamError::damaged("a counter in the list of streams".to_owned()))
+        span
+    }
+
+    /// The stream of a row of such a list; `None` for one that makes no sense.
+    pub fn named(&self, row: &Row) -> Option<(String, Standing)> {
+        let name = row.key.parts_after(&self.counters()).text()?;
+        Some((name, decode(&row.value, row.version)?))
     }
 
     async fn raise_first(&self, engine: &dyn Engine, stream: &str, first: u64) -> Result<Standing, StreamError> {
@@ -283,21 +310,24 @@ fn decode(mut value: &[u8], version: Position) -> Option<Standing> {
     Some(Standing { first, last, version: Some(version) })
 }
 
-/// The rows as records, if they are exactly those that should stand there.
-fn dense(rows: Vec<Row>, from: u64, to: u64, limit: usize, direction: Direction) -> Option<Vec<Record>> {
-    let expected = usize::try_from(to - from).ok()?.saturating_add(1).min(limit);
-    let number = |row: &Row| {
-        let tail = row.key.as_bytes().last_chunk::<8>()?;
-        Some(u64::from_be_bytes(*tail))
+/// The first number that should stand among the rows of these numbers and does not, in this direction.
+fn missing(rows: &[Row], from: u64, to: u64, limit: usize, direction: Direction) -> Option<u64> {
+    let place = |index: u64| match direction {
+        Direction::Forward => from + index,
+        Direction::Backward => to - index,
     };
-    let whole = rows.len() == expected
-        && (0..).zip(&rows).all(|(index, row)| {
-            number(row)
-                == Some(match direction {
-                    Direction::Forward => from + index,
-                    Direction::Backward => to - index,
-                })
-        });
-    let record = |row: Row| Some(Record { sequence: number(&row)?, version: row.version, value: row.value });
-    if whole { rows.into_iter().map(record).collect() } else { None }
+    let expected = (to - from).saturating_add(1).min(limit as u64);
+    let stands = |index: u64| {
+        let row = usize::try_from(index).ok().and_then(|index| rows.get(index));
+        row.and_then(number) == Some(place(index))
+    };
+    (0..expected).find(|index| !stands(*index)).map(place)
+}
+
+fn number(row: &Row) -> Option<u64> {
+    row.key.as_bytes().last_chunk().map(|tail| u64::from_be_bytes(*tail))
+}
+
+fn record(row: Row) -> Option<Record> {
+    Some(Record { sequence: number(&row)?, version: row.version, value: row.value })
 }

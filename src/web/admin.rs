@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::auth::require;
 use super::http::{json_of, read_body};
-use super::list::{Page, Paging, count, keys, page, place, placed};
+use super::list::{LeftOut, Page, Paging, count, keys, page_around, place, placed};
 use super::public::not_ready;
 use super::site::Site;
 use crate::actors::entity::{ActorId, Kind};
@@ -85,7 +85,7 @@ pub async fn actors(request: HttpRequest, query: Query<Actors>, site: Data<Site>
     let after = after.map(|text| actor_id(&text)).transpose()?;
     let limit = Paging { after: None, limit: query.limit }.limit();
     let (items, next) = inspect::list(&site.runtime, kind, state, after.as_ref(), limit).await?;
-    Ok(HttpResponse::Ok().json(Page { items, next: next.map(|id| place(&id.to_string())) }))
+    Ok(HttpResponse::Ok().json(Page::whole(items, next.map(|id| place(&id.to_string())))))
 }
 
 fn kind(word: &str) -> Result<Kind, Problem> {
@@ -141,7 +141,7 @@ pub async fn peers(request: HttpRequest, paging: Query<Paging>, site: Data<Site>
             Err(reason) => json!({ "authority": &*id.key, "state": "failed", "last_error": { "what": reason } }),
         });
     }
-    Ok(HttpResponse::Ok().json(Page { items, next: found.next }))
+    Ok(HttpResponse::Ok().json(Page::whole(items, found.next)))
 }
 
 /// # Errors
@@ -208,8 +208,9 @@ pub async fn dead_letters(
     admin(&site, &request)?;
     let limit = paging.limit();
     let after = paging.after.as_deref().map(placed).transpose()?;
-    let (items, next) = letters::list(&site.runtime, after.as_deref(), limit).await?;
-    Ok(HttpResponse::Ok().json(Page { items, next: next.map(|next| place(&next)) }))
+    let letters::Page { items, unread, next } = letters::list(&site.runtime, after.as_deref(), limit).await?;
+    let left_out = unread.iter().map(LeftOut::of).collect();
+    Ok(HttpResponse::Ok().json(Page { items, next: next.map(|next| place(&next)), left_out }))
 }
 
 /// `POST /admin/dead-letters/{id}/{retry,discard}`
@@ -289,7 +290,7 @@ pub async fn followers(
     if let Some(word) = wanted.filter(|word| !STANDINGS.contains(word)) {
         return Err(Problem::bad_request(format!("there is no status {word:?}; there are {}", STANDINGS.join(", "))));
     }
-    let found = page(site.runtime.engine.as_ref(), &prefix, Direction::Forward, &paging, |row| {
+    let found = page_around(site.runtime.engine.as_ref(), &prefix, Direction::Forward, &paging, |row| {
         let listed: follower::Listed = record::decode(&row.value).ok()?;
         let status = serde_json::to_value(listed.status).ok()?;
         let fits = wanted.is_none_or(|wanted| status == wanted);

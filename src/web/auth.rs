@@ -102,7 +102,11 @@ pub fn once_of(request: &HttpRequest, name: &str, body: &[u8]) -> Result<Option<
 /// # Errors
 /// 400 for a key that cannot be one.
 pub fn idempotency_key(request: &HttpRequest) -> Result<Option<String>, Problem> {
-    let Some(value) = request.headers().get("idempotency-key") else { return Ok(None) };
+    let mut values = request.headers().get_all("idempotency-key");
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Problem::bad_request("Idempotency-Key stands twice: send one"));
+    }
     let key = value.to_str().unwrap_or_default().trim().trim_matches('"');
     if key.is_empty() || key.len() > IDEMPOTENCY_KEY_MAX {
         let detail = format!("Idempotency-Key has to be 1 to {IDEMPOTENCY_KEY_MAX} visible characters");

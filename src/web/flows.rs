@@ -272,5 +272,5 @@ pub async fn list(site: &Site, mut words: BTreeMap<String, String>) -> Result<Pa
     };
     let paging = Paging { after, limit };
     let page = Filter::read(site, words)?.walk(site, paging.after.as_deref(), paging.limit()).await?;
-    Ok(Page { items: page.items.iter().map(Found::json).collect(), next: page.next })
+    Ok(Page { items: page.items.iter().map(Found::json).collect(), next: page.next, left_out: page.left_out })
 }

@@ -4,7 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Direction, Engine, Key, ReadError, Row, Span, around};
+use crate::actors::layout;
+use crate::store::around::{self, Unread};
+use crate::store::{Direction, Engine, Failure, Key, ReadError, Row, Span};
 use crate::wire::error::Problem;
 
 const LIMIT: usize = 50;
@@ -24,6 +26,35 @@ pub struct Page<T> {
     /// `after` of the next page; absent on the last one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// What would stand among the items, and cannot be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Something damaged that hides nothing else of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftOut {
+    pub what: String,
+    pub reason: String,
+}
+
+impl<T> Page<T> {
+    /// A page that lacks nothing.
+    pub fn whole(items: Vec<T>, next: Option<String>) -> Self {
+        Self { items, next, left_out: Vec::new() }
+    }
+}
+
+impl LeftOut {
+    pub fn of(unread: &Unread) -> Self {
+        let one = unread.to == unread.key.successor();
+        let letter =
+            || unread.key.parts_after(&layout::dead_letters()).text().map(|ulid| format!("dead letter {ulid}"));
+        let actor = || layout::owner(&unread.key).map(|actor| actor.to_string());
+        let what = if one { actor().or_else(letter) } else { None };
+        let what = what.unwrap_or_else(|| "some, of which nothing is known".to_owned());
+        Self { what, reason: unread.failure.to_string() }
+    }
 }
 
 impl Paging {
@@ -94,7 +125,56 @@ pub async fn page<T>(
     rows.truncate(paging.limit());
     let last = rows.last().filter(|_| more);
     let next = last.map(|row| row_place(prefix, &row.key));
-    Ok(Page { items: rows.iter().filter_map(read).collect(), next })
+    Ok(Page::whole(rows.iter().filter_map(read).collect(), next))
+}
+
+/// The same for whoever looks after the node: what is damaged hides nothing else, and is named.
+///
+/// # Errors
+/// What the store says of more than single rows, or 400 for a wrong `after`.
+pub async fn page_around<T>(
+    engine: &dyn Engine,
+    prefix: &Key,
+    direction: Direction,
+    paging: &Paging,
+    read: impl Fn(&Row) -> Option<T>,
+) -> Result<Page<T>, Problem> {
+    let span = paging.span(prefix, direction)?;
+    let mut found = around::range(engine, span.clone()).await?;
+    let more = found.rows.len() + found.unread.len() > paging.limit();
+    if more {
+        found.pop(direction);
+    }
+    let rest = found.behind(&span).filter(|_| more);
+    let next = rest.map(|rest| match direction {
+        Direction::Forward => row_place(prefix, &just_before(&rest.from)),
+        Direction::Backward => row_place(prefix, &rest.to),
+    });
+    let left_out = found.unread.iter().map(LeftOut::of).collect();
+    Ok(Page { items: found.rows.iter().filter_map(read).collect(), next, left_out })
+}
+
+/// What is left out because of this failure behind the row of a list.
+///
+/// # Errors
+/// The failure, if it is none of single rows.
+pub fn damaged(row: &Key, failure: ReadError) -> Result<LeftOut, Problem> {
+    match &*failure {
+        Failure::Damaged { rows: Some(_), .. } => {
+            Ok(LeftOut::of(&Unread { key: row.clone(), to: row.successor(), failure }))
+        }
+        _ => Err(failure.into()),
+    }
+}
+
+/// A key below this one and above all that is stored before it.
+fn just_before(key: &Key) -> Key {
+    let bytes = key.as_bytes();
+    match bytes.split_last() {
+        Some((last @ 1.., rest)) => Key::from_bytes([rest, &[last - 1], &[0xff; 64]].concat()),
+        Some((_, rest)) => Key::from_bytes(rest.to_vec()),
+        None => Key::default(),
+    }
 }
 
 /// How many rows there are under a prefix, up to `most`; those that are damaged too.
@@ -119,5 +199,5 @@ pub async fn keys(engine: &dyn Engine, prefix: &Key, paging: &Paging) -> Result<
     items.truncate(paging.limit());
     let last = items.last().filter(|_| more);
     let next = last.map(|key| URL_SAFE_NO_PAD.encode(&key.as_bytes()[prefix.as_bytes().len()..]));
-    Ok(Page { items, next })
+    Ok(Page::whole(items, next))
 }

@@ -74,7 +74,7 @@ pub async fn home(request: HttpRequest, paging: Query<Paging>, site: Data<Site>)
     if wanted(&request) != Wanted::Html {
         let next = objects.next;
         let items = objects.items.iter().map(|object| object.json(&site.runtime.world.iri(&object.path))).collect();
-        return Ok(negotiate::json(Wanted::Json, &Page::<Value> { items, next }));
+        return Ok(negotiate::json(Wanted::Json, &Page::<Value>::whole(items, next)));
     }
     let body = html! {
         @if objects.items.is_empty() { p.empty { "Nothing has been published here yet." } }

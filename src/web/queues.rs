@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::auth::{once, require};
 use super::http::{json_of, read_body};
-use super::list::{Paging, page};
+use super::list::{Paging, page_around};
 use super::site::Site;
 use crate::actors::entity::ActorId;
 use crate::actors::flow::Flow;
@@ -16,7 +16,7 @@ use crate::actors::rows::Index;
 use crate::actors::{inspect, layout, record};
 use crate::config::reader::show_span;
 use crate::domains::flow::progress::Progress;
-use crate::store::{Direction, Key, Row, Span};
+use crate::store::{Direction, Key, Row, Span, around};
 use crate::tokens::Scope;
 use crate::wire::error::Problem;
 
@@ -36,7 +36,7 @@ struct Waits {
 pub async fn index(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
     require(&site, &request, Scope::FlowsRead)?;
     let prefix = layout::index_prefix(Index::Gates, &Key::default());
-    let gates = page(site.runtime.engine.as_ref(), &prefix, Direction::Forward, &paging, |row| {
+    let gates = page_around(site.runtime.engine.as_ref(), &prefix, Direction::Forward, &paging, |row| {
         let listed: Listed = record::decode(&row.value).ok()?;
         Some(shown(&layout::index_owner(&row.key)?.key, &listed.about, listed.inside, listed.waiting))
     });
@@ -57,9 +57,10 @@ pub async fn show(
     let about = state.about.as_ref().ok_or_else(unknown)?;
     let engine = site.runtime.engine.as_ref();
     let inside = layout::row_prefix(&id, &gate::inside_rows());
-    let inside = page(engine, &inside, Direction::Forward, &Paging { after: None, limit: Some(200) }, holder).await?;
+    let inside =
+        page_around(engine, &inside, Direction::Forward, &Paging { after: None, limit: Some(200) }, holder).await?;
     let waiting = layout::row_prefix(&id, &gate::waiting_rows());
-    let rows = page(engine, &waiting, Direction::Forward, &paging, |row| Some(row.clone())).await?;
+    let mut rows = page_around(engine, &waiting, Direction::Forward, &paging, |row| Some(row.clone())).await?;
     let before = match rows.items.first() {
         Some(first) => ahead(&site, &waiting, &first.key).await?,
         None => Some(0),
@@ -75,6 +76,10 @@ pub async fn show(
     answer["items"] = json!(items);
     if let Some(next) = rows.next {
         answer["next"] = next.into();
+    }
+    rows.left_out.extend(inside.left_out);
+    if !rows.left_out.is_empty() {
+        answer["left_out"] = json!(rows.left_out);
     }
     Ok(HttpResponse::Ok().json(answer))
 }
@@ -134,7 +139,8 @@ pub async fn place(request: HttpRequest, id: Path<String>, site: Data<Site>) -> 
 /// How many wait before a row, if they can be counted.
 async fn ahead(site: &Site, waiting: &Key, row: &Key) -> Result<Option<usize>, Problem> {
     let span = Span { to: row.clone(), ..Span::prefix(waiting, COUNTED_MAX) };
-    let count = site.runtime.engine.range(span).await?.len();
+    let found = around::range(site.runtime.engine.as_ref(), span).await?;
+    let count = found.rows.len() + found.unread.len();
     Ok((count < COUNTED_MAX).then_some(count))
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::auth::{once, require};
 use super::flows::json_body;
 use super::http::read_body;
-use super::list::{Page, Paging, page, place, placed};
+use super::list::{LeftOut, Page, Paging, page_around, place, placed};
 use super::site::Site;
 use crate::actors::entity::ActorId;
 use crate::actors::flow::Flow;
@@ -106,11 +106,14 @@ pub async fn list(site: &Site, paging: &Paging) -> Result<Page<Value>, Problem> 
     let mut rest = all.filter(|one| after.as_ref().is_none_or(|after| one.name > *after));
     let shown: Vec<&declared::Schedule> = rest.by_ref().take(paging.limit()).collect();
     let next = rest.next().and(shown.last()).map(|last| place(&last.name));
-    let mut items = Vec::new();
+    let (mut items, mut left_out) = (Vec::new(), Vec::new());
     for one in shown {
-        items.push(summary(one, &state(site, &one.name).await?));
+        match inspect::state::<Schedule>(&site.runtime, &one.name).await {
+            Ok(state) => items.push(summary(one, &state.unwrap_or_default())),
+            Err(reason) => left_out.push(LeftOut { what: format!("schedule/{}", one.name), reason }),
+        }
     }
-    Ok(Page { items, next })
+    Ok(Page { items, next, left_out })
 }
 
 /// One schedule, with its next ticks and a page of what it began, the newest first.
@@ -124,10 +127,11 @@ pub async fn find(site: &Site, name: &str, paging: &Paging) -> Result<Value, Pro
     let id = ActorId::of::<Schedule>(name);
     let prefix = layout::row_prefix(&id, &schedule::run_rows());
     let engine = site.runtime.engine.as_ref();
-    let runs = page(engine, &prefix, Direction::Backward, paging, |row| record::decode::<Run>(&row.value).ok()).await?;
+    let runs =
+        page_around(engine, &prefix, Direction::Backward, paging, |row| record::decode::<Run>(&row.value).ok()).await?;
     let prefix = layout::row_prefix(&id, &schedule::running_rows());
     let flow = |row: &Row| row.key.parts_after(&prefix).text();
-    let running = page(engine, &prefix, Direction::Forward, &Paging::default(), flow).await?;
+    let running = page_around(engine, &prefix, Direction::Forward, &Paging::default(), flow).await?;
     let mut items = Vec::new();
     for run in &runs.items {
         items.push(run_shown(site, run).await?);
@@ -139,6 +143,10 @@ pub async fn find(site: &Site, name: &str, paging: &Paging) -> Result<Value, Pro
     shown["items"] = items.into();
     if let Some(next) = runs.next {
         shown["next"] = next.into();
+    }
+    let left_out = [runs.left_out, running.left_out].concat();
+    if !left_out.is_empty() {
+        shown["left_out"] = json!(left_out);
     }
     Ok(shown)
 }

@@ -14,6 +14,7 @@ use crate::actors::ask::AskError;
 use crate::actors::held::HELD;
 use crate::actors::{flow, follower, following, gate, inbox, outbox, schedule, stream};
 use crate::domains::flow::step;
+use crate::programs::damage::Behind;
 use crate::programs::{Current, OpError};
 use crate::store::blob::BlobError;
 use crate::store::{Failure, ReadError};
@@ -47,15 +48,18 @@ pub struct Problem {
     /// The methods that the address takes.
     #[serde(skip)]
     pub allow: Option<String>,
+    /// How much there is, of which a part was wanted that there is not.
+    #[serde(skip)]
+    pub content_range: Option<String>,
 }
 
 impl Problem {
     pub fn new(status: u16, title: &'static str, detail: impl Into<String>) -> Self {
         let word = title.replace(' ', "-");
         let kind = format!("urn:quickbeam:problem:{word}");
-        let (request_id, errors, current, retry_after, challenge, allow) = Default::default();
+        let (request_id, errors, current, retry_after, challenge, allow, content_range) = Default::default();
         let detail = detail.into();
-        Self { kind, title, status, detail, request_id, errors, current, retry_after, challenge, allow }
+        Self { kind, title, status, detail, request_id, errors, current, retry_after, challenge, allow, content_range }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -108,6 +112,9 @@ impl Problem {
         }
         if let Some(allow) = &self.allow {
             response.insert_header((header::ALLOW, allow.as_str()));
+        }
+        if let Some(content_range) = &self.content_range {
+            response.insert_header((header::CONTENT_RANGE, content_range.as_str()));
         }
         let body = serde_json::to_vec(&self).unwrap_or_default();
         response.content_type("application/problem+json").body(body)
@@ -162,6 +169,17 @@ fn store_failed(failure: &Failure, detail: String) -> Problem {
     }
 }
 
+/// What whoever met damage can do.
+fn go_on(behind: &Behind) -> String {
+    let verify = "a backup has it as it was, and `quickbeam journal verify` names all that is damaged";
+    match behind {
+        Behind::Nothing | Behind::After(_) => verify.to_owned(),
+        Behind::Anew => format!("write it anew; {verify}"),
+        Behind::From(number) => format!("read on behind it with from={number}; {verify}"),
+        Behind::To(number) => format!("read on before it with to={number}; {verify}"),
+    }
+}
+
 fn full(detail: String) -> Problem {
     Problem { retry_after: Some(RETRY_AFTER), ..Problem::new(507, "insufficient storage", detail) }
 }
@@ -178,9 +196,11 @@ impl From<OpError> for Problem {
                 };
                 Self { current: Some(current), ..Self::new(412, "precondition failed", detail) }
             }
-            OpError::OtherRequest | OpError::OtherContent { .. } => Self::unprocessable(detail),
+            OpError::OtherRequest => Self::unprocessable(detail),
+            OpError::OtherContent { .. } => Self::bad_request(detail),
             OpError::Busy(_) | OpError::Fenced | OpError::Unknown(_) | OpError::Stopped => Self::unavailable(detail),
             OpError::Failed(failure) | OpError::Unread(failure) => store_failed(&failure, detail),
+            OpError::Damaged { behind, .. } => Self::new(500, "damaged", format!("{detail}; {}", go_on(&behind))),
             OpError::Blob(error) => match &*error {
                 BlobError::TooLarge { .. } => {
                     Self::new(413, "too large", format!("{detail}; send less, or raise limits.blob"))

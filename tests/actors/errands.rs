@@ -195,7 +195,7 @@ fn a_report_that_panics_each_time_is_set_aside() {
         node.ask("a", Command::Go("poison:report".into())).await.unwrap();
         wait(60).await;
         assert!(engine.area(b'x').is_empty());
-        let (set_aside, _) = letters::list(&node.runtime, None, 10).await.unwrap();
+        let letters::Page { items: set_aside, .. } = letters::list(&node.runtime, None, 10).await.unwrap();
         assert_eq!(set_aside.len(), 1);
         assert_eq!(node.ask("a", Command::Add(1)).await.unwrap().total, 1);
         // Tried again, it is done anew.

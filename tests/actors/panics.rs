@@ -144,9 +144,10 @@ fn a_dead_letter_can_be_tried_again_or_thrown_away() {
         let node = Node::on(engine.clone()).await;
         node.ask("x", tell("r", &[first, second, "x after"])).await.unwrap();
         node.until("r", |probe| probe.heard == ["x after"]).await;
-        let (shown, next) = letters::list(&node.runtime, None, 1).await.unwrap();
+        let letters::Page { items: shown, next, .. } = letters::list(&node.runtime, None, 1).await.unwrap();
         assert_eq!(shown.len(), 1);
-        let (more, end) = letters::list(&node.runtime, next.as_deref(), 10).await.unwrap();
+        let letters::Page { items: more, next: end, .. } =
+            letters::list(&node.runtime, next.as_deref(), 10).await.unwrap();
         assert_eq!((more.len(), end), (1, None));
         assert!(letters::retry(&node.runtime, &shown[0].id).await.unwrap());
         let probe = node.until("r", |probe| probe.heard.len() == 2).await;

@@ -6,17 +6,22 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use quickbeam::actors::answers::Beginning;
 use quickbeam::actors::ask::AskError;
+use quickbeam::actors::deliveries::Delivery;
 use quickbeam::actors::entity::ActorId;
+use quickbeam::actors::errands::Recipient;
 use quickbeam::actors::flow::{self, Flow, Origin, Start};
 use quickbeam::actors::inbox::{self, Inbox, Receipt, Received};
 use quickbeam::actors::inspect;
 use quickbeam::actors::kinds::Kinds;
 use quickbeam::actors::layout;
 use quickbeam::actors::once::Once;
+use quickbeam::actors::outbox::{self, Outbox};
+use quickbeam::actors::record;
 use quickbeam::actors::retention::{self, Keep, Removed};
 use quickbeam::actors::root::Rounds;
 use quickbeam::actors::rows::Index;
 use quickbeam::actors::stream::{self, Create, Stream, object_stream};
+use quickbeam::clock::ulid;
 use quickbeam::domains::activity::Activity;
 use quickbeam::domains::flow::expr::Input;
 use quickbeam::domains::flow::progress::Phase;
@@ -343,5 +348,33 @@ fn two_requests_under_one_key_at_one_moment_take_effect_once_whichever_actors_th
         assert!(one.is_ok(), "{one:?}");
         assert!(matches!(two, Err(AskError::Conflict)), "{two:?}");
         assert!(inspect::state::<Stream>(&node.runtime, "object/two").await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn what_became_of_deliveries_goes_once_they_are_over_and_old_and_what_waits_stays() {
+    on_system(async {
+        let engine = Arc::new(MemoryEngine::default());
+        let node = node(engine.clone()).await;
+        // Nobody delivers here, so that what is sent waits until it is given up.
+        for (peer, to) in [("a.example", "https://a.example/inbox"), ("b.example", "https://b.example/inbox")] {
+            let activity = ulid(node.runtime.clock.now(), [7; 16]);
+            let to = Recipient::Inbox(to.to_owned());
+            let (first, tell) = (false, false);
+            let send = outbox::Command::Send { activity, to, object: "https://here.example/1".to_owned(), first, tell };
+            node.runtime.registry().ask::<Outbox>(peer, outbox::Command::Pause, None).await.unwrap();
+            node.runtime.registry().ask::<Outbox>(peer, send, None).await.unwrap();
+        }
+        node.runtime.registry().ask::<Outbox>("a.example", outbox::Command::Forget, None).await.unwrap();
+        settle().await;
+        assert_eq!(retention::pass(&node.runtime, &KEEP).await.unwrap().deliveries, 0, "not yet");
+        tokio::time::sleep(HOUR * 2).await;
+        assert_eq!(retention::pass(&node.runtime, &FOREVER).await.unwrap().deliveries, 0, "not ever");
+        assert_eq!(retention::dry(&node.runtime, &KEEP).await.unwrap().deliveries, 1);
+        assert_eq!(retention::pass(&node.runtime, &KEEP).await.unwrap().deliveries, 1);
+        let left = Span::prefix(&layout::index_prefix(Index::Deliveries, &Key::default()), 9);
+        let left = engine.range(left).await.unwrap();
+        let left: Vec<Delivery> = left.iter().map(|row| record::decode(&row.value).unwrap()).collect();
+        assert_eq!(left.iter().map(|left| left.state.word()).collect::<Vec<_>>(), ["waiting"]);
     });
 }

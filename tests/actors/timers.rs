@@ -169,7 +169,7 @@ fn a_timer_whose_turn_panics_each_time_is_set_aside() {
         node.ask("a", set("t", after(10), text)).await.unwrap();
         wait(30).await;
         assert!(engine.area(b't').is_empty());
-        let (set_aside, _) = letters::list(&node.runtime, None, 10).await.unwrap();
+        let letters::Page { items: set_aside, .. } = letters::list(&node.runtime, None, 10).await.unwrap();
         assert_eq!(set_aside.len(), 1);
         assert_eq!(node.ask("a", Command::Add(1)).await.unwrap().total, 1);
         let details = inspect::details(&node.runtime, &ActorId::of::<Probe>("a")).await.unwrap().unwrap();

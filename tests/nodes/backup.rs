@@ -198,6 +198,15 @@ fn a_file_that_is_no_whole_backup_is_named_and_nothing_is_written() {
     later[at..at + from.len()].copy_from_slice(newer.as_bytes());
     refused(&later, &["format 9", "later one"], "a newer format");
     command(&["restore", "nowhere.qbk", "--to", to.to_str().unwrap()]).refused(&["nowhere.qbk", "cannot be opened"]);
+    let folder = file.parent().unwrap().to_str().unwrap();
+    command(&["restore", folder, "--to", to.to_str().unwrap()]).refused(&[folder, "is a folder"]);
+    let beyond = file.join("below");
+    command(&["restore", file.to_str().unwrap(), "--to", beyond.to_str().unwrap()]).refused(&[
+        "nothing was restored",
+        "cannot be made",
+        "--to",
+    ]);
+    node.run(&["backup", beyond.to_str().unwrap()]).refused(&["cannot be made", "a folder that is there"]);
     let other = Node::start(Plan::blog());
     other.kill();
     let others = other.run(&["restore", file.to_str().unwrap()]);

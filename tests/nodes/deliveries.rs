@@ -185,12 +185,12 @@ fn an_answer_without_end_is_not_read_to_its_end() {
 
 #[test]
 fn who_has_an_activity_and_who_waits_for_it_is_shown_with_the_reason() {
-    let (node, peer) = followed();
-    let dead = Peer::start();
-    dead.follows(&node);
+    let peers = [Peer::start(), Peer::start(), Peer::start()];
+    let plan = peers.iter().fold(Plan::blog(), |plan, peer| plan.allow(peer.authority()));
+    let node = Node::start(plan);
+    peers.iter().for_each(|peer| drop(peer.follows(&node)));
+    let [peer, dead, slow] = peers;
     dead.answers(|_| Reply::status(410));
-    let slow = Peer::start();
-    slow.follows(&node);
     slow.answers(|_| Reply::status(503));
     let made = node.publish("Gig Night");
     let activity = made["activity"].as_str().unwrap().to_owned();

@@ -52,10 +52,10 @@ fn people_see_what_is_kept_and_what_would_go_and_nothing_young_goes() {
     let shown = node.admin("GET", "/admin/retention").expect(200).json();
     assert_eq!(
         shown["keeps"],
-        json!({ "flows": "never", "received": "90d", "answers": "2d", "ids": "90d" }),
+        json!({ "flows": "never", "received": "90d", "deliveries": "30d", "answers": "2d", "ids": "90d" }),
         "{shown}"
     );
-    let none = json!({ "flows": 0, "received": 0, "answers": 0, "ids": 0, "effects": 0 });
+    let none = json!({ "flows": 0, "received": 0, "deliveries": 0, "answers": 0, "ids": 0, "effects": 0 });
     for (target, dry) in [("/admin/retention?dry_run=true", true), ("/admin/retention", false)] {
         let passed = node.admin("POST", target).expect(200).json();
         assert_eq!(passed, json!({ "dry_run": dry, "removed": none }));

@@ -134,3 +134,36 @@ fn a_file_goes_in_and_comes_out_the_same() {
     node.kill();
     assert!(fails(&node, &["store", "kv", "list"], 1).contains("quickbeam serve"));
 }
+
+#[test]
+fn words_that_cannot_be_meant_are_told_in_words_of_the_command_line() {
+    let node = Node::start(Plan::blog());
+    let hash = "0".repeat(64);
+    for (words, expected) in [
+        (["kv", "put", "a", "1", "--expect", "abc"], "number"),
+        (["streams", "append", "a", "1", "--expect", "\"1\""], "number"),
+        (["blobs", "put", "a", "/dev/null", "--expect", "abc"], "hash"),
+    ] {
+        let told = fails(&node, &[&["store"], &words[..]].concat(), 2);
+        assert!(told.contains("--expect") && told.contains(expected) && !told.contains("If-Match"), "{told}");
+    }
+    let told = fails(&node, &["store", "blobs", "put", "a", "/dev/null", "--expect", &hash], 1);
+    assert!(told.contains("412") && told.contains("no blob"), "{told}");
+    let wrong =
+        [&["--json", "store", "kv", "get"][..], &["--json", "store", "kv", "fetch", "a"], &["--json", "nonsense"]];
+    for words in wrong {
+        let told: Value = serde_json::from_str(&fails(&node, words, 2)).unwrap();
+        let detail = told["detail"].as_str().unwrap();
+        assert!(told["title"] == "wrong words" && !detail.starts_with("error"), "{told}");
+    }
+    let plain = fails(&node, &["store", "kv", "get", "--", "--json", "b"], 2);
+    assert!(plain.starts_with("error"), "{plain}");
+    assert!(out(&node, &["store", "--json", "--help"]).contains("Usage"));
+    let long = format!("{}/end", ["n".repeat(120), "m".repeat(120)].join("/"));
+    out(&node, &["store", "kv", "put", &long, "1"]);
+    out(&node, &["store", "streams", "append", &long, "1"]);
+    fed(&node, &["store", "blobs", "put", &long], b"1");
+    for area in ["kv", "streams", "blobs"] {
+        assert!(out(&node, &["store", area, "list"]).contains(&long), "{area}");
+    }
+}

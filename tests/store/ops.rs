@@ -369,7 +369,7 @@ impl Run {
                 names
             };
             let streams: Vec<String> =
-                block_on(programs.list_streams(&prefix, None, 9)).unwrap().into_iter().map(|it| it.0).collect();
+                block_on(programs.list_streams(&prefix, None, 9)).unwrap().0.into_iter().map(|it| it.0).collect();
             prop_assert_eq!(streams, sorted(self.model.streams.keys().copied().collect()));
             let (values, more) = block_on(programs.list_values(&prefix, None, 9)).unwrap();
             prop_assert!(!more);
@@ -378,7 +378,7 @@ impl Run {
                 sorted(self.model.values.keys().copied().collect())
             );
             let blobs: Vec<String> =
-                block_on(programs.list_blobs(&prefix, None, 9)).unwrap().into_iter().map(|it| it.0).collect();
+                block_on(programs.list_blobs(&prefix, None, 9)).unwrap().0.into_iter().map(|it| it.0).collect();
             prop_assert_eq!(blobs, sorted(self.model.blobs.keys().copied().collect()));
         }
         Ok(())

@@ -12,8 +12,8 @@ use super::super::client::{Ask, Client, ClientError, Door, Upload};
 use super::super::context::Context;
 use super::super::list::{self, items, more, text};
 use super::super::progress::Progress;
-use super::super::table::table;
-use super::{Listing, expected, expecting, name};
+use super::super::table::named;
+use super::{Listing, expected_hash, expecting, name};
 use crate::programs::Name;
 use crate::store::blob::BlobHash;
 
@@ -29,7 +29,7 @@ pub(in crate::cli) enum Args {
         #[arg(long = "type", value_name = "TYPE", default_value = "application/octet-stream")]
         media: String,
         /// Only if the name stands for this hash, or `none` if for nothing
-        #[arg(long, value_name = "HASH", value_parser = expected)]
+        #[arg(long, value_name = "HASH", value_parser = expected_hash)]
         expect: Option<String>,
     },
     /// Fetch a blob, and check its hash
@@ -50,7 +50,7 @@ pub(in crate::cli) enum Args {
         #[arg(value_parser = name)]
         name: Name,
         /// Only if the name stands for this hash
-        #[arg(long, value_name = "HASH", value_parser = expected)]
+        #[arg(long, value_name = "HASH", value_parser = expected_hash)]
         expect: Option<String>,
     },
     /// Names, sizes and hashes
@@ -162,7 +162,7 @@ fn fetch(client: &Client, context: &Context, ask: &Ask, out: &mut dyn Write) -> 
 fn shown(answer: &Value) -> String {
     let row = |item: &Value| ["name", "bytes", "media", "hash"].map(|field| text(item, field)).to_vec();
     let rows: Vec<_> = items(answer).iter().map(row).collect();
-    table(&["name", "bytes", "type", "hash"], &rows, "no blobs") + &more(answer)
+    named(&["name", "bytes", "type", "hash"], &rows, "no blobs") + &more(answer)
 }
 
 fn address(name: &Name) -> String {

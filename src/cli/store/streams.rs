@@ -10,8 +10,8 @@ use serde_json::{Value, json as object};
 use super::super::client::{Ask, Client, ClientError, Door};
 use super::super::context::Context;
 use super::super::list::{self, items, more, text};
-use super::super::table::table;
-use super::{Listing, expected, expecting, json, name, stdin};
+use super::super::table::named;
+use super::{Listing, expected_number, expecting, json, name, stdin};
 use crate::programs::Name;
 
 /// Between two tries to follow a node that is being started again.
@@ -27,7 +27,7 @@ pub(in crate::cli) enum Args {
         #[arg(allow_negative_numbers = true)]
         values: Vec<String>,
         /// Only if this is the number of the last record, or `none` if there never was one
-        #[arg(long, value_name = "LAST", value_parser = expected)]
+        #[arg(long, value_name = "LAST", value_parser = expected_number)]
         expect: Option<String>,
     },
     /// Print records, each on a line
@@ -245,7 +245,7 @@ fn print(context: &Context, sequence: u64, value: &str) -> std::io::Result<()> {
 fn shown(answer: &Value) -> String {
     let row = |item: &Value| vec![text(item, "name"), text(item, "first"), text(item, "last")];
     let rows: Vec<_> = items(answer).iter().map(row).collect();
-    table(&["name", "first", "last"], &rows, "no streams") + &more(answer)
+    named(&["name", "first", "last"], &rows, "no streams") + &more(answer)
 }
 
 fn address(name: &Name) -> String {

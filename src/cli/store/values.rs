@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::super::client::{Ask, Door};
 use super::super::context::Context;
 use super::super::list::{self, items, more, text};
-use super::super::table::table;
-use super::{Listing, expected, expecting, json, name, stdin};
+use super::super::table::named;
+use super::{Listing, expected_number, expecting, json, name, stdin};
 use crate::programs::Name;
 
 #[derive(Debug, clap::Subcommand)]
@@ -24,7 +24,7 @@ pub(in crate::cli) enum Args {
         #[arg(allow_negative_numbers = true)]
         value: Option<String>,
         /// Only if it is at this version, or `none` if it is not there
-        #[arg(long, value_name = "VERSION", value_parser = expected)]
+        #[arg(long, value_name = "VERSION", value_parser = expected_number)]
         expect: Option<String>,
     },
     /// Remove a value
@@ -32,7 +32,7 @@ pub(in crate::cli) enum Args {
         #[arg(value_parser = name)]
         name: Name,
         /// Only if it is at this version
-        #[arg(long, value_name = "VERSION", value_parser = expected)]
+        #[arg(long, value_name = "VERSION", value_parser = expected_number)]
         expect: Option<String>,
     },
     /// Names and versions
@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
 
 fn shown(answer: &Value) -> String {
     let rows: Vec<_> = items(answer).iter().map(|item| vec![text(item, "name"), text(item, "version")]).collect();
-    table(&["name", "version"], &rows, "no values") + &more(answer)
+    named(&["name", "version"], &rows, "no values") + &more(answer)
 }
 
 fn address(name: &Name) -> String {

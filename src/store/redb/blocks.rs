@@ -309,12 +309,9 @@ pub(super) fn entry(row: Row<'_>) -> Entry {
 pub(super) fn lost(from: &[u8], to: &[u8]) -> Failure {
     let from = Key::from_bytes(from.to_vec());
     let to = if to.is_empty() { Key::default().after_prefix() } else { Key::from_bytes(to.to_vec()) };
-    let what = if to == from.successor() {
-        format!("the row {from:?} does not match its checksum")
-    } else {
-        format!("what stands from {from:?} up to {to:?} cannot be told")
-    };
-    Failure::Damaged { what, rows: Some(Stretch { from, to }) }
+    let rows = Stretch { from, to };
+    let what = if rows.is_one() { "a row does not match its checksum" } else { "what some rows held cannot be told" };
+    Failure::Damaged { what: what.to_owned(), rows: Some(rows) }
 }
 
 #[cfg(test)]

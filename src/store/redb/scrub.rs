@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use super::blocks;
 use super::table::View;
 use super::tally::{self, Tally};
 use super::walk::Passed;
@@ -61,7 +60,7 @@ impl Tallied {
                 }
             }
             Passed::Lost(from, to) => {
-                self.scrub.note(|| blocks::lost(from, to).to_string());
+                self.scrub.note(|| named(from, to));
                 self.scrub.name(Key::from_bytes(from.to_vec()));
             }
             Passed::Unsealed(separator) => {
@@ -108,6 +107,15 @@ pub(super) fn run(view: &View) -> Result<Scrub, Failure> {
         ControlFlow::Continue(())
     })?;
     tallied.compare(view)
+}
+
+/// Damage with its keys, for whoever looks into the store itself.
+fn named(from: &[u8], to: &[u8]) -> String {
+    match to {
+        [most @ .., 0] if most == from => format!("the row {} does not match its checksum", from.escape_ascii()),
+        [] => format!("what stands from {} on cannot be told", from.escape_ascii()),
+        _ => format!("what stands from {} up to {} cannot be told", from.escape_ascii(), to.escape_ascii()),
+    }
 }
 
 fn compare(scrub: &mut Scrub, area: Key, found: Tally, written: Option<Tally>) {

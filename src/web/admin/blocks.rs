@@ -52,7 +52,7 @@ fn page(blocks: &Blocks, after: Option<&str>, limit: usize) -> Page<Value> {
     let mut behind = blocks.listed.iter().skip_while(|(domain, _)| after.is_some_and(|after| domain.as_str() <= after));
     let items: Vec<_> = behind.by_ref().take(limit).collect();
     let next = behind.next().and(items.last()).map(|(domain, _)| place(domain.as_str()));
-    Page { items: items.into_iter().map(|(domain, block)| shown(domain, block)).collect(), next }
+    Page::whole(items.into_iter().map(|(domain, block)| shown(domain, block)).collect(), next)
 }
 
 /// `GET /admin/blocks/export`: as Mastodon reads it.

@@ -10,7 +10,7 @@ use crate::actors::held::{self, ReleaseError, Waits};
 use crate::actors::layout;
 use crate::clock::Time;
 use crate::store::{Direction, Row};
-use crate::web::list::{Paging, page};
+use crate::web::list::{Paging, page_around};
 use crate::web::site::Site;
 use crate::wire::error::Problem;
 
@@ -33,7 +33,8 @@ pub async fn held(request: HttpRequest, asked: Query<Asked>, site: Data<Site>) -
         let paging = Paging { after: asked.after.clone(), limit: asked.limit };
         let now = site.clock.now();
         let found =
-            page(engine.as_ref(), &waits.prefix(), Direction::Forward, &paging, |row| shown(waits, row, now)).await?;
+            page_around(engine.as_ref(), &waits.prefix(), Direction::Forward, &paging, |row| shown(waits, row, now))
+                .await?;
         return Ok(HttpResponse::Ok().json(found));
     }
     let (mark, now) = (held::mark(engine).await?, site.clock.now());

@@ -119,7 +119,11 @@ impl All {
                 outcomes.push(outcome?);
             }
         }
-        Ok(summary(self.verb, self.dry_run, &page.items, &outcomes, page.next.as_deref()))
+        let mut answer = summary(self.verb, self.dry_run, &page.items, &outcomes, page.next.as_deref());
+        if !page.left_out.is_empty() {
+            answer["left_out"] = json!(page.left_out);
+        }
+        Ok(answer)
     }
 }
 

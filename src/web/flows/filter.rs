@@ -11,8 +11,8 @@ use crate::actors::{layout, record};
 use crate::clock::Time;
 use crate::config::reader::{parse_span, suggest};
 use crate::domains::flow::progress::Phase;
-use crate::store::{Key, Row, Span};
-use crate::web::list::{self, Page};
+use crate::store::{Key, ReadError, Row, Span, around};
+use crate::web::list::{self, LeftOut, Page};
 use crate::web::site::Site;
 use crate::wire::error::Problem;
 
@@ -152,22 +152,31 @@ impl Filter {
         let mut span = self.span(&prefix, after)?;
         // All entries are of the page, when nothing but times and the list itself are asked for.
         span.limit = if self.is_plain() { limit + 1 } else { READ };
-        let (mut items, mut looked) = (Vec::new(), 0);
+        let (mut page, mut looked) = (Page::whole(Vec::new(), None), 0);
         while span.from < span.to {
-            let rows = site.runtime.engine.range(span.clone()).await?;
-            let (count, whole) = (rows.len(), rows.len() < span.limit);
-            for (nth, row) in rows.iter().enumerate() {
-                items.extend(self.found(site, &prefix, says, row).await?.filter(|found| self.fits(&found.listed)));
-                let last = whole && nth + 1 == count;
-                if (items.len() == limit || looked + nth + 1 >= LOOKED_MAX) && !last {
-                    return Ok(Page { items, next: Some(list::row_place(&prefix, &row.key)) });
+            let read = around::range(site.runtime.engine.as_ref(), span.clone()).await?;
+            let (count, behind) = (read.rows.len(), read.behind(&span));
+            let whole = count + read.unread.len() < span.limit;
+            let mut unread = read.unread.iter().peekable();
+            for (nth, row) in read.rows.iter().enumerate() {
+                while let Some(lost) = unread.next_if(|lost| lost.key > row.key) {
+                    page.left_out.push(LeftOut::of(lost));
+                }
+                match self.found(site, &prefix, says, row).await {
+                    Ok(found) => page.items.extend(found.filter(|found| self.fits(&found.listed))),
+                    Err(failure) => page.left_out.push(list::damaged(&row.key, failure)?),
+                }
+                let last = whole && nth + 1 == count && unread.peek().is_none();
+                if (page.items.len() == limit || looked + nth + 1 >= LOOKED_MAX) && !last {
+                    return Ok(Page { next: Some(list::row_place(&prefix, &row.key)), ..page });
                 }
             }
+            page.left_out.extend(unread.map(LeftOut::of));
             looked += count;
-            let Some(last) = rows.last().filter(|_| !whole) else { break };
-            span = span.before(&last.key);
+            let Some(behind) = behind.filter(|_| !whole) else { break };
+            span = behind;
         }
-        Ok(Page { items, next: None })
+        Ok(page)
     }
 
     /// Others need not be looked up.
@@ -184,7 +193,7 @@ impl Filter {
         [name, kind, key, object, definition].iter().all(|text| text.is_none()) && fields.is_empty()
     }
 
-    async fn found(&self, site: &Site, prefix: &Key, says: Says, row: &Row) -> Result<Option<Found>, Problem> {
+    async fn found(&self, site: &Site, prefix: &Key, says: Says, row: &Row) -> Result<Option<Found>, ReadError> {
         let found = match says {
             Says::All => layout::index_owner(&row.key).zip(record::decode(&row.value).ok()),
             Says::Brief if !self.may_fit(row) => None,

@@ -15,7 +15,7 @@ use crate::actors::rows::{Index, parts};
 use crate::actors::{layout, record};
 use crate::store::{Direction, Row, Span};
 use crate::tokens::Scope;
-use crate::web::list::{Page, Paging, page};
+use crate::web::list::{Page, Paging, page_around};
 use crate::web::negotiate::{self, Wanted, wanted};
 use crate::web::site::Site;
 use crate::wire::error::Problem;
@@ -48,12 +48,12 @@ pub async fn deliveries(
         state.is_none_or(|word| delivery.state.word() == word).then(|| shown(&delivery))
     };
     let engine = site.runtime.engine.as_ref();
-    let page = page(engine, &deliveries::prefix(&ulid), Direction::Forward, &paging, read).await?;
+    let page = page_around(engine, &deliveries::prefix(&ulid), Direction::Forward, &paging, read).await?;
     let counts = deliveries::counts(&site.runtime, &ulid).await?;
     if wanted(&request) != Wanted::Html {
         let answer = json!({
             "activity": entry.id, "verb": entry.verb.as_str(), "object": entry.object, "at": entry.at.to_string(),
-            "counts": counts, "items": page.items, "next": page.next,
+            "counts": counts, "items": page.items, "next": page.next, "left_out": page.left_out,
         });
         return Ok(negotiate::json(Wanted::Json, &answer));
     }

@@ -1,7 +1,7 @@
 //! `/store/blobs`: large content under names, streamed in and out.
 
 use actix_web::body::SizedStream;
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 use actix_web::web::{Payload, Query};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use futures_util::future::{Either, select};
@@ -9,12 +9,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
 use super::super::list::{Page, place};
+use super::body::as_it_is;
 use super::conditions::{Wanted, wanted};
-use super::{BLOBS, Listing, Shared, access, answering, holds, once};
+use super::{BLOBS, LISTED, Listing, Shared, Wants, access, answering, holds, list_problem, once, range};
 use crate::programs::blobs::{Entry, Expected, check_hash};
 use crate::programs::{Name, OpError};
 use crate::store::blob::{BlobError, BlobHash, Stored};
-use crate::tokens::Scope;
 use crate::web::site::Site;
 use crate::wire::digest;
 use crate::wire::error::Problem;
@@ -25,7 +25,8 @@ const MEDIA: &str = "application/octet-stream";
 
 /// `PUT /store/blobs/{name}`
 pub(super) async fn put(request: HttpRequest, payload: Payload, site: Shared) -> Result<HttpResponse, Problem> {
-    let access = access(&site, &request, Scope::StoreWrite, BLOBS)?;
+    let access = access(&site, &request, &Wants::writing(BLOBS))?;
+    as_it_is(&request)?;
     let expected = expected(&request)?;
     let promised = promised(&request)?;
     let media = media_of(&request)?;
@@ -36,7 +37,7 @@ pub(super) async fn put(request: HttpRequest, payload: Payload, site: Shared) ->
     }
     let stored = receive(&site, payload).await?;
     check_hash(promised, &stored)?;
-    let once = once(&request, &access.caller, &stored.hash.0)?;
+    let once = once(&request, &access, &stored.hash.0)?;
     let answer = site.programs.name_blob(&access.name, expected, stored, &media, once.as_ref()).await?;
     let hash = stored.hash.to_string();
     let mut response = HttpResponse::Ok();
@@ -67,7 +68,7 @@ async fn receive(site: &Site, mut payload: Payload) -> Result<Stored, Problem> {
 
 /// `HEAD /store/blobs/{name}`: whether it is there, without reading it.
 pub(super) async fn has(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    let name = access(&site, &request, Scope::StoreRead, BLOBS)?.name;
+    let name = access(&site, &request, &Wants::reading(BLOBS))?.name;
     let entry = site.programs.blob(&name).await?.ok_or_else(|| missing(&name))?;
     let mut response = HttpResponse::Ok();
     described(&mut response, &name, &entry);
@@ -77,16 +78,20 @@ pub(super) async fn has(request: HttpRequest, site: Shared) -> Result<HttpRespon
 
 /// `GET /store/blobs/{name}`: its content, checked against its hash before the first byte goes out.
 pub(super) async fn get(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    let name = access(&site, &request, Scope::StoreRead, BLOBS)?.name;
+    let name = access(&site, &request, &Wants::reading(BLOBS))?.name;
     let entry = site.programs.blob(&name).await?.ok_or_else(|| missing(&name))?;
     if holds(&request, &tag(entry.hash)) {
         return Ok(HttpResponse::NotModified().insert_header((header::ETAG, tag(entry.hash))).finish());
     }
+    let part = range::wanted(&request, &tag(entry.hash), entry.bytes)?;
+    // All of it is checked, whatever part is wanted.
     let blob = site.programs.content(&entry).await?;
     let mut response = HttpResponse::Ok();
     described(&mut response, &name, &entry);
     let chunks = blob.chunks.map_err(|error| actix_web::error::ErrorInternalServerError(error.to_string()));
-    Ok(response.body(SizedStream::new(blob.bytes, chunks)))
+    let Some(part) = part else { return Ok(response.body(SizedStream::new(blob.bytes, chunks))) };
+    response.status(StatusCode::PARTIAL_CONTENT).insert_header((header::CONTENT_RANGE, part.shown(blob.bytes)));
+    Ok(response.body(SizedStream::new(part.bytes(), part.of(chunks))))
 }
 
 /// Content of strangers: never a page of this node, whatever it says it is.
@@ -96,6 +101,7 @@ fn described(response: &mut HttpResponseBuilder, name: &Name, entry: &Entry) {
     response
         .content_type(entry.media.as_str())
         .insert_header((header::ETAG, tag(entry.hash)))
+        .insert_header((header::ACCEPT_RANGES, "bytes"))
         .insert_header(("repr-digest", digest::content_digest_of(&entry.hash.0)))
         .insert_header((header::CONTENT_DISPOSITION, file))
         .insert_header((header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"))
@@ -106,22 +112,21 @@ fn described(response: &mut HttpResponseBuilder, name: &Name, entry: &Entry) {
 
 /// `DELETE /store/blobs/{name}`
 pub(super) async fn delete(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    let access = access(&site, &request, Scope::StoreWrite, BLOBS)?;
+    let access = access(&site, &request, &Wants::writing(BLOBS))?;
     let expected = expected(&request)?;
-    let once = once(&request, &access.caller, b"")?;
+    let once = once(&request, &access, b"")?;
     let answer = site.programs.unname_blob(&access.name, expected, once.as_ref()).await?;
     Ok(answering(&mut HttpResponse::NoContent(), &answer).finish())
 }
 
 /// `GET /store/blobs?prefix=&after=&limit=`
 pub(super) async fn list(request: HttpRequest, query: Query<Listing>, site: Shared) -> Result<HttpResponse, Problem> {
-    let listed = query.admit(&site, &request)?;
-    let mut found = site.programs.list_blobs(&listed.prefix, listed.after.as_deref(), listed.limit + 1).await?;
-    let more = found.len() > listed.limit;
-    found.truncate(listed.limit);
+    let listed = query.admit(&site, &request, &LISTED)?;
+    let found = site.programs.list_blobs(&listed.prefix, listed.after.as_deref(), listed.limit).await;
+    let (found, more) = found.map_err(list_problem)?;
     let next = found.last().filter(|_| more).map(|(name, _)| place(name));
     let item = |(name, entry): (String, Entry)| json!({ "name": name, "hash": entry.hash.to_string(), "bytes": entry.bytes, "media": entry.media });
-    Ok(HttpResponse::Ok().json(Page { items: found.into_iter().map(item).collect(), next }))
+    Ok(HttpResponse::Ok().json(Page::whole(found.into_iter().map(item).collect(), next)))
 }
 
 fn expected(request: &HttpRequest) -> Result<Expected, Problem> {

@@ -3,30 +3,36 @@
 use std::sync::Arc;
 
 use actix_web::http::header;
-use actix_web::web::Data;
+use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
 use super::auth::{Caller, idempotency_key, require};
-use super::list::{Paging, placed};
+use super::list::{Paging, place, placed};
 use super::methods::{self as web, Routes};
 use super::site::Site;
 use crate::actors::runtime::Runtime;
-use crate::programs::{Answer, JsonText, Name, Once, Owner, Prefix};
+use crate::config::reader::suggest;
+use crate::programs::damage::Behind;
+use crate::programs::{Answer, JsonText, Name, Once, OpError, Owner, Prefix};
 use crate::store::{Epoch, Failure, Fence};
 use crate::tokens::Scope;
 use crate::wire::error::Problem;
 
 mod blobs;
+mod body;
 mod conditions;
 mod follow;
+mod range;
 mod records;
 mod values;
 
 /// What all of it answers, as OpenAPI 3.1; a test walks it.
 const DOCUMENT: &str = include_str!("openapi.json");
+/// Stands there for the base of the node.
+const SERVER: &str = "https://node.example";
 
 const STREAMS: &str = "/store/streams/";
 const VALUES: &str = "/store/kv/";
@@ -53,9 +59,10 @@ pub(super) fn routes<'a, 'b>(routes: &'a mut Routes<'b>) -> &'a mut Routes<'b> {
         .route("/store/blobs/{name:.*}", web::delete().to(blobs::delete))
 }
 
-/// `GET /store/openapi.json`
-async fn document() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(DOCUMENT)
+/// `GET /store/openapi.json`: as it is of this node.
+async fn document(site: Shared) -> HttpResponse {
+    let document = DOCUMENT.replacen(SERVER, &site.runtime.world.base, 1);
+    HttpResponse::Ok().content_type("application/json").body(document)
 }
 
 /// A node's programs write with the fence of its actors, and a failure that one of them meets is the failure of all.
@@ -75,29 +82,62 @@ impl Owner for OwnedByRuntime {
     }
 }
 
+/// What is asked of the thing of a name, and the words that its address may have behind it.
+struct Wants {
+    scope: Scope,
+    area: &'static str,
+    words: &'static [&'static str],
+}
+
+impl Wants {
+    const fn reading(area: &'static str) -> Self {
+        Self { scope: Scope::StoreRead, area, words: &[] }
+    }
+
+    const fn writing(area: &'static str) -> Self {
+        Self { scope: Scope::StoreWrite, area, words: &[] }
+    }
+
+    const fn with(self, words: &'static [&'static str]) -> Self {
+        Self { words, ..self }
+    }
+}
+
 /// Somebody who may do this with the thing of this name.
 struct Access {
     caller: Caller,
+    area: &'static str,
     name: Name,
 }
 
-/// The name in the address below `area`, if the token reaches it.
+/// The name in the address, if the token reaches it.
 ///
-/// The address is taken as it was sent: nothing is decoded, so that there is one way to write a name and none to leave
-/// the area.
-fn access(site: &Site, request: &HttpRequest, scope: Scope, area: &str) -> Result<Access, Problem> {
-    let caller = require(site, request, scope)?;
-    let written = request
-        .uri()
-        .path()
-        .strip_prefix(area)
-        .ok_or_else(|| Problem::bad_request(format!("write the address as {area}NAME, without %-escapes in it")))?;
-    let name: Name =
-        written.parse().map_err(|error| Problem::bad_request(format!("{written:?} is no name: {error}")))?;
+/// The address is taken as it was sent. Of its escapes only that of the slash is decoded, which generated clients send
+/// for one; there is none that would lead out of the area.
+fn access(site: &Site, request: &HttpRequest, wants: &Wants) -> Result<Access, Problem> {
+    let (caller, area) = (require(site, request, wants.scope)?, wants.area);
+    let written = request.uri().path().strip_prefix(area).ok_or_else(|| {
+        Problem::bad_request(format!("write the address as {area}NAME, without %-escapes before the name"))
+    })?;
+    let name: Name = written
+        .replace("%2F", "/")
+        .replace("%2f", "/")
+        .parse()
+        .map_err(|error| Problem::bad_request(format!("{written:?} is no name: {error}")))?;
     if !caller.grant.prefix.covers(&name) {
         return Err(out_of_reach(&caller, name.as_str()));
     }
-    Ok(Access { caller, name })
+    known_words(request, wants.words)?;
+    Ok(Access { caller, area, name })
+}
+
+/// Refuses a word in the query that means nothing here: a slip would read or forget something else than was meant.
+fn known_words(request: &HttpRequest, known: &[&str]) -> Result<(), Problem> {
+    let words = Query::<Vec<(String, String)>>::from_query(request.query_string())
+        .map_err(|_| Problem::bad_request("the query cannot be read: send NAME=VALUE, joined by &"))?;
+    let Some((strange, _)) = words.iter().find(|(word, _)| !known.contains(&word.as_str())) else { return Ok(()) };
+    let remedy = suggest(strange, known.iter().copied());
+    Err(Problem::bad_request(format!("the query has the word {strange:?}, which means nothing here; {remedy}")))
 }
 
 fn out_of_reach(caller: &Caller, what: &str) -> Problem {
@@ -118,6 +158,9 @@ struct Listing {
     values: bool,
 }
 
+/// The words of every list.
+const LISTED: [&str; 3] = ["prefix", "after", "limit"];
+
 /// What a list is of.
 struct Listed {
     prefix: Prefix,
@@ -126,8 +169,9 @@ struct Listed {
 }
 
 impl Listing {
-    fn admit(&self, site: &Site, request: &HttpRequest) -> Result<Listed, Problem> {
+    fn admit(&self, site: &Site, request: &HttpRequest, words: &[&str]) -> Result<Listed, Problem> {
         let caller = require(site, request, Scope::StoreRead)?;
+        known_words(request, words)?;
         let prefix: Prefix = match &self.prefix {
             None => caller.grant.prefix.clone(),
             Some(given) => given
@@ -142,8 +186,21 @@ impl Listing {
     }
 }
 
+/// As any problem, with the place where a list goes on behind what is damaged.
+fn list_problem(error: OpError) -> Problem {
+    let after = match &error {
+        OpError::Damaged { behind: Behind::After(text), .. } => Some(place(text)),
+        _ => None,
+    };
+    let mut problem = Problem::from(error);
+    if let Some(after) = after {
+        problem.detail += &format!("; list on behind it with after={after}");
+    }
+    problem
+}
+
 /// What makes a repeat harmless, if the request has a key: all that makes the request what it is goes into it.
-fn once(request: &HttpRequest, caller: &Caller, content: &[u8]) -> Result<Option<Once>, Problem> {
+fn once(request: &HttpRequest, access: &Access, content: &[u8]) -> Result<Option<Once>, Problem> {
     let Some(key) = idempotency_key(request)? else { return Ok(None) };
     let mut asked = Sha256::new();
     asked.update(request.query_string());
@@ -153,8 +210,8 @@ fn once(request: &HttpRequest, caller: &Caller, content: &[u8]) -> Result<Option
     }
     asked.update(b"\n");
     asked.update(Sha256::digest(content));
-    let route = format!("{} {}", request.method(), request.uri().path());
-    Ok(Some(Once::new(&caller.grant.name, &route, &key, &asked.finalize())))
+    let route = format!("{} {}{}", request.method(), access.area, access.name);
+    Ok(Some(Once::new(&access.caller.grant.name, &route, &key, &asked.finalize())))
 }
 
 /// Says so when the answer is that of an earlier request with the same key.
@@ -181,11 +238,10 @@ fn json_text(site: &Site, bytes: &[u8], what: &str) -> Result<JsonText, Problem>
 }
 
 /// A stored value as it goes into an answer: its very text.
-fn raw(value: &[u8]) -> Result<Box<RawValue>, Problem> {
+fn raw(value: &[u8], what: impl FnOnce() -> String) -> Result<Box<RawValue>, Problem> {
     let text = String::from_utf8(value.to_vec()).ok();
-    text.and_then(|text| RawValue::from_string(text).ok()).ok_or_else(|| {
-        Problem::new(500, "damaged", "a stored value is no JSON; `quickbeam status` shows how the store is")
-    })
+    text.and_then(|text| RawValue::from_string(text).ok())
+        .ok_or_else(|| OpError::Damaged { what: what(), behind: Behind::Nothing }.into())
 }
 
 /// Whoever asked holds this version already.

@@ -7,16 +7,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::super::http::read_body;
 use super::super::list::{Page, Paging, place};
+use super::body::whole;
 use super::conditions::{Wanted, number, wanted};
 use super::follow::{self, wants_events};
-use super::{Listing, STREAMS, Shared, access, answering, json_text, media, once, other_media, raw};
+use super::{
+    LISTED, Listing, STREAMS, Shared, Wants, access, answering, json_text, list_problem, media, once, other_media, raw,
+};
 use crate::programs::streams::{Ask, Ends};
-use crate::programs::{Answer, Done, JsonText};
+use crate::programs::{Answer, Done, JsonText, Name};
 use crate::store::Direction;
 use crate::store::streams::{Expected, Record};
-use crate::tokens::Scope;
 use crate::web::site::Site;
 use crate::wire::error::Problem;
 
@@ -30,6 +31,8 @@ pub(super) struct Reading {
     limit: Option<usize>,
     direction: Option<String>,
 }
+
+const READING: [&str; 5] = ["from", "to", "after", "limit", "direction"];
 
 /// One record of an answer.
 #[derive(Serialize)]
@@ -50,7 +53,7 @@ struct Records {
 
 /// `POST /store/streams/{name}`
 pub(super) async fn append(request: HttpRequest, payload: Payload, site: Shared) -> Result<HttpResponse, Problem> {
-    let access = access(&site, &request, Scope::StoreWrite, STREAMS)?;
+    let access = access(&site, &request, &Wants::writing(STREAMS))?;
     let expected = match wanted(&request)? {
         Wanted::Any => Expected::Any,
         Wanted::Absent => Expected::None,
@@ -64,8 +67,8 @@ pub(super) async fn append(request: HttpRequest, payload: Payload, site: Shared)
         "application/x-ndjson" | "application/jsonl" => true,
         other => return Err(other_media(other, "application/json, or application/x-ndjson for several")),
     };
-    let body = read_body(&site, payload).await?;
-    let once = once(&request, &access.caller, &body)?;
+    let body = whole(&site, &request, payload).await?;
+    let once = once(&request, &access, &body)?;
     let values = if many { lines(&site, &body)? } else { vec![json_text(&site, &body, "the body")?] };
     let answer = site.programs.append(&access.name, expected, values, once).await?;
     answered(&mut HttpResponse::Created(), &answer)
@@ -89,11 +92,11 @@ pub(super) async fn truncate(request: HttpRequest, site: Shared) -> Result<HttpR
     struct Truncation {
         before: u64,
     }
-    let access = access(&site, &request, Scope::StoreWrite, STREAMS)?;
+    let access = access(&site, &request, &Wants::writing(STREAMS).with(&["before"]))?;
     let before = Query::<Truncation>::from_query(request.query_string()).map_err(|_| {
         Problem::bad_request("add ?before=N: records with smaller numbers are forgotten, and the numbers go on")
     })?;
-    let once = once(&request, &access.caller, b"")?;
+    let once = once(&request, &access, b"")?;
     let answer = site.programs.truncate(&access.name, before.before, once).await?;
     answered(&mut HttpResponse::Ok(), &answer)
 }
@@ -108,7 +111,7 @@ fn answered(response: &mut actix_web::HttpResponseBuilder, answer: &Answer) -> R
 
 /// `HEAD /store/streams/{name}`: where it begins and ends.
 pub(super) async fn last(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    let name = access(&site, &request, Scope::StoreRead, STREAMS)?.name;
+    let name = access(&site, &request, &Wants::reading(STREAMS))?.name;
     let ends = site.programs.ends(&name).await?;
     let mut response = HttpResponse::Ok();
     response.insert_header((header::ETAG, tag(ends.last)));
@@ -119,21 +122,22 @@ pub(super) async fn last(request: HttpRequest, site: Shared) -> Result<HttpRespo
 
 /// `GET /store/streams/{name}`: a page, or with `Accept: text/event-stream` what comes, as it comes.
 pub(super) async fn read(request: HttpRequest, query: Query<Reading>, site: Shared) -> Result<HttpResponse, Problem> {
-    let access = access(&site, &request, Scope::StoreRead, STREAMS)?;
+    let access = access(&site, &request, &Wants::reading(STREAMS).with(&READING))?;
     if wants_events(&request) {
         return follow::follow(&request, &query, site, access.name).await;
     }
     let page = site.programs.read(&access.name, &query.asked()?).await?;
     let next = page.records.last().filter(|_| page.more).map(|record| record.sequence.to_string());
-    let items = page.records.into_iter().map(item).collect::<Result<_, _>>()?;
+    let items = page.records.into_iter().map(|record| item(&access.name, record)).collect::<Result<_, _>>()?;
     let Ends { first, last } = page.ends;
     let mut response = HttpResponse::Ok();
     response.insert_header((header::ETAG, tag(last))).insert_header((header::CACHE_CONTROL, "no-cache"));
     Ok(response.json(Records { items, first, last, next }))
 }
 
-fn item(record: Record) -> Result<Item, Problem> {
-    Ok(Item { sequence: record.sequence, value: raw(&record.value)? })
+fn item(stream: &Name, record: Record) -> Result<Item, Problem> {
+    let sequence = record.sequence;
+    Ok(Item { sequence, value: raw(&record.value, || format!("record {sequence} of the stream {stream}"))? })
 }
 
 impl Reading {
@@ -159,13 +163,12 @@ impl Reading {
 
 /// `GET /store/streams?prefix=&after=&limit=`
 pub(super) async fn list(request: HttpRequest, query: Query<Listing>, site: Shared) -> Result<HttpResponse, Problem> {
-    let listed = query.admit(&site, &request)?;
-    let mut found = site.programs.list_streams(&listed.prefix, listed.after.as_deref(), listed.limit + 1).await?;
-    let more = found.len() > listed.limit;
-    found.truncate(listed.limit);
+    let listed = query.admit(&site, &request, &LISTED)?;
+    let found = site.programs.list_streams(&listed.prefix, listed.after.as_deref(), listed.limit).await;
+    let (found, more) = found.map_err(list_problem)?;
     let next = found.last().filter(|_| more).map(|(name, _)| place(name));
     let item = |(name, Ends { first, last })| json!({ "name": name, "first": first, "last": last });
-    Ok(HttpResponse::Ok().json(Page { items: found.into_iter().map(item).collect(), next }))
+    Ok(HttpResponse::Ok().json(Page::whole(found.into_iter().map(item).collect(), next)))
 }
 
 fn tag(last: u64) -> String {

@@ -7,19 +7,20 @@ use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::super::http::read_body;
 use super::super::list::{Page, place};
+use super::body::whole;
 use super::conditions::{Wanted, number, wanted};
-use super::{Listing, Shared, VALUES, access, answering, holds, json_text, media, once, other_media, raw};
+use super::{
+    Listing, Shared, VALUES, Wants, access, answering, holds, json_text, list_problem, media, once, other_media, raw,
+};
 use crate::programs::Name;
 use crate::store::Position;
 use crate::store::kv::{Expected, Named};
-use crate::tokens::Scope;
 use crate::wire::error::Problem;
 
 /// `GET` and `HEAD /store/kv/{name}`
 pub(super) async fn get(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    let name = access(&site, &request, Scope::StoreRead, VALUES)?.name;
+    let name = access(&site, &request, &Wants::reading(VALUES))?.name;
     let Some(row) = site.programs.value(&name).await? else { return Err(missing(&name)) };
     let tag = tag(row.version);
     if holds(&request, &tag) {
@@ -32,14 +33,14 @@ pub(super) async fn get(request: HttpRequest, site: Shared) -> Result<HttpRespon
 
 /// `PUT /store/kv/{name}`
 pub(super) async fn put(request: HttpRequest, payload: Payload, site: Shared) -> Result<HttpResponse, Problem> {
-    let access = access(&site, &request, Scope::StoreWrite, VALUES)?;
+    let access = access(&site, &request, &Wants::writing(VALUES))?;
     let expected = expected(&request)?;
     let media = media(&request);
     if media != "application/json" {
         return Err(other_media(&media, "application/json"));
     }
-    let body = read_body(&site, payload).await?;
-    let once = once(&request, &access.caller, &body)?;
+    let body = whole(&site, &request, payload).await?;
+    let once = once(&request, &access, &body)?;
     let value = json_text(&site, &body, "the body")?;
     let answer = site.programs.put(&access.name, expected, value, once.as_ref()).await?;
     let mut response = HttpResponse::Ok();
@@ -49,12 +50,14 @@ pub(super) async fn put(request: HttpRequest, payload: Payload, site: Shared) ->
 
 /// `DELETE /store/kv/{name}`
 pub(super) async fn delete(request: HttpRequest, site: Shared) -> Result<HttpResponse, Problem> {
-    let access = access(&site, &request, Scope::StoreWrite, VALUES)?;
+    let access = access(&site, &request, &Wants::writing(VALUES))?;
     let expected = expected(&request)?;
-    let once = once(&request, &access.caller, b"")?;
+    let once = once(&request, &access, b"")?;
     let answer = site.programs.delete(&access.name, expected, once.as_ref()).await?;
     Ok(answering(&mut HttpResponse::NoContent(), &answer).finish())
 }
+
+const WORDS: [&str; 4] = ["prefix", "after", "limit", "values"];
 
 #[derive(Serialize)]
 struct Item {
@@ -66,15 +69,17 @@ struct Item {
 
 /// `GET /store/kv?prefix=&after=&limit=&values=`
 pub(super) async fn list(request: HttpRequest, query: Query<Listing>, site: Shared) -> Result<HttpResponse, Problem> {
-    let listed = query.admit(&site, &request)?;
-    let (found, more) = site.programs.list_values(&listed.prefix, listed.after.as_deref(), listed.limit).await?;
+    let listed = query.admit(&site, &request, &WORDS)?;
+    let found = site.programs.list_values(&listed.prefix, listed.after.as_deref(), listed.limit).await;
+    let (found, more) = found.map_err(list_problem)?;
     let next = found.last().filter(|_| more).map(|last| place(&last.name));
     let item = |named: Named| {
-        let value = if query.values { Some(raw(&named.value)?) } else { None };
+        let what = || format!("the value {}", named.name);
+        let value = if query.values { Some(raw(&named.value, what)?) } else { None };
         Ok(Item { name: named.name, version: named.version, value })
     };
     let items = found.into_iter().map(item).collect::<Result<Vec<_>, Problem>>()?;
-    Ok(HttpResponse::Ok().json(Page { items, next }))
+    Ok(HttpResponse::Ok().json(Page::whole(items, next)))
 }
 
 fn expected(request: &HttpRequest) -> Result<Expected, Problem> {
