@@ -159,16 +159,31 @@ fn gather<'a>(
     piece
 }
 
-/// The first `limit` live rows of a piece of the overlay laid over those of the table.
+/// The first `limit` live rows of a piece of the overlay laid over those of the table. `only` gives the key of which an
+/// error of the table says that nothing is known, when it is about that key alone: whatever the overlay has counts.
 pub(crate) fn merge<E>(
     piece: Vec<(Key, Entry)>,
     table: impl Iterator<Item = Result<(Key, Entry), E>>,
     span: &Span,
+    only: impl Fn(&E) -> Option<Key>,
 ) -> Result<Vec<Row>, E> {
     let mut failed = None;
-    let table = table.map_while(|row| row.map_err(|error| failed = Some(error)).ok());
-    let live = Merge::new(piece.into_iter(), table, span.direction).filter_map(|(key, entry)| row(key, entry));
-    let rows = live.take(span.limit).collect();
+    let table = table.map_while(|row| match row {
+        Ok((key, entry)) => Some((key, Ok(entry))),
+        Err(error) => match only(&error) {
+            Some(key) => Some((key, Err(error))),
+            None => {
+                failed = Some(error);
+                None
+            }
+        },
+    });
+    let piece = piece.into_iter().map(|(key, entry)| (key, Ok(entry)));
+    let live = Merge::new(piece, table, span.direction).filter_map(|(key, entry)| match entry {
+        Ok(entry) => row(key, entry).map(Ok),
+        Err(error) => Some(Err(error)),
+    });
+    let rows = live.take(span.limit).collect::<Result<Vec<Row>, E>>()?;
     failed.map_or(Ok(rows), Err)
 }
 
@@ -259,11 +274,11 @@ mod tests {
 
     #[test]
     fn a_newer_generation_hides_an_older_one_and_both_hide_the_table() {
-        let rows = merge(overlay().piece(&span(9)), table(), &span(9)).unwrap();
+        let rows = merge(overlay().piece(&span(9)), table(), &span(9), |()| None).unwrap();
         assert_eq!(seen(&rows), [(0, 0), (2, 4), (4, 3), (7, 6)]);
         let backward = span(3).backward();
         let table = table().collect::<Vec<_>>().into_iter().rev();
-        let rows = merge(overlay().piece(&backward), table, &backward).unwrap();
+        let rows = merge(overlay().piece(&backward), table, &backward, |()| None).unwrap();
         assert_eq!(seen(&rows), [(7, 6), (4, 3), (2, 4)]);
     }
 
@@ -276,7 +291,25 @@ mod tests {
     #[test]
     fn a_failure_of_the_table_is_not_taken_for_its_end() {
         let table = table().take(2).chain([Err(())]);
-        assert_eq!(merge(overlay().piece(&span(9)), table, &span(9)), Err(()));
+        assert_eq!(merge(overlay().piece(&span(9)), table, &span(9), |()| None), Err(()));
+    }
+
+    #[test]
+    fn a_row_that_is_lost_in_the_table_counts_for_as_long_as_nothing_newer_is_known_of_it() {
+        let lost = |number: u64| table().take(5).map(move |row| row.map_err(|()| 0)).chain([Err(number)]);
+        let only = |number: &u64| Some(key(*number));
+        for backward in [false, true] {
+            let span = if backward { span(9).backward() } else { span(9) };
+            let rows = |number| {
+                let mut table: Vec<_> = lost(number).collect();
+                if backward {
+                    table.reverse();
+                }
+                merge(overlay().piece(&span), table.into_iter(), &span, only)
+            };
+            assert_eq!(rows(7).unwrap().len(), 4, "it was written anew");
+            assert_eq!(rows(8), Err(8));
+        }
     }
 
     #[test]

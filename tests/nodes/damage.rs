@@ -235,6 +235,7 @@ fn a_damaged_record_or_value_is_named_and_everything_around_it_is_read() {
     // What is written anew is whole again.
     node.send(&crate::store::put("a/two", "2").token(&token)).expect(200);
     assert_eq!(node.send(&Call::get("/store/kv/a/two").token(&token)).expect(200).text(), "2");
+    assert_eq!(names(""), ["a/one", "a/two", "b/three"]);
     node.send(&crate::store::append("news/today", "10").token(&token)).expect(201);
     assert_eq!(page("?from=10").0, [10]);
 }

@@ -26,6 +26,16 @@ pub(super) enum Trouble {
     Rows(Failure),
 }
 
+impl Trouble {
+    /// The key of which nothing is known, when it is only one.
+    pub(super) fn only_row(&self) -> Option<Key> {
+        match self {
+            Self::Rows(Failure::Damaged { rows: Some(rows), .. }) if rows.is_one() => Some(rows.from.clone()),
+            Self::Rows(_) | Self::File(_) => None,
+        }
+    }
+}
+
 impl From<redb::StorageError> for Trouble {
     fn from(error: redb::StorageError) -> Self {
         Self::File(error.into())

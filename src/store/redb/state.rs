@@ -93,7 +93,7 @@ impl Shared {
         };
         let stored =
             stored.into_iter().map(|row| Ok((row.key, Entry { version: row.version, value: Some(row.value) })));
-        let merged: Result<_, Infallible> = overlay::merge(pair.overlay.piece(span), stored, span);
+        let merged: Result<_, Infallible> = overlay::merge(pair.overlay.piece(span), stored, span, |_| None);
         merged.ok()
     }
 

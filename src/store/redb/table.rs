@@ -268,7 +268,7 @@ impl View {
 
     /// The rows of a span, seen through what the overlay knows of it.
     pub(super) fn range(&self, span: &Span, piece: Vec<(Key, Entry)>) -> Result<Vec<Row>, Failure> {
-        read(|| overlay::merge(piece, Scan::new(&self.blocks, span), span))
+        read(|| overlay::merge(piece, Scan::new(&self.blocks, span), span, Trouble::only_row))
     }
 }
 
