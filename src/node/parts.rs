@@ -39,8 +39,14 @@ use crate::wire::rate::Rates;
 use crate::wire::runners::RunnerBook;
 use crate::wire::transport;
 
-/// What is known of other nodes: their keys, what those can do that run flows, and with whom this one has nothing to do.
-type Neighbours = (Arc<KeyCache>, Arc<RunnerBook>, Arc<Blocklist>);
+/// What is known of other nodes: their keys, what those can do that run flows, with whom this one has nothing to do, and
+/// the way to them.
+pub(super) struct Neighbours {
+    pub(super) keys: Arc<KeyCache>,
+    pub(super) runners: Arc<RunnerBook>,
+    pub(super) blocks: Arc<Blocklist>,
+    pub(super) transport: Arc<dyn transport::Transport>,
+}
 
 /// How often the key of a neighbour is asked for that could not be had.
 const RETURNS_PER_SECOND: u32 = 1;
@@ -119,8 +125,7 @@ pub(super) fn outside(
     let lent = Caller { transport: reach(policy(AllowList::Kernel, &identity.reach))?, secrets: Arc::default() };
     let deadline = config.limits.key_fetch_timeout;
     let runners = Arc::new(RunnerBook::new(transport.clone(), clock.clone(), deadline));
-    let limits =
-        transport::Limits { bytes_max: size(config.limits.key_fetch), deadline: config.limits.key_fetch_timeout };
+    let limits = fetch_limits(config);
     let pairs =
         identity.secrets.iter().map(|(actor, secret)| (actor.clone(), Pair { secret: secret.clone(), inbox: None }));
     let settings = KeySettings { limits, ..KeySettings::default() };
@@ -142,11 +147,16 @@ pub(super) fn outside(
     Ok((keys, deliverer))
 }
 
+/// What one document of a peer may take.
+fn fetch_limits(config: &Config) -> transport::Limits {
+    transport::Limits { bytes_max: size(config.limits.key_fetch), deadline: config.limits.key_fetch_timeout }
+}
+
 pub(super) fn site(
     config: &Config,
     identity: &Identity,
     runtime: &Arc<Runtime>,
-    ((keys, runners, blocks), tokens, programs, keeper): (Neighbours, TokenStore, Programs, Arc<Keeper>),
+    (neighbours, tokens, programs, keeper): (Neighbours, TokenStore, Programs, Arc<Keeper>),
 ) -> Site {
     let engine = keeper.engine.clone();
     let settings = scrubber::Settings { every: config.store.scrub_every, bytes_per_second: config.store.scrub_rate };
@@ -159,8 +169,10 @@ pub(super) fn site(
     let per_second = u32::try_from(limits.peer_rate).unwrap_or(u32::MAX);
     Site {
         clock: runtime.clock.clone(),
-        keys,
-        blocks,
+        keys: neighbours.keys,
+        blocks: neighbours.blocks,
+        transport: neighbours.transport,
+        fetch_limits: fetch_limits(config),
         tokens,
         root: identity.root.clone(),
         actor_document: Bytes::from(document.to_string()),
@@ -180,7 +192,7 @@ pub(super) fn site(
         callbacks: Rates::new(runtime.clock.clone(), per_second, size(limits.peer_in_flight)),
         keep: keep(config),
         kernel: identity.kernel.clone(),
-        runners,
+        runners: neighbours.runners,
         returning: Rates::new(runtime.clock.clone(), RETURNS_PER_SECOND, 1),
         programs,
         followers: Arc::new(Semaphore::new(size(limits.followers))),

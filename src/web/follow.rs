@@ -13,7 +13,7 @@ use crate::actors::once::Once;
 use crate::tokens::Scope;
 use crate::wire::error::Problem;
 
-/// Who is meant: a name in `[peers]`, an authority, or an actor URL.
+/// Who is meant: a name in `[peers]`, an authority, an actor URL, or an account such as `@gigs@events.example`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Whom {
@@ -38,7 +38,11 @@ pub async fn unfollow(request: HttpRequest, whom: Query<Whom>, site: Data<Site>)
 }
 
 async fn tell(site: &Site, peer: &str, command: Command, once: Option<Once>) -> Result<HttpResponse, Problem> {
-    let actor = if matches!(command, Command::Unfollow) { site.named_peer(peer)? } else { site.open_peer(peer)? };
+    let actor = match command {
+        // Whoever is blocked by now can still be left.
+        Command::Unfollow if peer.contains("://") => site.named_peer(peer)?,
+        _ => site.find_peer(peer).await?,
+    };
     let standing = site.runtime.registry().ask::<Following>(actor.as_str(), command, once).await?;
     Ok(HttpResponse::Accepted()
         .json(json!({ "actor": actor, "status": standing.status, "activity": standing.activity })))

@@ -22,6 +22,8 @@ use crate::wire::error::Problem;
 use crate::wire::keys::KeyCache;
 use crate::wire::rate::Rates;
 use crate::wire::runners::RunnerBook;
+use crate::wire::transport::{Limits, Transport};
+use crate::wire::webfinger::{self, Account};
 
 /// Shared by all workers of both listeners.
 pub struct Site {
@@ -30,6 +32,9 @@ pub struct Site {
     pub keys: Arc<KeyCache>,
     /// With whom this node has nothing to do.
     pub blocks: Arc<Blocklist>,
+    /// For what is asked of peers, and what an answer may take.
+    pub transport: Arc<dyn Transport>,
+    pub fetch_limits: Limits,
     pub tokens: TokenStore,
     /// The base with its slash, as requests are checked against it.
     pub root: Iri,
@@ -122,6 +127,24 @@ impl Site {
             Problem::new(403, "blocked", format!("{blocked}: see `quickbeam blocks` and [federation] allow_only"))
         })?;
         Ok(actor)
+    }
+
+    /// The same of an account as well, such as `@gigs@events.example`, whose host is asked which actor that is.
+    ///
+    /// # Errors
+    /// 400 for nobody's name, 422 for an account that its host does not know, 503 when the host cannot say.
+    pub async fn find_peer(&self, named: &str) -> Result<Iri, Problem> {
+        if named.contains("://") || !named.contains('@') {
+            return self.open_peer(named);
+        }
+        let account = Account::parse(named).map_err(|error| Problem::bad_request(error.to_string()))?;
+        let scheme = |host: &Authority| if self.plain.contains(host) { "http" } else { "https" };
+        let found = webfinger::find(self.transport.as_ref(), &account, scheme, self.fetch_limits).await;
+        let actor = found.map_err(|error| match error.is_passing() {
+            true => Problem::unavailable(error.to_string()),
+            false => Problem::unprocessable(error.to_string()),
+        })?;
+        self.open_peer(actor.as_str())
     }
 
     /// Whether an address below the base is the node's own, so that no object may have it.

@@ -23,3 +23,4 @@ pub mod sign;
 pub mod signature;
 pub mod transport;
 pub mod verify;
+pub mod webfinger;

@@ -286,3 +286,19 @@ fn a_node_that_asks_before_it_accepts_waits_for_a_person() {
         node.admin("POST", "/admin/followers/accept").refused_with(400, "actor");
     });
 }
+
+#[test]
+fn an_account_is_followed_by_its_name_and_one_that_nobody_has_is_not() {
+    let (blog, events) = (Plan::blog(), Plan::events());
+    let (there, here) = (blog.spot.authority(), events.spot.authority());
+    let (blog, events) = (Node::start(blog.allow(here)), Node::start(events.allow(&there)));
+    events.unchanged(|| {
+        events.run(&["follow", &format!("@nobody@{there}")]).refused(&["answers 404", "nobody@"]);
+        events.run(&["follow", "@blog@"]).refused(&["write @name@host"]);
+        events.run(&["follow", "@blog@127.0.0.9:1"]).refused(&["could not be asked", "[fetch] allow"]);
+    });
+    events.run(&["follow", &format!("@blog@{there}")]).done();
+    followed(&events, &blog);
+    events.run(&["unfollow", &format!("@blog@{there}")]).done();
+    eventually("it follows no more", || (blog.get("/followers").json()["orderedItems"] == json!([])).then_some(()));
+}
