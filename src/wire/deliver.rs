@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 
 use super::call::Caller;
-use super::key::{NodeKey, PairSecret};
+use super::key::{NodeKeys, PairSecret};
 use super::keys::{KeyCache, KeyError};
 use super::runners::RunnerBook;
 use super::sign::{Signer, SignerKey};
@@ -54,12 +54,12 @@ pub struct Signers {
 
 impl Signers {
     /// `actor` is our own; `pairs` are the authorities that share a secret with us.
-    pub fn new(actor: &Iri, key: NodeKey, pairs: impl IntoIterator<Item = (Authority, PairSecret)>) -> Self {
+    pub fn new(actor: &Iri, keys: NodeKeys, pairs: impl IntoIterator<Item = (Authority, PairSecret)>) -> Self {
         let id = |fragment: &str| Iri::parse(&format!("{actor}#{fragment}")).expect("an id with a fragment is an id");
         let pair = |(authority, secret)| {
             (authority, Signer { key_id: id(super::keys::PAIR_FRAGMENT), secret: SignerKey::HmacSha256(secret) })
         };
-        let own = Signer { key_id: id("ed25519"), secret: SignerKey::Ed25519(key) };
+        let own = Signer { key_id: id("ed25519"), secret: SignerKey::Ed25519(keys.ed25519) };
         Self { own, pairs: pairs.into_iter().map(pair).collect() }
     }
 

@@ -176,7 +176,7 @@ impl KeyCache {
         let Some(pair) = self.pairs.get(&actor) else { return Err(KeyError::NoPair { actor }) };
         let (key, inbox) = (Key::Pair(pair.secret.clone()), pair.inbox.clone());
         let (key_id, fetched_at) = (key_id.clone(), self.clock.now());
-        Ok(Arc::new(Found { key_id, actor, key, inbox, shared_inbox: None, fetched_at }))
+        Ok(Arc::new(Found { key_id, actor, key, asserts: false, inbox, shared_inbox: None, fetched_at }))
     }
 
     async fn entry(&self, id: &Iri, document: &Iri) -> Result<Arc<Entry>, KeyError> {
@@ -311,6 +311,7 @@ impl Entry {
                 key_id: published.id.clone(),
                 actor: published.owner.clone(),
                 key: Key::Public(published.key.clone()),
+                asserts: published.asserts,
                 inbox: Some(document.inbox.clone()),
                 shared_inbox: document.shared_inbox.clone(),
                 fetched_at,

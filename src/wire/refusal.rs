@@ -47,7 +47,7 @@ pub enum Refusal {
     ForeignId { id: Iri, actor: Iri },
     #[error("the key {key_id} is not on the authority of the actor {actor}: sign with the actor's own key")]
     ForeignKey { key_id: Iri, actor: Iri },
-    #[error("the key {key_id} is of the kind {kind}, which this node cannot check: sign with ed25519")]
+    #[error("the key {key_id} is of the kind {kind}, which this node cannot check: sign with ed25519 or RSA")]
     UnsupportedKey { key_id: Iri, kind: Kind },
     #[error("no usable key: {0}")]
     Key(#[source] KeyError),

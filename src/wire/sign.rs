@@ -1,10 +1,11 @@
-//! Signing what we send: RFC 9421 with the node's own key, or with the secret shared with one peer.
+//! Signing what we send: RFC 9421 with one of the node's own keys, or with the secret shared with one peer.
 
 use sfv::{BareItem, InnerList, Integer, Item, Key};
 
 use super::base::BaseError;
 use super::digest::content_digest;
 use super::key::{NodeKey, PairSecret};
+use super::rsa::RsaKey;
 use super::signature::SignatureInput;
 use super::transport::Request;
 use crate::clock::Time;
@@ -31,6 +32,7 @@ pub struct Signer {
 pub enum SignerKey {
     Ed25519(NodeKey),
     HmacSha256(PairSecret),
+    Rsa(RsaKey),
 }
 
 impl Signer {
@@ -65,6 +67,7 @@ impl SignerKey {
         match self {
             Self::Ed25519(key) => key.sign(base).to_vec(),
             Self::HmacSha256(secret) => secret.sign(base).to_vec(),
+            Self::Rsa(key) => key.sign(base),
         }
     }
 }

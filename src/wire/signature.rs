@@ -22,6 +22,7 @@ pub const CLOCK_WINDOW: Duration = Duration::from_secs(300);
 pub enum Algorithm {
     Ed25519,
     HmacSha256,
+    RsaV15Sha256,
 }
 
 /// One member of `Signature-Input`.
@@ -76,7 +77,7 @@ pub enum SignatureError {
     NoKeyId,
     #[error("the keyid of the signature is no usable id: {0}")]
     BadKeyId(#[source] IdentityError),
-    #[error("the signature says alg={given:?} but its key is for {wanted}: leave alg out, the key decides")]
+    #[error("the signature says alg={given:?}, but this node checks its key as {wanted}: sign so, and leave alg out")]
     AlgorithmContradicts { given: String, wanted: Algorithm },
     #[error(transparent)]
     Base(#[from] BaseError),
@@ -311,6 +312,7 @@ impl Algorithm {
         match self {
             Self::Ed25519 => "ed25519",
             Self::HmacSha256 => "hmac-sha256",
+            Self::RsaV15Sha256 => "rsa-v1_5-sha256",
         }
     }
 }

@@ -22,6 +22,8 @@ use crate::wire::transport::Request;
 /// Whether a refusal is the one that is meant.
 type Expected = fn(&Refusal) -> bool;
 
+const CURVE: &str = include_str!("../../tests/vectors/rsa/ec_public.pem");
+
 struct World {
     net: Arc<Net>,
     clock: Arc<StepClock>,
@@ -72,6 +74,10 @@ fn post(body: impl Into<Bytes>) -> Request {
 
 fn signed(body: &Value) -> Request {
     peer().signer().sign(post(body.to_string()), START).unwrap()
+}
+
+fn rsa_signed(body: &Value) -> Request {
+    peer().rsa_signer().sign(post(body.to_string()), START).unwrap()
 }
 
 fn follow() -> Value {
@@ -202,14 +208,14 @@ async fn a_key_that_was_fetched_for_this_request_is_not_fetched_twice() {
 }
 
 #[tokio::test]
-async fn a_key_that_became_rsa_is_named_as_one_that_cannot_be_checked() {
+async fn a_key_that_became_another_kind_is_named_as_one_that_cannot_be_checked() {
     let world = World::new();
-    world.receive(&signed(&follow())).await.unwrap();
+    world.receive(&rsa_signed(&follow())).await.unwrap();
     world.clock.step(Duration::from_secs(1));
     let mut document = peer().document();
-    document["publicKey"]["publicKeyPem"] = "-----BEGIN RSA PUBLIC KEY-----\nMA==\n-----END RSA PUBLIC KEY-----".into();
+    document["publicKey"]["publicKeyPem"] = CURVE.into();
     world.net.serve("https://a.example/actor", &document);
-    let forged = Peer::new("https://a.example/", 66).signer().sign(post(follow().to_string()), START).unwrap();
+    let forged = Peer::new("https://a.example/", 66).rsa_signer().sign(post(follow().to_string()), START).unwrap();
     let (class, refusal) = world.refuses(&forged).await;
     assert!(class == Class::Unauthorized && matches!(refusal, Refusal::UnsupportedKey { .. }), "{refusal}");
 }
@@ -247,48 +253,88 @@ async fn keys_that_cannot_be_had_are_told_apart_from_keys_that_are_none() {
     let (class, refusal) = world.refuses(&at("down#key")).await;
     assert!(class == Class::Unavailable && matches!(refusal, Refusal::KeyUnavailable(_)), "{refusal}");
     let mut wrong_owner = peer().document();
-    wrong_owner["publicKey"]["owner"] = "https://c.example/actor".into();
+    wrong_owner["assertionMethod"][0]["controller"] = "https://c.example/actor".into();
     let other = World::new();
     other.net.serve("https://a.example/actor", &wrong_owner);
     let (class, refusal) = other.refuses(&at("actor#ed25519")).await;
     assert!(class == Class::Forbidden && matches!(refusal, Refusal::Key(KeyError::NotUsable { .. })), "{refusal}");
 }
 
+/// A post whose signature says which algorithm it is.
+fn signed_saying(alg: &str, signer: &Signer) -> Request {
+    use base64::Engine as _;
+    let body = follow().to_string();
+    let request = post(body.clone()).header("content-digest", content_digest(body.as_bytes()));
+    let text = format!(
+        "(\"@method\" \"@target-uri\" \"content-digest\");created={};keyid=\"{}\";alg=\"{alg}\"",
+        START.seconds(),
+        signer.key_id
+    );
+    let input = crate::wire::signature::SignatureInput::parse(&text).unwrap();
+    let bytes = signer.secret.sign(input.base(&request.view()).unwrap().as_bytes());
+    let bytes = base64::engine::general_purpose::STANDARD.encode(bytes);
+    request.header("signature-input", format!("s={text}")).header("signature", format!("s=:{bytes}:"))
+}
+
 #[tokio::test]
 async fn an_algorithm_that_contradicts_the_key_is_refused() {
     let world = World::new();
-    for (alg, good) in [("ed25519", true), ("hmac-sha256", false), ("none", false), ("rsa-pss-sha512", false)] {
-        let unsigned = post(follow().to_string());
-        let request = unsigned.header("content-digest", content_digest(follow().to_string().as_bytes()));
-        let text = format!(
-            "(\"@method\" \"@target-uri\" \"content-digest\");created={};keyid=\"{}\";alg=\"{alg}\"",
-            START.seconds(),
-            peer().signer().key_id
-        );
-        let input = crate::wire::signature::SignatureInput::parse(&text).unwrap();
-        let bytes = peer().signer().secret.sign(input.base(&request.view()).unwrap().as_bytes());
-        use base64::Engine as _;
-        let bytes = base64::engine::general_purpose::STANDARD.encode(bytes);
-        let request =
-            request.header("signature-input", format!("s={text}")).header("signature", format!("s=:{bytes}:"));
-        match world.receive(&request).await {
-            Ok(_) => assert!(good, "{alg}"),
-            Err(refusal) => assert!(
-                !good && matches!(refusal, Refusal::Signature(SignatureError::AlgorithmContradicts { .. })),
-                "{alg}: {refusal}"
-            ),
+    let all = ["ed25519", "rsa-v1_5-sha256", "hmac-sha256", "rsa-pss-sha512", "rsa-v1_5-sha512", "none", ""];
+    for (signer, own) in [(peer().signer(), "ed25519"), (peer().rsa_signer(), "rsa-v1_5-sha256")] {
+        for alg in all {
+            match world.receive(&signed_saying(alg, &signer)).await {
+                Ok(_) => assert_eq!(alg, own),
+                Err(Refusal::Signature(wrong @ SignatureError::AlgorithmContradicts { .. })) => {
+                    assert!(alg != own && wrong.to_string().contains(own), "{alg}: {wrong}");
+                }
+                Err(other) => panic!("{alg}: {other}"),
+            }
         }
     }
 }
 
 #[tokio::test]
-async fn an_rsa_key_is_named_as_one_that_cannot_be_checked() {
+async fn a_public_rsa_key_is_no_shared_secret() {
+    let world = World::new();
+    // Who knows the public key knows these bytes too: taken for the secret of an HMAC they would let anybody sign.
+    let pem = peer().keys.rsa.public_pem();
+    let secret = SignerKey::HmacSha256(PairSecret::new(pem.as_bytes()).unwrap());
+    let forged = Signer { secret, ..peer().rsa_signer() };
+    for alg in ["hmac-sha256", "rsa-v1_5-sha256"] {
+        assert!(world.receive(&signed_saying(alg, &forged)).await.is_err(), "{alg}");
+    }
+    let (class, refusal) = world.refuses(&forged.sign(post(follow().to_string()), START).unwrap()).await;
+    assert!(class == Class::Forbidden && matches!(refusal, Refusal::False { .. }), "{refusal}");
+}
+
+#[tokio::test]
+async fn an_activity_signed_with_rsa_is_believed_and_a_forged_one_is_not() {
+    let world = World::new();
+    let verified = world.receive(&rsa_signed(&follow())).await.unwrap();
+    assert_eq!((verified.actor(), verified.key_id()), (&peer().actor(), &iri("https://a.example/actor#main-key")));
+    let forger = Signer { key_id: peer().rsa_signer().key_id, ..Peer::new("https://a.example/", 66).rsa_signer() };
+    let (class, refusal) = world.refuses(&forger.sign(post(follow().to_string()), START).unwrap()).await;
+    assert!(class == Class::Forbidden && matches!(refusal, Refusal::False { .. }), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_key_that_is_too_small_is_refused_with_its_size() {
     let world = World::new();
     let mut document = peer().document();
-    document["publicKey"]["publicKeyPem"] = "-----BEGIN RSA PUBLIC KEY-----\nMA==\n-----END RSA PUBLIC KEY-----".into();
+    document["publicKey"]["publicKeyPem"] = include_str!("../../tests/vectors/rsa/small_public.pem").into();
     world.net.serve("https://a.example/actor", &document);
-    let (class, refusal) = world.refuses(&signed(&follow())).await;
-    assert!(class == Class::Unauthorized && refusal.to_string().contains("RSA"), "{refusal}");
+    let (class, refusal) = world.refuses(&rsa_signed(&follow())).await;
+    assert!(class == Class::Unauthorized && refusal.to_string().contains("1024 bits"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_key_of_another_kind_is_named_as_one_that_cannot_be_checked() {
+    let world = World::new();
+    let mut document = peer().document();
+    document["publicKey"]["publicKeyPem"] = CURVE.into();
+    world.net.serve("https://a.example/actor", &document);
+    let (class, refusal) = world.refuses(&rsa_signed(&follow())).await;
+    assert!(class == Class::Unauthorized && refusal.to_string().contains("elliptic-curve"), "{refusal}");
 }
 
 #[tokio::test]

@@ -1,10 +1,9 @@
 //! What a fake peer got, and whether the node that it names really signed it.
 
-use ed25519_dalek::pkcs8::DecodePublicKey;
-use ed25519_dalek::{Signature, VerifyingKey};
 use quickbeam::domains::identity::Iri;
 use quickbeam::wire::digest::{check, sha256};
-use quickbeam::wire::key::PairSecret;
+use quickbeam::wire::key::{PairSecret, PublicKey};
+use quickbeam::wire::keys::Key;
 use quickbeam::wire::message::{RequestView, Target};
 use quickbeam::wire::signature::SignatureInput;
 
@@ -68,9 +67,8 @@ pub(crate) fn false_of(got: &Got, node: &Node) -> Option<String> {
         return Some(format!("{key} is not in {}", got.claims()));
     }
     let document = node.send(&Call::get("/actor")).expect(200).json();
-    let pem = document["publicKey"]["publicKeyPem"].as_str().unwrap_or_default().trim();
-    let key = VerifyingKey::from_public_key_pem(pem).unwrap();
+    let multikey = document["assertionMethod"][0]["publicKeyMultibase"].as_str().unwrap_or_default();
+    let key = Key::Public(PublicKey::from_multikey(multikey).unwrap());
     let (base, signature) = got.signed();
-    let signature = Signature::from_slice(&signature).ok()?;
-    key.verify_strict(base.as_bytes(), &signature).err().map(|_| format!("the signature is false over\n{base}"))
+    (!key.verifies(base.as_bytes(), &signature)).then(|| format!("the signature is false over\n{base}"))
 }

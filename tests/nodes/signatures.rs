@@ -151,7 +151,7 @@ fn a_key_document_that_is_odd_is_not_believed() {
         }),
         ("other owner", 403, |peer| {
             let mut document = peer.document();
-            document["publicKey"]["owner"] = format!("{}/other", peer.base()).into();
+            document["assertionMethod"][0]["controller"] = format!("{}/other", peer.base()).into();
             Reply::json(&document)
         }),
         ("huge", 503, |peer| {
