@@ -21,7 +21,8 @@ pub use limits::Limits;
 pub use mistake::{Mistake, Place, Report};
 pub use secret::Secret;
 pub use sections::{
-    Accept, Admin, Fetch, Follow, Log, LogFormat, Network, Node, Peer, Public, Retention, Runtime, Store, Tick,
+    Accept, Admin, Delivery, Fetch, Follow, Log, LogFormat, Network, Node, Peer, Public, Retention, Runtime, Store,
+    Tick,
 };
 
 use reader::Section;
@@ -41,6 +42,7 @@ pub struct Config {
     pub kernel: runners::Kernel,
     pub runners: Vec<runners::Runner>,
     pub follow: Follow,
+    pub delivery: Delivery,
     /// Other servers by the name that this file gives them.
     pub peers: BTreeMap<String, Peer>,
     pub tick: Tick,
@@ -121,6 +123,7 @@ impl Config {
         let runners = runners::Runner::read_all(top.node("runner"), report);
         let peers = Peer::read_all(top.section("peers", report), &secrets, report);
         let follow = Follow::read(top.section("follow", report), &peers, report);
+        let delivery = Delivery::read(top.section("delivery", report), report);
         let tick = Tick::read(top.section("tick", report), report);
         let retention = Retention::read(top.section("retention", report), report);
         let mut limits_section = top.section("limits", report);
@@ -150,6 +153,7 @@ impl Config {
             kernel,
             runners,
             follow,
+            delivery,
             peers,
             tick,
             retention,

@@ -62,6 +62,13 @@ pub enum Accept {
     Only(Vec<String>),
 }
 
+/// `[delivery]`
+#[derive(Debug, Clone, Default)]
+pub struct Delivery {
+    /// Public activities go out with a proof that holds wherever they are passed on.
+    pub proofs: bool,
+}
+
 /// `[peers.NAME]`
 #[derive(Debug, Clone)]
 pub struct Peer {
@@ -235,6 +242,14 @@ impl Follow {
         }
         section.finish(report);
         Self { accept: accept.unwrap_or(Accept::All), at_start }
+    }
+}
+
+impl Delivery {
+    pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
+        let proofs = section.flag("proofs", report).unwrap_or(false);
+        section.finish(report);
+        Self { proofs }
     }
 }
 

@@ -133,6 +133,7 @@ pub(super) fn outside(
         runners,
         signers: Signers::new(&identity.actor, identity.keys.clone(), secrets),
         deadline: config.limits.delivery_timeout,
+        proofs: config.delivery.proofs,
     };
     Ok((keys, deliverer))
 }

@@ -3,19 +3,25 @@
 pub mod address;
 pub mod base;
 pub mod call;
+pub mod challenge;
+pub mod claim;
 pub mod deliver;
 pub mod digest;
 pub mod document;
+mod draft;
 pub mod error;
 pub mod fetch;
 #[cfg(test)]
 pub(crate) mod for_tests;
 pub mod found;
 pub mod inbox;
+pub mod jcs;
 pub mod key;
 pub mod keys;
+mod knock;
 pub mod message;
 mod pem;
+pub mod proof;
 pub mod rate;
 mod recent;
 pub mod refusal;

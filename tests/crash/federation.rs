@@ -439,6 +439,7 @@ impl Domain {
             lent: Caller { transport: transport.clone(), secrets: Arc::default() },
             runners: Arc::new(RunnerBook::new(transport, clock.clone(), DEADLINE)),
             deadline: DEADLINE,
+            proofs: false,
         };
         let never = Duration::from_secs(3_660 * 86_400);
         let rounds = Rounds { tick: Duration::from_secs(60), retention: never, ..Rounds::default() };

@@ -6,6 +6,7 @@ use quickbeam::wire::key::{PairSecret, PublicKey};
 use quickbeam::wire::keys::Key;
 use quickbeam::wire::message::{RequestView, Target};
 use quickbeam::wire::signature::SignatureInput;
+use serde_json::Value;
 
 use crate::harness::Node;
 use crate::http::Call;
@@ -62,13 +63,16 @@ pub(crate) fn false_of(got: &Got, node: &Node) -> Option<String> {
     if let Some(missing) = demanded.iter().find(|part| !got.claims().contains(*part)) {
         return Some(format!("{missing} is not in {}", got.claims()));
     }
-    let key = format!(";keyid=\"{}#ed25519\"", node.actor());
-    if !got.claims().contains(&key) {
-        return Some(format!("{key} is not in {}", got.claims()));
-    }
     let document = node.send(&Call::get("/actor")).expect(200).json();
-    let multikey = document["assertionMethod"][0]["publicKeyMultibase"].as_str().unwrap_or_default();
-    let key = Key::Public(PublicKey::from_multikey(multikey).unwrap());
+    let named = |id: &Value| got.claims().contains(&format!(";keyid={id}"));
+    let (rsa, ed25519) = (&document["publicKey"], &document["assertionMethod"][0]);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let key = match () {
+        () if named(&ed25519["id"]) => PublicKey::from_multikey(&text(&ed25519["publicKeyMultibase"])).unwrap(),
+        () if named(&rsa["id"]) => PublicKey::from_pem(&text(&rsa["publicKeyPem"])).unwrap(),
+        () => return Some(format!("no key of {} is in {}", node.actor(), got.claims())),
+    };
+    let key = Key::Public(key);
     let (base, signature) = got.signed();
     (!key.verifies(base.as_bytes(), &signature)).then(|| format!("the signature is false over\n{base}"))
 }
