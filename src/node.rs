@@ -34,8 +34,6 @@ mod parts;
 
 use identity::Identity;
 
-/// The node's own key, in its data folder.
-pub const KEY_FILE: &str = "node.key";
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
@@ -114,6 +112,7 @@ impl Node {
         let clock = SystemClock::shared();
         let tokens = TokenStore::open(&config.node.data)?;
         let engine = open_store(&config)?;
+        identity.keep_new_key(&config.node.data)?;
         let shared: Arc<dyn Engine> = engine.clone();
         let start = first::start(&shared, &clock, &identity.base, &catalog).await?;
         let arbiters = arbiters(config.runtime.arbiters);

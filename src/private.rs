@@ -5,6 +5,10 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+/// The keys of a node in its data folder: ed25519 and RSA.
+pub const KEY_FILE: &str = "node.key";
+pub const RSA_KEY_FILE: &str = "node-rsa.key";
+
 /// Longest private file that is read; ours have a few kilobytes.
 const BYTES_MAX: u64 = 4 << 20;
 

@@ -158,7 +158,7 @@ fn a_new_node_has_private_keys_and_says_what_comes_next() {
     assert_eq!(made.code, 0, "{}", made.err);
     assert!(made.out.contains("next: quickbeam serve --config blog/quickbeam.toml"), "{}", made.out);
     assert_eq!(entries(&place.path("blog")), ["Caddyfile", "data", "quickbeam.service", "quickbeam.toml"]);
-    for file in ["node.key", "admin.token", "tokens.json"] {
+    for file in ["node.key", "node-rsa.key", "admin.token", "tokens.json"] {
         assert_eq!(place.mode(&format!("blog/data/{file}")), 0o600, "{file}");
     }
     assert_eq!(place.mode("blog/data"), 0o700);
@@ -177,7 +177,7 @@ fn two_nodes_share_no_key_and_no_token() {
     for name in ["a", "b"] {
         assert_eq!(place.run(&["init", name, "--base", "https://a.example"]).code, 0);
     }
-    for file in ["node.key", "admin.token"] {
+    for file in ["node.key", "node-rsa.key", "admin.token"] {
         let read = |name: &str| fs::read(place.path(&format!("{name}/data/{file}"))).unwrap();
         assert_ne!(read("a"), read("b"));
     }
@@ -398,7 +398,10 @@ fn a_port_in_use_keeps_the_node_from_starting_and_is_named() {
     let ran = ran(serve.env("QUICKBEAM_PUBLIC__LISTEN", &address).output().unwrap());
     assert_eq!(ran.code, 1);
     assert!(ran.err.contains(&address) && ran.err.contains("public.listen"), "{}", ran.err);
-    assert_eq!(entries(&place.path("blog/data")), ["admin.token", "node.key", "tokens.json", "tokens.lock"]);
+    assert_eq!(
+        entries(&place.path("blog/data")),
+        ["admin.token", "node-rsa.key", "node.key", "tokens.json", "tokens.lock"]
+    );
 }
 
 #[test]

@@ -44,6 +44,8 @@ mod runners;
 mod sagas;
 #[path = "nodes/schedules.rs"]
 mod schedules;
+#[path = "nodes/schemes.rs"]
+mod schemes;
 #[path = "nodes/shown.rs"]
 mod shown;
 #[path = "nodes/signatures.rs"]

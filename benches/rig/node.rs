@@ -48,8 +48,7 @@ impl Recipe {
         std::fs::write(folder.join("quickbeam.toml"), text).unwrap();
         let data = folder.join("data");
         private::make_folder(&data).unwrap();
-        private::create(&data.join(quickbeam::node::KEY_FILE), NodeKey::from_seed([9; 32]).to_pem().as_bytes())
-            .unwrap();
+        private::create(&data.join(private::KEY_FILE), NodeKey::from_seed([9; 32]).to_pem().as_bytes()).unwrap();
         let token = tokens::token_of(&[8; tokens::SEED_BYTES]).unwrap();
         private::create(&tokens::admin_file(&data), token.as_bytes()).unwrap();
         Self { folder: folder.to_owned(), public, admin, token }

@@ -9,7 +9,8 @@ use quickbeam::clock::{Clock, SystemClock};
 use quickbeam::domains::activity::ACTIVITY_STREAMS;
 use quickbeam::domains::identity::Iri;
 use quickbeam::wire::document::OurActor;
-use quickbeam::wire::key::NodeKey;
+use quickbeam::wire::key::{NodeKey, NodeKeys};
+use quickbeam::wire::rsa::RsaKey;
 use quickbeam::wire::sign::{Signer, SignerKey};
 use quickbeam::wire::transport::{Limits, Request};
 use serde_json::json;
@@ -117,7 +118,9 @@ impl Peer {
     }
 
     fn document(&self) -> String {
-        let actor = OurActor { base: &self.base, name: "peer", username: "peer", key: &self.key };
+        let rsa = RsaKey::from_pem(include_str!("../../tests/vectors/rsa/one.pem")).unwrap();
+        let keys = NodeKeys { ed25519: self.key.clone(), rsa };
+        let actor = OurActor { base: &self.base, name: "peer", username: "peer", keys: &keys };
         actor.to_json().to_string()
     }
 }

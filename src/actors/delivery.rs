@@ -52,7 +52,7 @@ fn verdict(report: Report) -> Verdict {
         Report::Answered { status: status @ (404 | 410), detail, .. } => {
             Verdict::Gone { what: answered(status, &detail) }
         }
-        Report::Answered { status: status @ (408 | 421 | 425 | 429 | 500..=599), detail, retry_after } => {
+        Report::Answered { status: status @ (408 | 421 | 425 | 429 | 500..=599), detail, retry_after, .. } => {
             Verdict::Later { what: answered(status, &detail), after: retry_after }
         }
         Report::Answered { status, detail, .. } => Verdict::Never { what: answered(status, &detail) },
@@ -76,35 +76,37 @@ impl Outbox {
         let rest = queue(rows).filter(|(other, _)| *other != number);
         let room = |failures| self.room(turn, &in_flight, failures);
         entry.attempts += 1;
+        let learned = report.learned().filter(|learned| self.scheme != Some(*learned));
         match verdict(report) {
             Verdict::Delivered => {
                 let decision = tell_delivered(Decision::default().delete(queue_row(number)), &entry);
                 let decision = noted(decision, &entry, State::Delivered { at: turn.now, attempts: entry.attempts });
                 let decision = decision.event(Event::Delivered { entry: number });
+                let decision = learned.into_iter().fold(decision, |it, scheme| it.event(Event::Learned { scheme }));
                 let decision = decision.when(self.failures > 0, |decision| decision.delete(troubled(turn.me)));
-                start(decision, &in_flight, rest, room(0))
+                self.start(decision, &in_flight, rest, room(0))
             }
             Verdict::Refused { what } | Verdict::Gone { what } if entry.refusals + 1 < REFUSALS_MAX => {
                 entry.refusals += 1;
                 let decision = Decision::default().put(queue_row(number), &entry);
                 let decision = decision.event(Event::Refused { entry: number, what });
                 let again = [(number, entry)].into_iter().chain(rest);
-                start(decision, &in_flight, again, room(self.failures))
+                self.start(decision, &in_flight, again, room(self.failures))
             }
             Verdict::Gone { what } => {
                 // Asked twice, nobody is there: what followed from there does not any more.
                 let gone = Command::Gone { to: entry.to.clone(), reason: what.clone(), after: None };
                 let decision = Decision::default().tell::<Self>(turn.me.key.clone(), &gone);
-                start(give_up(decision, turn, number, entry, what, true), &in_flight, rest, room(self.failures))
+                self.start(give_up(decision, turn, number, entry, what, true), &in_flight, rest, room(self.failures))
             }
             Verdict::Refused { what } | Verdict::Never { what } => {
                 let decision = give_up(Decision::default(), turn, number, entry, what, true);
-                start(decision, &in_flight, rest, room(self.failures))
+                self.start(decision, &in_flight, rest, room(self.failures))
             }
             Verdict::Later { what, .. } if turn.now.since(entry.since) >= turn.world.delivery.give_up => {
                 let what = format!("{what}, for {} days", turn.world.delivery.give_up.as_secs() / 86_400);
                 let decision = give_up(Decision::default(), turn, number, entry, what, false);
-                start(decision, &in_flight, rest, room(self.failures))
+                self.start(decision, &in_flight, rest, room(self.failures))
             }
             Verdict::Later { what, after } => {
                 let until = until(turn, self.failures, self.retry_at, after);
@@ -116,6 +118,49 @@ impl Outbox {
                     .event(Event::PutOff { entry: number, at: turn.now, until, what })
             }
         }
+    }
+
+    /// Starts what may start, in order: nothing overtakes an earlier one about the same object to the same recipient, and
+    /// nothing at all overtakes one that goes first.
+    pub(super) fn start(
+        &self,
+        mut decision: Decision<Self>,
+        in_flight: &BTreeMap<u64, Underway>,
+        queue: impl Iterator<Item = (u64, Entry)>,
+        room: usize,
+    ) -> Decision<Self> {
+        let mut taken: BTreeSet<(Recipient, String)> =
+            in_flight.values().map(|under| (under.to.clone(), under.object.clone())).collect();
+        let barrier = in_flight.iter().filter(|(_, under)| under.first).map(|(number, _)| *number).min();
+        let mut started = 0;
+        for (number, entry) in queue {
+            if started >= room || barrier.is_some_and(|barrier| number > barrier) {
+                break;
+            }
+            if in_flight.contains_key(&number) {
+                continue;
+            }
+            let first = entry.first;
+            if taken.insert((entry.to.clone(), entry.object.clone())) {
+                let errand = Errand::Deliver {
+                    activity: entry.activity,
+                    to: entry.to.clone(),
+                    entry: number,
+                    attempt: entry.attempts,
+                    scheme: self.scheme,
+                    refusals: entry.refusals,
+                };
+                let underway = Underway { to: entry.to, object: entry.object, first };
+                let decided = decision.event(Event::Started { entry: number, underway });
+                // An entry is sent for whoever queued it, not for whose answer made room for it.
+                decision = decided.within(entry.trace).errand(errand).within(None);
+                started += 1;
+            }
+            if first {
+                break;
+            }
+        }
+        decision
     }
 }
 
@@ -134,46 +179,6 @@ fn pause(turn: &Turn<'_>, failures: u32, asked: Option<Duration>) -> Duration {
     let doubled = limits.retry_delay.saturating_mul(1 << failures.min(24)).min(limits.retry_delay_max);
     let jitter = doubled.mul_f64(f64::from(turn.random[0]) / 255.0 / 4.0);
     (doubled - jitter).max(asked.unwrap_or_default().min(limits.retry_delay_max))
-}
-
-/// Starts what may start, in order: nothing overtakes an earlier one about the same object to the same recipient, and
-/// nothing at all overtakes one that goes first.
-pub(super) fn start(
-    mut decision: Decision<Outbox>,
-    in_flight: &BTreeMap<u64, Underway>,
-    queue: impl Iterator<Item = (u64, Entry)>,
-    room: usize,
-) -> Decision<Outbox> {
-    let mut taken: BTreeSet<(Recipient, String)> =
-        in_flight.values().map(|under| (under.to.clone(), under.object.clone())).collect();
-    let barrier = in_flight.iter().filter(|(_, under)| under.first).map(|(number, _)| *number).min();
-    let mut started = 0;
-    for (number, entry) in queue {
-        if started >= room || barrier.is_some_and(|barrier| number > barrier) {
-            break;
-        }
-        if in_flight.contains_key(&number) {
-            continue;
-        }
-        let first = entry.first;
-        if taken.insert((entry.to.clone(), entry.object.clone())) {
-            let errand = Errand::Deliver {
-                activity: entry.activity,
-                to: entry.to.clone(),
-                entry: number,
-                attempt: entry.attempts,
-            };
-            let underway = Underway { to: entry.to, object: entry.object, first };
-            let decided = decision.event(Event::Started { entry: number, underway });
-            // An entry is sent for whoever queued it, not for whose answer made room for it.
-            decision = decided.within(entry.trace).errand(errand).within(None);
-            started += 1;
-        }
-        if first {
-            break;
-        }
-    }
-    decision
 }
 
 /// The mark of a peer that has something waiting after a failure, so that ticks find it.

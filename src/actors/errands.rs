@@ -23,6 +23,7 @@ use super::layout;
 use super::line::Said;
 use super::record::{self, Waiting};
 use super::runtime::Runtime;
+use super::scheme::Scheme;
 use crate::domains::effects::Request;
 use crate::domains::trace::Context;
 use crate::store::{self, Change, Key, Row};
@@ -43,6 +44,12 @@ pub enum Errand {
         entry: u64,
         #[serde(default)]
         attempt: u32,
+        /// What the peer is known to take.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scheme: Option<Scheme>,
+        /// How often it has said no to this entry.
+        #[serde(default, skip_serializing_if = "is_none")]
+        refusals: u32,
     },
     /// Posts JSON to a URL of the operator's choosing, for a step of a flow, whose key is the idempotency key.
     Webhook { url: String, body: serde_json::Value, place: Place },
@@ -83,6 +90,9 @@ pub enum Report {
         detail: String,
         #[serde(default)]
         retry_after: Option<Duration>,
+        /// What the peer turned out to take, when that was not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scheme: Option<Scheme>,
     },
     /// The service that a step asked answered this.
     Replied { status: u16, body: serde_json::Value },
@@ -92,6 +102,11 @@ pub enum Report {
     TimedOut { reason: String },
     /// It can never be done, whoever tries: what it names is gone or not permitted.
     Impossible { reason: String },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_none(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Errand {
@@ -106,6 +121,14 @@ impl Errand {
 }
 
 impl Report {
+    /// What the peer turned out to take.
+    pub(super) fn learned(&self) -> Option<Scheme> {
+        match self {
+            Self::Answered { scheme, .. } => *scheme,
+            _ => None,
+        }
+    }
+
     /// For a line of the log: what others said, and addresses, may hold anything and stay out of it.
     fn brief(&self) -> String {
         match self {

@@ -261,7 +261,7 @@ fn a_webhooks_answer_is_its_outcome() {
         let errand = Errand::Webhook { url: String::new(), body: json!(null), place: place.clone() };
         Flow::reported(errand, report).unwrap()
     };
-    let answered = |status| Report::Answered { status, detail: "so".into(), retry_after: None };
+    let answered = |status| Report::Answered { status, detail: "so".into(), retry_after: None, scheme: None };
     assert!(matches!(report(answered(204)), Command::Done(_)));
     for (status, again) in [(400, false), (404, false), (408, true), (429, true), (500, true), (503, true)] {
         assert!(matches!(report(answered(status)), Command::Failed(failed) if failed.again == again), "{status}");

@@ -22,6 +22,7 @@ use super::line::Said;
 use super::outbox::{LastError, Underway};
 use super::queue::{Entry, Undelivered};
 use super::record::{Answer, Birth, Cause, Changes, DeadLetter, Head, Meta, TurnRecord, Waiting};
+use super::scheme::Scheme;
 use super::stage::iri;
 use super::{away, flow, follower, following, gate, inbox, lent, line, log, outbox, publish, record, schedule, stream};
 use crate::clock::Time;
@@ -109,10 +110,11 @@ fn start() -> Box<Start> {
     Box::new(Start { name: text(), definition: "hash".into(), input, origin })
 }
 
-fn reports() -> [(&'static str, Report); 3] {
+fn reports() -> [(&'static str, Report); 4] {
     let retry_after = Some(std::time::Duration::from_millis(1_500));
     [
-        ("answered", Report::Answered { status: 429, detail: text(), retry_after }),
+        ("answered", Report::Answered { status: 429, detail: text(), retry_after, scheme: None }),
+        ("taken", Report::Answered { status: 202, detail: text(), retry_after, scheme: Some(Scheme::Draft) }),
         ("unreachable", Report::Unreachable { reason: text() }),
         ("impossible", Report::Impossible { reason: text() }),
     ]
@@ -206,6 +208,9 @@ fn forms_of_outboxes_keep() {
         .form("paused", &Event::Paused)
         .form("continued", &Event::Continued)
         .form("forgotten", &Event::Forgotten { entries: 3 })
+        .form("learned ed25519", &Event::Learned { scheme: Scheme::Ed25519 })
+        .form("learned rsa", &Event::Learned { scheme: Scheme::Rsa })
+        .form("learned draft", &Event::Learned { scheme: Scheme::Draft })
         .holds::<Event>("outbox.events");
     let send = Command::Send { activity: text(), to: to(), object: text(), first: true, tell: true };
     let commands = Golden::default()
@@ -632,7 +637,10 @@ fn forms_of_schedules_keep() {
 #[test]
 fn forms_of_the_shell_keep() {
     let me = ActorId::new(Kind::Outbox, "there.example");
-    let deliver = Errand::Deliver { activity: text(), to: Recipient::Inbox(text()), entry: 7, attempt: 2 };
+    let deliver = |scheme, refusals| {
+        let (activity, to) = (text(), Recipient::Inbox(text()));
+        Errand::Deliver { activity, to, entry: 7, attempt: 2, scheme, refusals }
+    };
     let webhook = Errand::Webhook { url: text(), body: json!({ "a": 1 }), place: place() };
     let secret = HeaderValue::Secret { secret: text(), prefix: text() };
     let headers = [("x".to_owned(), HeaderValue::Text(text())), ("authorization".to_owned(), secret)].into();
@@ -643,7 +651,8 @@ fn forms_of_the_shell_keep() {
     let (url, key, body, said) = (text(), text(), json!({ "a": 1 }), Said::Words { hold: 1, upto: 7 });
     let signed = Errand::Signed { url, key, body, needs: vec![text()], said };
     Golden::default()
-        .form("deliver", &deliver)
+        .form("deliver", &deliver(None, 0))
+        .form("deliver known", &deliver(Some(Scheme::Draft), 1))
         .form("webhook", &webhook)
         .form("http", &http)
         .form("lent", &lent)

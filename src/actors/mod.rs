@@ -57,6 +57,7 @@ pub mod rows;
 mod runners;
 pub mod runtime;
 pub mod schedule;
+pub mod scheme;
 mod seat;
 #[cfg(test)]
 #[path = "stage_for_tests.rs"]

@@ -12,12 +12,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::deliveries::{State, noted};
-use super::delivery::{end_followers, followers_of, set_aside, start, troubled};
+use super::delivery::{end_followers, followers_of, set_aside, troubled};
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::errands::{Errand, Recipient, Report};
 use super::letters;
 use super::queue::{Entry, Undelivered, queue, queue_row, undelivered_key, undelivered_row};
 use super::rows::{Reads, Rows, part, parts};
+use super::scheme::Scheme;
 use crate::clock::Time;
 
 /// Queue entries looked at in one turn: enough to fill the places of a peer past a few that wait for their order.
@@ -42,6 +43,9 @@ pub struct Outbox {
     pub paused: bool,
     #[serde(default)]
     pub last_error: Option<LastError>,
+    /// How the peer wants to be signed for, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
 }
 
 /// What an entry in flight keeps others from.
@@ -137,6 +141,10 @@ pub enum Event {
     Forgotten {
         entries: u64,
     },
+    /// What the peer takes, by the delivery that arrived.
+    Learned {
+        scheme: Scheme,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -231,6 +239,7 @@ impl Entity for Outbox {
                 self.queued = self.queued.saturating_sub(*entries);
                 self.dead += entries;
             }
+            Event::Learned { scheme } => self.scheme = Some(*scheme),
         }
     }
 
@@ -263,7 +272,7 @@ impl Outbox {
         let decision = noted(decision, &entry, State::Waiting { attempts: 0, what: None });
         let nothing_waits = self.queued == self.in_flight.len() as u64;
         let room = if nothing_waits { self.room(turn, &self.in_flight, self.failures) } else { 0 };
-        start(decision, &self.in_flight, [(number, entry)].into_iter(), room)
+        self.start(decision, &self.in_flight, [(number, entry)].into_iter(), room)
     }
 
     /// How many entries may start: one to try a peer that failed, else what fits.
@@ -283,7 +292,7 @@ impl Outbox {
         let places = if self.failures > 0 { 1 } else { turn.world.delivery.in_flight_max };
         let room =
             if self.paused && event != Event::Continued { 0 } else { places.saturating_sub(self.in_flight.len()) };
-        start(decision, &self.in_flight, queue(rows), room)
+        self.start(decision, &self.in_flight, queue(rows), room)
     }
 
     fn forget(&self, turn: &Turn<'_>, rows: &Rows) -> Decision<Self> {

@@ -29,7 +29,7 @@ fn send_first(activity: &str) -> Command {
 }
 
 fn answered(status: u16) -> Report {
-    Report::Answered { status, detail: String::new(), retry_after: None }
+    Report::Answered { status, detail: String::new(), retry_after: None, scheme: None }
 }
 
 /// The activities that a turn sends out, with the number of each entry.
@@ -91,6 +91,41 @@ fn what_becomes_of_a_delivery_is_noted_with_the_reason() {
     // Queued anew it waits again, and is one delivery still.
     outbox.take(Command::Revive { undelivered: 0 }).unwrap();
     assert_eq!(outbox.became(), [State::Waiting { attempts: 0, what: None }]);
+}
+
+/// What each delivery that a turn sends out knows of its peer.
+fn knows(taken: &Taken<Outbox>) -> Vec<(Option<Scheme>, u32)> {
+    let known = |errand: &Errand| match errand {
+        Errand::Deliver { scheme, refusals, .. } => (*scheme, *refusals),
+        other => panic!("an outbox only delivers: {other:?}"),
+    };
+    taken.errands.iter().map(known).collect()
+}
+
+fn taken_as(scheme: Scheme) -> Report {
+    Report::Answered { status: 202, detail: String::new(), retry_after: None, scheme: Some(scheme) }
+}
+
+#[test]
+fn what_a_peer_takes_is_remembered_and_told_to_each_delivery() {
+    let mut outbox = stage();
+    assert_eq!(knows(&outbox.take(send("a", "x")).unwrap()), [(None, 0)]);
+    outbox.report(0, taken_as(Scheme::Draft));
+    assert_eq!(knows(&outbox.take(send("b", "x")).unwrap()), [(Some(Scheme::Draft), 0)]);
+    outbox.report(1, answered(202));
+    assert_eq!(outbox.state.scheme, Some(Scheme::Draft));
+    outbox.take(send("c", "x")).unwrap();
+    outbox.report(2, taken_as(Scheme::Rsa));
+    assert_eq!(outbox.state.scheme, Some(Scheme::Rsa));
+}
+
+#[test]
+fn another_try_after_a_refusal_knows_that_it_is_one() {
+    let mut outbox = stage();
+    outbox.take(send("a", "x")).unwrap();
+    assert_eq!(knows(&outbox.report(0, answered(401))), [(None, 1)]);
+    outbox.report(0, answered(401));
+    assert_eq!((outbox.dead(), outbox.state.scheme), (1, None));
 }
 
 #[test]
@@ -211,7 +246,7 @@ fn retry_after_is_honoured_and_capped() {
         let mut outbox = stage();
         outbox.take(send("a", "a")).unwrap();
         let retry_after = Some(Duration::from_secs(asked));
-        let late = outbox.report(0, Report::Answered { status: 429, detail: String::new(), retry_after });
+        let late = outbox.report(0, Report::Answered { status: 429, detail: String::new(), retry_after, scheme: None });
         let due = late.timers[RETRY_TIMER].unwrap();
         assert_eq!(due.since(outbox.now).as_secs(), waits, "asked for {asked}");
     }

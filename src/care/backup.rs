@@ -16,6 +16,7 @@ use super::format::{
 };
 use crate::clock::Time;
 use crate::config::Config;
+use crate::private::{KEY_FILE, RSA_KEY_FILE};
 use crate::store::Failure;
 use crate::store::blob::{BlobError, BlobHash, Blobs, Hold};
 use crate::store::redb::{Scrub, Snapshot, Step, Walk};
@@ -70,11 +71,11 @@ pub struct Source {
 /// The configuration, keys, tokens and secrets of a node.
 ///
 /// # Errors
-/// For a file that cannot be read. Tokens may be missing.
+/// For a file that cannot be read. Tokens may be missing, and the RSA key where no newer version has run yet.
 pub fn files_of(config: &Config) -> Result<Vec<File>, BackupError> {
     let data = &config.node.data;
     let mut files = vec![file("config/quickbeam.toml".to_owned(), Role::Config, &config.file, &config.file)?];
-    for path in [data.join("node.key"), tokens::admin_file(data), tokens::file(data)] {
+    for path in [data.join(KEY_FILE), data.join(RSA_KEY_FILE), tokens::admin_file(data), tokens::file(data)] {
         let name = path.file_name().map(Path::new).unwrap_or(&path).to_owned();
         match file(format!("data/{}", name.display()), Role::Data, &path, &name) {
             Err(BackupError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}

@@ -12,10 +12,10 @@ use crate::clock::Time;
 use crate::config::Mistake;
 use crate::config::template::{Answers, Template, render};
 use crate::domains::{all_effects, catalog};
-use crate::node::KEY_FILE;
-use crate::private::{self, PrivateError};
+use crate::private::{self, KEY_FILE, PrivateError, RSA_KEY_FILE};
 use crate::tokens::{self, Scope, TokenError, TokenStore, Wanted};
-use crate::wire::key::NodeKey;
+use crate::wire::key::{KeyFormatError, NodeKey};
+use crate::wire::rsa::RsaKey;
 
 /// What the first token may do: all that a writer does, and nothing of the administration.
 const FIRST_SCOPES: [Scope; 4] = [Scope::Publish, Scope::Follow, Scope::FlowsRead, Scope::FlowsWrite];
@@ -79,6 +79,8 @@ pub(crate) enum InitError {
     #[error(transparent)]
     Private(#[from] PrivateError),
     #[error(transparent)]
+    Key(#[from] KeyFormatError),
+    #[error(transparent)]
     Token(#[from] TokenError),
 }
 
@@ -140,6 +142,7 @@ fn fill(new: &New) -> Result<Made, InitError> {
     private::make_folder(&data)?;
     let [key, admin, first] = new.seeds;
     private::create(&data.join(KEY_FILE), NodeKey::from_seed(key).to_pem().as_bytes())?;
+    private::create(&data.join(RSA_KEY_FILE), RsaKey::generate()?.to_pem().as_bytes())?;
     private::create(&tokens::admin_file(&data), (tokens::token_of(&admin)? + "\n").as_bytes())?;
     let wanted = Wanted { name: FIRST_NAME, scopes: &FIRST_SCOPES, prefix: None, expires: None };
     let token = TokenStore::open(&data)?.add(&wanted, new.now, &first)?;

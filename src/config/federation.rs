@@ -41,6 +41,13 @@ pub struct Federation {
     pub allow_only: Option<BTreeSet<Domain>>,
 }
 
+/// `[delivery]`
+#[derive(Debug, Clone, Default)]
+pub struct Delivery {
+    /// Public activities go out with a proof that holds wherever they are passed on.
+    pub proofs: bool,
+}
+
 impl Fetch {
     pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
         let allow = section.texts("allow", report).unwrap_or_default();
@@ -102,5 +109,13 @@ impl Federation {
         let allow_only = texts.map(|texts| texts.iter().filter_map(domain).collect());
         section.finish(report);
         Self { allow_only }
+    }
+}
+
+impl Delivery {
+    pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
+        let proofs = section.flag("proofs", report).unwrap_or(false);
+        section.finish(report);
+        Self { proofs }
     }
 }

@@ -18,7 +18,7 @@ pub mod services;
 pub mod template;
 pub mod tree;
 
-pub use federation::{Accept, Federation, Fetch, Follow};
+pub use federation::{Accept, Delivery, Federation, Fetch, Follow};
 pub use limits::Limits;
 pub use mistake::{Mistake, Place, Report};
 pub use secret::Secret;
@@ -42,6 +42,7 @@ pub struct Config {
     pub runners: Vec<runners::Runner>,
     pub follow: Follow,
     pub federation: Federation,
+    pub delivery: Delivery,
     /// Other servers by the name that this file gives them.
     pub peers: BTreeMap<String, Peer>,
     pub tick: Tick,
@@ -123,6 +124,7 @@ impl Config {
         let peers = Peer::read_all(top.section("peers", report), &secrets, report);
         let follow = Follow::read(top.section("follow", report), &peers, report);
         let federation = Federation::read(top.section("federation", report), report);
+        let delivery = Delivery::read(top.section("delivery", report), report);
         let tick = Tick::read(top.section("tick", report), report);
         let retention = Retention::read(top.section("retention", report), report);
         let mut limits_section = top.section("limits", report);
@@ -153,6 +155,7 @@ impl Config {
             runners,
             follow,
             federation,
+            delivery,
             peers,
             tick,
             retention,

@@ -141,8 +141,9 @@ pub(super) fn outside(
         caller,
         lent,
         runners,
-        signers: Signers::new(&identity.actor, identity.key.clone(), secrets),
+        signers: Signers::new(&identity.actor, identity.keys.clone(), secrets),
         deadline: config.limits.delivery_timeout,
+        proofs: config.delivery.proofs,
     };
     Ok((keys, deliverer))
 }
@@ -161,7 +162,7 @@ pub(super) fn site(
     let engine = keeper.engine.clone();
     let settings = scrubber::Settings { every: config.store.scrub_every, bytes_per_second: config.store.scrub_rate };
     let name = &config.node.name;
-    let document = OurActor { base: &identity.root, name, username: name, key: &identity.key }.to_json();
+    let document = OurActor { base: &identity.root, name, username: name, keys: &identity.keys }.to_json();
     let limits = &config.limits;
     let mut admin_hosts: BTreeSet<String> = config.admin.hosts.iter().cloned().collect();
     admin_hosts.insert(config.admin.listen.to_string());

@@ -19,7 +19,8 @@ use super::site::Site;
 use crate::actors::ambient;
 use crate::domains::json::parse_json;
 use crate::domains::trace::{self, Context};
-use crate::wire::error::Problem;
+use crate::wire::challenge;
+use crate::wire::error::{Problem, SIGNATURE};
 use crate::wire::message::names_authority;
 use crate::wire::refusal::{Class, Refusal};
 
@@ -135,7 +136,15 @@ fn written_out<B: MessageBody>(response: ServiceResponse<B>, id: &str) -> Servic
         error!(request_id = id, status = problem.status, detail = problem.detail, "a request failed");
     }
     let (request, _) = response.into_parts();
-    ServiceResponse::new(request, problem.respond(id.to_owned())).map_into_right_body()
+    let asks_for_signature = problem.challenge == Some(SIGNATURE);
+    let mut refused = problem.respond(id.to_owned());
+    if asks_for_signature {
+        let (with_body, with_key) = (!request.method().is_safe(), request.headers().contains_key("idempotency-key"));
+        if let Ok(value) = header::HeaderValue::from_str(&challenge::wanted(with_body, with_key)) {
+            refused.headers_mut().insert(header::HeaderName::from_static("accept-signature"), value);
+        }
+    }
+    ServiceResponse::new(request, refused).map_into_right_body()
 }
 
 fn with_id<B>(mut response: ServiceResponse<B>, id: &str) -> ServiceResponse<B> {

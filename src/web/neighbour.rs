@@ -12,11 +12,12 @@ use crate::actors::flow::Origin;
 use crate::actors::once::Once;
 use crate::domains::identity::Iri;
 use crate::tokens::Scope;
+use crate::wire::claim::{Claim, claims};
 use crate::wire::error::Problem;
 use crate::wire::message::{RequestView, Target};
 use crate::wire::rate::Place;
 use crate::wire::refusal::Refusal;
-use crate::wire::signature::{Claim, Demand, claims};
+use crate::wire::signature::Demand;
 use crate::wire::verify::{VerifyLimits, verify_sender};
 
 /// What a signature covers of a request that is done once: a stranger must not put its own key on somebody's words.

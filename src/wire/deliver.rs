@@ -6,10 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use serde_json::Value;
+use tracing::debug;
 
+use super::base::BaseError;
 use super::call::Caller;
-use super::key::{NodeKey, PairSecret};
+use super::document::{ED25519_FRAGMENT, RSA_FRAGMENT};
+use super::key::{NodeKey, NodeKeys, PairSecret};
 use super::keys::{KeyCache, KeyError};
+use super::proof::{ProofError, prove};
 use super::runners::RunnerBook;
 use super::sign::{Signer, SignerKey};
 use super::transport::{Limits, Request, Response, Transport, TransportError};
@@ -19,7 +24,8 @@ use crate::actors::layout;
 use crate::actors::log::Entry;
 use crate::actors::record;
 use crate::actors::rows::{Index, parts};
-use crate::clock::SharedClock;
+use crate::actors::scheme::Scheme;
+use crate::clock::{SharedClock, Time};
 use crate::domains::identity::{Authority, Iri};
 use crate::store::{Engine, ReadError, Span};
 
@@ -43,28 +49,67 @@ pub struct Deliverer {
     pub runners: Arc<RunnerBook>,
     /// For one request, from the look-up to the last byte.
     pub deadline: Duration,
+    /// Whether public activities get a proof of their own (`[delivery]`).
+    pub proofs: bool,
 }
 
 /// Which key signs for whom: the node's own, or the secret shared with a peer.
 #[derive(Clone)]
 pub struct Signers {
-    own: Signer,
+    ed25519: Signer,
+    rsa: Signer,
+    /// Makes proofs, under the id of the first.
+    prover: NodeKey,
     pairs: BTreeMap<Authority, Signer>,
 }
 
 impl Signers {
     /// `actor` is our own; `pairs` are the authorities that share a secret with us.
-    pub fn new(actor: &Iri, key: NodeKey, pairs: impl IntoIterator<Item = (Authority, PairSecret)>) -> Self {
+    pub fn new(actor: &Iri, keys: NodeKeys, pairs: impl IntoIterator<Item = (Authority, PairSecret)>) -> Self {
         let id = |fragment: &str| Iri::parse(&format!("{actor}#{fragment}")).expect("an id with a fragment is an id");
         let pair = |(authority, secret)| {
             (authority, Signer { key_id: id(super::keys::PAIR_FRAGMENT), secret: SignerKey::HmacSha256(secret) })
         };
-        let own = Signer { key_id: id("ed25519"), secret: SignerKey::Ed25519(key) };
-        Self { own, pairs: pairs.into_iter().map(pair).collect() }
+        Self {
+            prover: keys.ed25519.clone(),
+            ed25519: Signer { key_id: id(ED25519_FRAGMENT), secret: SignerKey::Ed25519(keys.ed25519) },
+            rsa: Signer { key_id: id(RSA_FRAGMENT), secret: SignerKey::Rsa(keys.rsa) },
+            pairs: pairs.into_iter().map(pair).collect(),
+        }
     }
 
+    /// Who signs for nodes like this one.
     pub fn signer(&self, peer: &Authority) -> &Signer {
-        self.pairs.get(peer).unwrap_or(&self.own)
+        self.pair(peer).unwrap_or(&self.ed25519)
+    }
+
+    /// Who signs for a peer that shares a secret with us, and then nobody else does.
+    pub(super) fn pair(&self, peer: &Authority) -> Option<&Signer> {
+        self.pairs.get(peer)
+    }
+
+    /// An activity of ours with a proof.
+    pub(super) fn prove(&self, activity: &Value, made: Time) -> Result<Value, ProofError> {
+        prove(activity, &self.prover, &self.ed25519.key_id, made)
+    }
+
+    pub(super) fn own(&self, scheme: Scheme) -> &Signer {
+        match scheme {
+            Scheme::Ed25519 => &self.ed25519,
+            Scheme::Rsa | Scheme::Draft => &self.rsa,
+        }
+    }
+
+    /// What a key of ours signs by RFC 9421.
+    pub(super) fn scheme_of(&self, key_id: &str) -> Option<Scheme> {
+        [Scheme::Ed25519, Scheme::Rsa].into_iter().find(|scheme| self.own(*scheme).key_id.as_str() == key_id)
+    }
+
+    pub(super) fn sign(&self, scheme: Scheme, request: Request, now: Time) -> Result<Request, BaseError> {
+        match scheme {
+            Scheme::Ed25519 | Scheme::Rsa => self.own(scheme).sign(request, now),
+            Scheme::Draft => self.own(scheme).sign_draft(request, now),
+        }
     }
 }
 
@@ -73,7 +118,9 @@ impl Outside for Deliverer {
         let deliverer = self.clone();
         Box::pin(async move {
             match errand {
-                Errand::Deliver { activity, to, .. } => deliverer.deliver(&activity, to).await,
+                Errand::Deliver { activity, to, scheme, refusals, .. } => {
+                    deliverer.deliver(&activity, to, scheme, refusals).await
+                }
                 Errand::Webhook { url, body, place } => deliverer.webhook(&url, &body, &place).await,
                 Errand::Http { request, place } => deliverer.caller.call(request, &place).await,
                 Errand::Lent { request, place } => deliverer.lent.call(request, &place).await,
@@ -84,9 +131,9 @@ impl Outside for Deliverer {
 }
 
 impl Deliverer {
-    async fn deliver(&self, activity: &str, to: Recipient) -> Report {
-        let body = match self.body(activity).await {
-            Ok(Some(body)) => body,
+    async fn deliver(&self, activity: &str, to: Recipient, known: Option<Scheme>, refusals: u32) -> Report {
+        let body = match self.entry(activity).await {
+            Ok(Some(entry)) => self.body(entry),
             Ok(None) => {
                 return Report::Impossible { reason: format!("the activity {activity} is not in the log any more") };
             }
@@ -98,18 +145,30 @@ impl Deliverer {
             Ok(inbox) => inbox,
             Err(report) => return report,
         };
-        let authority = inbox.authority();
         let request = Request::post(inbox, "application/activity+json", body, self.limits());
-        match self.signers.signer(&authority).sign(request, self.clock.now()) {
-            Ok(signed) => self.send(signed).await,
-            Err(error) => Report::Impossible { reason: format!("the request cannot be signed: {error}") },
-        }
+        self.knock(request, known, refusals).await
     }
 
-    async fn body(&self, activity: &str) -> Result<Option<Bytes>, ReadError> {
+    async fn entry(&self, activity: &str) -> Result<Option<Entry>, ReadError> {
         let prefix = layout::index_prefix(Index::Activities, &parts([activity]));
         let rows = self.engine.range(Span::prefix(&prefix, 1)).await?;
-        Ok(rows.first().and_then(|row| record::decode::<Entry>(&row.value).ok()).map(|entry| entry.body))
+        Ok(rows.first().and_then(|row| record::decode::<Entry>(&row.value).ok()))
+    }
+
+    /// What goes out: the same bytes each time, since a receiver remembers them. A proof matters where an activity is
+    /// passed on without our signature, which nobody does with letters to one.
+    fn body(&self, entry: Entry) -> Bytes {
+        if !self.proofs || !entry.public {
+            return entry.body;
+        }
+        let value = serde_json::from_slice(&entry.body).unwrap_or_default();
+        match self.signers.prove(&value, entry.at) {
+            Ok(proved) => proved.to_string().into(),
+            Err(error) => {
+                debug!(activity = %entry.id, %error, "an activity goes out without a proof");
+                entry.body
+            }
+        }
     }
 
     async fn inbox(&self, to: Recipient) -> Result<Iri, Report> {
@@ -119,7 +178,8 @@ impl Deliverer {
             Recipient::Actor(actor) => match self.keys.recipient(&named(&actor)?).await {
                 Ok(document) => Ok(document.inbox.clone()),
                 Err(KeyError::Status { status, document }) => {
-                    Err(Report::Answered { status, detail: format!("{document} could not be read"), retry_after: None })
+                    let detail = format!("{document} could not be read");
+                    Err(Report::Answered { status, detail, retry_after: None, scheme: None })
                 }
                 Err(error) if error.is_passing() => Err(Report::Unreachable { reason: error.to_string() }),
                 Err(error) => Err(Report::Impossible { reason: error.to_string() }),
@@ -127,7 +187,7 @@ impl Deliverer {
         }
     }
 
-    async fn webhook(&self, url: &str, body: &serde_json::Value, place: &Place) -> Report {
+    async fn webhook(&self, url: &str, body: &Value, place: &Place) -> Report {
         let url = match Iri::parse(url) {
             Ok(url) => url,
             Err(error) => return Report::Impossible { reason: error.to_string() },
@@ -138,21 +198,27 @@ impl Deliverer {
     }
 
     async fn send(&self, request: Request) -> Report {
-        match self.transport.send(request).await {
-            Ok(response) => Report::Answered {
-                status: response.status,
-                retry_after: retry_after(&response),
-                detail: detail(&response),
-            },
-            // The answer itself is known; only its length is not to our liking.
-            Err(TransportError::TooLarge { .. }) => Report::Unreachable { reason: "the answer is too long".to_owned() },
-            Err(error) if error.is_passing() => Report::Unreachable { reason: error.to_string() },
-            Err(error) => Report::Impossible { reason: error.to_string() },
-        }
+        report(&self.transport.send(request).await)
     }
 
     fn limits(&self) -> Limits {
         Limits { bytes_max: ANSWER_BYTES_MAX, deadline: self.deadline }
+    }
+}
+
+/// What came of a request.
+pub(super) fn report(answer: &Result<Response, TransportError>) -> Report {
+    match answer {
+        Ok(response) => Report::Answered {
+            status: response.status,
+            retry_after: retry_after(response),
+            detail: detail(response),
+            scheme: None,
+        },
+        // The answer itself is known; only its length is not to our liking.
+        Err(TransportError::TooLarge { .. }) => Report::Unreachable { reason: "the answer is too long".to_owned() },
+        Err(error) if error.is_passing() => Report::Unreachable { reason: error.to_string() },
+        Err(error) => Report::Impossible { reason: error.to_string() },
     }
 }
 
@@ -162,7 +228,7 @@ fn retry_after(response: &Response) -> Option<Duration> {
 
 /// What the other side says about it: the detail of a problem, or the beginning of a text.
 fn detail(response: &Response) -> String {
-    let problem: Option<serde_json::Value> = serde_json::from_slice(&response.body).ok();
+    let problem: Option<Value> = serde_json::from_slice(&response.body).ok();
     let said = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str());
     match said {
         Some(said) => said.chars().take(DETAIL_MAX).collect(),

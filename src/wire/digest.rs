@@ -1,4 +1,5 @@
-//! `Content-Digest` of RFC 9530, made and checked over the raw bytes.
+//! `Content-Digest` of RFC 9530, and the `Digest` of RFC 3230 beside signatures by the draft: made and checked over the
+//! raw bytes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -6,16 +7,25 @@ use sfv::{BareItem, Dictionary, ListEntry, Parser};
 use sha2::{Digest, Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
-/// Why a `Content-Digest` does not vouch for a body.
+use super::message::{RequestView, plain};
+
+/// Algorithms in one `Digest`; there are not ten.
+const ALGORITHMS_MAX: usize = 10;
+
+/// Why a `Content-Digest` or a `Digest` does not vouch for a body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
     #[error("content-digest is missing: send the sha-256 of the body")]
     Missing,
+    #[error("digest is missing, which signatures by the draft go with: send the SHA-256 of the body")]
+    MissingDraft,
     #[error("content-digest is not a dictionary of byte sequences: write it like sha-256=:BASE64:")]
     Malformed,
-    #[error("content-digest has no algorithm that this node knows: use sha-256 or sha-512")]
+    #[error("digest is no list of algorithms with base64, or names one twice: write it like SHA-256=BASE64")]
+    MalformedDraft,
+    #[error("the digest has no algorithm that this node knows: use sha-256 or sha-512")]
     Unsupported,
-    #[error("the {algorithm} of the body is another than content-digest says: send the very bytes that were hashed")]
+    #[error("the {algorithm} of the body is another than the digest says: send the very bytes that were hashed")]
     Mismatch { algorithm: &'static str },
 }
 
@@ -73,9 +83,79 @@ pub fn check(header: Option<&str>, body: &[u8], sha256: &[u8; 32]) -> Result<(),
     if known == 0 { Err(DigestError::Unsupported) } else { Ok(()) }
 }
 
+/// The `Digest` value for a body.
+pub fn draft_digest(body: &[u8]) -> String {
+    format!("SHA-256={}", STANDARD.encode(sha256(body)))
+}
+
+/// Checks what `Digest` says, the header that signatures by the draft cover. It must stand there once.
+pub fn check_draft(request: &RequestView<'_>, body: &[u8], sha256: &[u8; 32]) -> Result<(), DigestError> {
+    let mut values = request.header_values("digest");
+    let header = match (values.next().map(plain), values.next()) {
+        (Some(Some(header)), None) => header,
+        (None, _) => return Err(DigestError::MissingDraft),
+        _ => return Err(DigestError::MalformedDraft),
+    };
+    let mut seen: Vec<String> = Vec::new();
+    let mut known = 0;
+    for member in header.split(',') {
+        let (name, value) = member.trim().split_once('=').ok_or(DigestError::MalformedDraft)?;
+        let name = name.to_ascii_lowercase();
+        if seen.contains(&name) || seen.len() == ALGORITHMS_MAX {
+            return Err(DigestError::MalformedDraft);
+        }
+        let given = || STANDARD.decode(value).map_err(|_| DigestError::MalformedDraft);
+        let (algorithm, same) = match name.as_str() {
+            "sha-256" => ("sha-256", given()?.ct_eq(sha256.as_slice())),
+            "sha-512" => ("sha-512", given()?.ct_eq(Sha512::digest(body).as_slice())),
+            _ => ("", 1.into()),
+        };
+        if !bool::from(same) {
+            return Err(DigestError::Mismatch { algorithm });
+        }
+        known += usize::from(!algorithm.is_empty());
+        seen.push(name);
+    }
+    if known == 0 { Err(DigestError::Unsupported) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domains::identity::Iri;
+    use crate::wire::message::Target;
+
+    fn check_draft_values(values: &[&str], body: &[u8]) -> Result<(), DigestError> {
+        let url = Iri::parse("https://b.example/inbox").unwrap();
+        let headers = values.iter().map(|value| ("Digest", value.as_bytes())).collect();
+        check_draft(&RequestView { method: "POST", target: Target::of(&url), headers }, body, &sha256(body))
+    }
+
+    #[test]
+    fn the_digest_of_the_draft_is_made_and_checked() {
+        assert_eq!(draft_digest(b"{}"), "SHA-256=RBNvo1WzZ4oRRq0W9+hknpT7T8If536DEMBg9hyq/4o=");
+        let long = format!("sha-512={}", STANDARD.encode(Sha512::digest(b"{}")));
+        for good in [draft_digest(b"{}"), long.clone(), format!("md5=x, {long},{}", draft_digest(b"{}"))] {
+            assert_eq!(check_draft_values(&[&good], b"{}"), Ok(()), "{good}");
+        }
+        let other = draft_digest(b"x");
+        assert_eq!(check_draft_values(&[&other], b"{}"), Err(DigestError::Mismatch { algorithm: "sha-256" }));
+        let both = format!("{}, {long}", draft_digest(b"x"));
+        assert_eq!(check_draft_values(&[&both], b"x"), Err(DigestError::Mismatch { algorithm: "sha-512" }));
+        assert_eq!(check_draft_values(&[], b""), Err(DigestError::MissingDraft));
+        assert_eq!(check_draft_values(&["md5=AAAA"], b""), Err(DigestError::Unsupported));
+    }
+
+    #[test]
+    fn a_digest_of_the_draft_that_could_be_read_in_two_ways_is_refused() {
+        let good = draft_digest(b"{}");
+        let twice = format!("{good},{good}");
+        let flood = (0..20).map(|n| format!("x{n}=a")).collect::<Vec<_>>().join(",");
+        for bad in [&["SHA-256"][..], &["SHA-256=*"], &[""], &[&twice], &[&good, &good], &[&flood], &["SHA-256=\u{e9}"]]
+        {
+            assert_eq!(check_draft_values(bad, b"{}"), Err(DigestError::MalformedDraft), "{bad:?}");
+        }
+    }
 
     fn check_body(header: &str, body: &[u8]) -> Result<(), DigestError> {
         check(Some(header), body, &sha256(body))

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::key::{KeyFormatError, NodeKey, PublicKey};
+use super::key::{KeyFormatError, NodeKeys, PublicKey};
 use crate::domains::activity::ACTIVITY_STREAMS;
 use crate::domains::identity::{IdentityError, Iri};
 
 /// Keys read from one document; honest actors have two or three.
 pub const KEYS_MAX: usize = 16;
+
+/// What the ids of our keys end in, for ever.
+pub const ED25519_FRAGMENT: &str = "ed25519";
+pub const RSA_FRAGMENT: &str = "main-key";
 
 const ACTOR_TYPES: [&str; 5] = ["Application", "Group", "Organization", "Person", "Service"];
 
@@ -32,6 +36,8 @@ pub struct PublishedKey {
     pub id: Iri,
     pub owner: Iri,
     pub key: PublicKey,
+    /// Listed under `assertionMethod`: it may sign what its owner says, not only requests.
+    pub asserts: bool,
 }
 
 /// Why a key in a document is not taken.
@@ -71,7 +77,7 @@ pub struct OurActor<'a> {
     pub name: &'a str,
     /// The part before `@` in `acct:` addresses.
     pub username: &'a str,
-    pub key: &'a NodeKey,
+    pub keys: &'a NodeKeys,
 }
 
 impl ActorDocument {
@@ -114,10 +120,17 @@ impl ActorDocument {
             let Some(id) = entry.get("id").and_then(Value::as_str).and_then(|id| Iri::parse(id).ok()) else { continue };
             let owner = entry.get(owner_field).and_then(Value::as_str);
             match self.accept(&id, owner, key) {
-                Ok(key) if self.key(&id).is_none() => self.keys.push(key),
-                Ok(_) => {}
+                Ok(key) => self.take(PublishedKey { asserts: owner_field == "controller", ..key }),
                 Err(why) => drop(self.refused.insert(id, why)),
             }
+        }
+    }
+
+    /// The first key under an id counts; the same one once more can only be one that asserts as well.
+    fn take(&mut self, key: PublishedKey) {
+        match self.keys.iter_mut().find(|known| known.id == key.id) {
+            Some(known) => known.asserts |= key.asserts && known.key == key.key,
+            None => self.keys.push(key),
         }
     }
 
@@ -134,7 +147,7 @@ impl ActorDocument {
             return Err(KeyRefused::Authority);
         }
         let key = key.map_err(|error| KeyRefused::Format(error.to_string()))?;
-        Ok(PublishedKey { id: id.clone(), owner: self.id.clone(), key })
+        Ok(PublishedKey { id: id.clone(), owner: self.id.clone(), key, asserts: false })
     }
 }
 
@@ -144,21 +157,23 @@ impl OurActor<'_> {
         self.at("actor")
     }
 
-    /// The id under which our signatures name our key: its PEM form.
-    pub fn key_id(&self) -> Iri {
-        self.at("actor#ed25519")
+    /// The id of our ed25519 key, which stands under `assertionMethod` as a Multikey.
+    pub fn ed25519_id(&self) -> Iri {
+        self.at(&format!("actor#{ED25519_FRAGMENT}"))
     }
 
-    /// The same key as a Multikey, under an id of its own: readers take one id for one form.
-    pub fn multikey_id(&self) -> Iri {
-        self.at("actor#ed25519-multikey")
+    /// The id of our RSA key, which stands under `publicKey` as PEM.
+    pub fn rsa_id(&self) -> Iri {
+        self.at(&format!("actor#{RSA_FRAGMENT}"))
     }
 
     pub fn inbox(&self) -> Iri {
         self.at("inbox")
     }
 
-    /// The document as it is served.
+    /// The document as it is served. `publicKey` is one object and no list, and it is the RSA key: Lemmy and Pleroma
+    /// read nothing else there, and Mastodon takes the first of a list. Other keys belong under `assertionMethod`
+    /// (FEP-521a), where nodes like this one look for theirs and Fedify looks for those of proofs.
     pub fn to_json(&self) -> Value {
         let id = self.id();
         json!({
@@ -178,12 +193,12 @@ impl OurActor<'_> {
             "followers": self.at("followers"),
             "following": self.at("following"),
             "endpoints": { "sharedInbox": self.inbox() },
-            "publicKey": { "id": self.key_id(), "owner": id, "publicKeyPem": self.key.public_pem() },
+            "publicKey": { "id": self.rsa_id(), "owner": id, "publicKeyPem": self.keys.rsa.public_pem() },
             "assertionMethod": [{
-                "id": self.multikey_id(),
+                "id": self.ed25519_id(),
                 "type": "Multikey",
                 "controller": id,
-                "publicKeyMultibase": self.key.public_multikey(),
+                "publicKeyMultibase": self.keys.ed25519.public_multikey(),
             }],
         })
     }
@@ -229,6 +244,7 @@ fn many(value: Option<&Value>) -> impl Iterator<Item = &Value> + Clone {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::for_tests::keys;
     use crate::wire::key::Kind;
 
     fn iri(text: &str) -> Iri {
@@ -236,9 +252,8 @@ mod tests {
     }
 
     fn our_json() -> Value {
-        let key = NodeKey::from_seed([1; 32]);
         let base = iri("https://a.example/");
-        OurActor { base: &base, name: "A", username: "a", key: &key }.to_json()
+        OurActor { base: &base, name: "A", username: "a", keys: &keys(1) }.to_json()
     }
 
     fn parse(value: &Value) -> Result<ActorDocument, DocumentError> {
@@ -251,10 +266,38 @@ mod tests {
         assert_eq!((read.kind.as_str(), read.name.as_deref()), ("Service", Some("A")));
         assert_eq!(read.inbox, iri("https://a.example/inbox"));
         assert_eq!(read.shared_inbox, Some(iri("https://a.example/inbox")));
-        let public = NodeKey::from_seed([1; 32]).public();
-        assert_eq!(read.key(&iri("https://a.example/actor#ed25519")).unwrap().key, public);
-        assert_eq!(read.key(&iri("https://a.example/actor#ed25519-multikey")).unwrap().key, public);
+        let ed25519 = read.key(&iri("https://a.example/actor#ed25519")).unwrap();
+        assert_eq!((&ed25519.key, ed25519.asserts), (&keys(1).ed25519.public(), true));
+        let rsa = read.key(&iri("https://a.example/actor#main-key")).unwrap();
+        assert_eq!((&rsa.key, rsa.asserts), (&keys(1).rsa.public(), false));
         assert_eq!((read.keys.len(), read.refused.len()), (2, 0));
+    }
+
+    #[test]
+    fn public_key_is_one_object_for_those_who_read_no_list() {
+        let json = our_json();
+        assert!(json["publicKey"].is_object() && json["publicKey"]["publicKeyPem"].is_string());
+        assert_eq!(json["publicKey"]["id"], "https://a.example/actor#main-key");
+        // Fedify looks for keys of proofs only in documents that name this context.
+        assert!(json["@context"].as_array().unwrap().contains(&"https://www.w3.org/ns/did/v1".into()));
+    }
+
+    #[test]
+    fn the_document_of_an_older_node_gives_its_key_under_both_ids() {
+        let mut json = our_json();
+        let (owner, pem) = ("https://a.example/actor", keys(1).ed25519.public_pem());
+        json["publicKey"] = json!({"id": "https://a.example/actor#ed25519", "owner": owner, "publicKeyPem": pem});
+        json["assertionMethod"][0]["id"] = "https://a.example/actor#ed25519-multikey".into();
+        let read = parse(&json).unwrap();
+        let of = |id: &str| read.key(&iri(id)).map(|it| (it.key == keys(1).ed25519.public(), it.asserts)).unwrap();
+        assert_eq!(of("https://a.example/actor#ed25519"), (true, false));
+        assert_eq!(of("https://a.example/actor#ed25519-multikey"), (true, true));
+        // Both forms under one id are one key; another key under an id that is taken is none.
+        json["assertionMethod"][0]["id"] = "https://a.example/actor#ed25519".into();
+        assert!(parse(&json).unwrap().keys[0].asserts);
+        json["assertionMethod"][0]["publicKeyMultibase"] = keys(2).ed25519.public_multikey().into();
+        let read = parse(&json).unwrap();
+        assert_eq!((read.keys.len(), read.keys[0].asserts), (1, false));
     }
 
     #[test]
@@ -286,7 +329,7 @@ mod tests {
         json["assertionMethod"][0]["id"] = "https://b.example/actor#k".into();
         let read = parse(&json).unwrap();
         assert!(read.keys.is_empty());
-        assert_eq!(read.refused[&iri("https://a.example/actor#ed25519")], KeyRefused::Owner);
+        assert_eq!(read.refused[&iri("https://a.example/actor#main-key")], KeyRefused::Owner);
         assert_eq!(read.refused[&iri("https://b.example/actor#k")], KeyRefused::Authority);
     }
 
@@ -294,18 +337,22 @@ mod tests {
     fn odd_keys_do_not_hide_good_ones() {
         let mut json = our_json();
         let good = json["publicKey"].take();
-        let rsa = "-----BEGIN RSA PUBLIC KEY-----\nMA==\n-----END RSA PUBLIC KEY-----";
+        let curve = include_str!("../../tests/vectors/rsa/ec_public.pem");
+        let small = include_str!("../../tests/vectors/rsa/small_public.pem");
         let owner = "https://a.example/actor";
         json["publicKey"] = json!([
             "https://a.example/key",
-            {"id": "https://a.example/actor#main-key", "owner": owner, "publicKeyPem": rsa},
+            {"id": "https://a.example/actor#curve", "owner": owner, "publicKeyPem": curve},
+            {"id": "https://a.example/actor#small", "owner": owner, "publicKeyPem": small},
             {"id": "https://a.example/actor#bad", "owner": owner, "publicKeyPem": "?"},
             {"owner": owner, "publicKeyPem": "?"},
             good,
         ]);
         let read = parse(&json).unwrap();
-        assert_eq!(read.keys[0].key, PublicKey::Unsupported(Kind::Rsa));
-        assert!(read.key(&iri("https://a.example/actor#ed25519")).is_some());
+        assert_eq!(read.keys[0].key, PublicKey::Unsupported(Kind::EllipticCurve));
+        assert!(read.key(&iri("https://a.example/actor#main-key")).is_some());
+        let small = read.refused[&iri("https://a.example/actor#small")].to_string();
+        assert!(small.contains("1024 bits"), "{small}");
         assert!(matches!(read.refused[&iri("https://a.example/actor#bad")], KeyRefused::Format(_)));
     }
 

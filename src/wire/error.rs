@@ -21,6 +21,8 @@ use crate::store::{Failure, ReadError};
 
 /// A person has to look before a held node goes on.
 const RETRY_HELD: Duration = Duration::from_secs(60);
+/// What is asked of a peer whose request was not believed.
+pub const SIGNATURE: &str = "Signature";
 /// How long a caller is asked to wait when nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -218,7 +220,7 @@ impl From<Refusal> for Problem {
         let detail = refusal.to_string();
         match refusal.class() {
             Class::BadRequest => Self::bad_request(detail),
-            Class::Unauthorized => Self { challenge: Some("Signature"), ..Self::new(401, "signature refused", detail) },
+            Class::Unauthorized => Self { challenge: Some(SIGNATURE), ..Self::new(401, "signature refused", detail) },
             Class::Forbidden => Self::new(403, "signature refused", detail),
             Class::TooLarge => Self::new(413, "too large", detail),
             Class::MediaType => Self::new(415, "unsupported media type", detail),

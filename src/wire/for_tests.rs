@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::document::OurActor;
-use super::key::NodeKey;
+use super::key::{NodeKey, NodeKeys};
+use super::rsa::RsaKey;
 use super::sign::{Signer, SignerKey};
 use super::transport::{Limits, Request, Response, Transport, TransportError};
 use crate::clock::{Clock, Time};
@@ -40,10 +41,17 @@ pub(crate) struct Net {
     pub(crate) down: Mutex<bool>,
 }
 
-/// A peer with one actor and its key.
+/// A peer with one actor and its keys.
 pub(crate) struct Peer {
     pub(crate) base: Iri,
-    pub(crate) key: NodeKey,
+    pub(crate) keys: NodeKeys,
+}
+
+/// The ed25519 pair of a seed, and one of two RSA pairs that stand in files, since making one takes long.
+pub(crate) fn keys(seed: u8) -> NodeKeys {
+    let files = [include_str!("../../tests/vectors/rsa/one.pem"), include_str!("../../tests/vectors/rsa/two.pem")];
+    let rsa = RsaKey::from_pem(files[usize::from(seed) % 2]).unwrap();
+    NodeKeys { ed25519: NodeKey::from_seed([seed; 32]), rsa }
 }
 
 impl StepClock {
@@ -118,11 +126,11 @@ impl Transport for Net {
 
 impl Peer {
     pub(crate) fn new(base: &str, seed: u8) -> Self {
-        Self { base: iri(base), key: NodeKey::from_seed([seed; 32]) }
+        Self { base: iri(base), keys: keys(seed) }
     }
 
     pub(crate) fn document(&self) -> Value {
-        OurActor { base: &self.base, name: "peer", username: "peer", key: &self.key }.to_json()
+        OurActor { base: &self.base, name: "peer", username: "peer", keys: &self.keys }.to_json()
     }
 
     pub(crate) fn actor(&self) -> Iri {
@@ -134,7 +142,11 @@ impl Peer {
     }
 
     pub(crate) fn signer(&self) -> Signer {
-        Signer { key_id: self.at("actor#ed25519"), secret: SignerKey::Ed25519(self.key.clone()) }
+        Signer { key_id: self.at("actor#ed25519"), secret: SignerKey::Ed25519(self.keys.ed25519.clone()) }
+    }
+
+    pub(crate) fn rsa_signer(&self) -> Signer {
+        Signer { key_id: self.at("actor#main-key"), secret: SignerKey::Rsa(self.keys.rsa.clone()) }
     }
 
     pub(crate) fn at(&self, path: &str) -> Iri {

@@ -24,6 +24,8 @@ pub struct Found {
     pub key_id: Iri,
     pub actor: Iri,
     pub key: Key,
+    /// Its owner listed it under `assertionMethod`.
+    pub asserts: bool,
     /// None for a pair whose configuration names none.
     pub inbox: Option<Iri>,
     pub shared_inbox: Option<Iri>,
@@ -74,6 +76,7 @@ impl Key {
     pub fn algorithm(&self) -> Option<Algorithm> {
         match self {
             Self::Public(PublicKey::Ed25519(_)) => Some(Algorithm::Ed25519),
+            Self::Public(PublicKey::Rsa(_)) => Some(Algorithm::RsaV15Sha256),
             Self::Public(PublicKey::Unsupported(_)) => None,
             Self::Pair(_) => Some(Algorithm::HmacSha256),
         }

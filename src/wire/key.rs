@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use ed25519_dalek::pkcs8::spki::SubjectPublicKeyInfoRef;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, Document, EncodePrivateKey, EncodePublicKey};
+use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+
+use super::pem;
+use super::rsa::{RSA_BITS_MAX, RSA_BITS_MIN, RsaKey, RsaPublicKey};
 
 /// A shared secret shorter than its hash is easier to guess than a signature is to forge.
 pub const SECRET_BYTES_MIN: usize = 32;
@@ -20,10 +23,19 @@ const MULTICODEC_ED25519: [u8; 2] = [0xed, 0x01];
 #[derive(Clone)]
 pub struct NodeKey(Arc<SigningKey>);
 
+/// All that this node signs with for everybody: ed25519 for its own kind and for proofs, RSA for those who check
+/// nothing else.
+#[derive(Clone, Debug)]
+pub struct NodeKeys {
+    pub ed25519: NodeKey,
+    pub rsa: RsaKey,
+}
+
 /// Somebody's public key, of a kind that this node can check or knows by name only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublicKey {
     Ed25519(Box<VerifyingKey>),
+    Rsa(RsaPublicKey),
     /// Published and understood as a key, but nothing here can check its signatures.
     Unsupported(Kind),
 }
@@ -31,7 +43,6 @@ pub enum PublicKey {
 /// Kinds of keys that peers publish and this node cannot check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    Rsa,
     EllipticCurve,
     Unknown,
 }
@@ -45,8 +56,16 @@ pub struct PairSecret(Arc<[u8]>);
 pub enum KeyFormatError {
     #[error("the private key is not PKCS#8 PEM of an ed25519 key: make one with quickbeam init")]
     PrivateKey(#[source] ed25519_dalek::pkcs8::Error),
-    #[error("the public key is not SPKI PEM")]
+    #[error(
+        "the private key is not PKCS#8 PEM of an RSA key of at least {RSA_BITS_MIN} bits: move the file away, and a new one is made at the next start"
+    )]
+    RsaPrivateKey,
+    #[error("no RSA key could be made: the system gives no random numbers")]
+    RsaGeneration,
+    #[error("the public key is neither SPKI PEM nor PKCS#1 PEM")]
     PublicKey,
+    #[error("the RSA key has {bits} bits: this node takes {RSA_BITS_MIN} to {RSA_BITS_MAX}")]
+    RsaSize { bits: usize },
     #[error("the Multikey is not z and base58")]
     Multikey,
     #[error("the ed25519 key is a weak point, under which anybody could sign")]
@@ -97,20 +116,23 @@ impl NodeKey {
 
 impl PublicKey {
     /// Reads `publicKeyPem`. Keys of other kinds are named, not refused: an actor may publish several.
-    pub fn from_pem(pem: &str) -> Result<Self, KeyFormatError> {
-        if pem.trim_start().starts_with("-----BEGIN RSA PUBLIC KEY-----") {
-            return Ok(Self::Unsupported(Kind::Rsa));
+    pub fn from_pem(text: &str) -> Result<Self, KeyFormatError> {
+        let (label, der) = pem::read(text).ok_or(KeyFormatError::PublicKey)?;
+        match label {
+            "RSA PUBLIC KEY" => RsaPublicKey::from_der(&der).map(Self::Rsa),
+            "PUBLIC KEY" => Self::from_spki(&der),
+            _ => Err(KeyFormatError::PublicKey),
         }
-        let pem = pem.trim();
-        if let Ok(key) = VerifyingKey::from_public_key_pem(pem) {
-            return Self::ed25519(key);
-        }
-        let (_, document) = Document::from_pem(pem).map_err(|_| KeyFormatError::PublicKey)?;
-        let info = SubjectPublicKeyInfoRef::try_from(document.as_bytes()).map_err(|_| KeyFormatError::PublicKey)?;
+    }
+
+    fn from_spki(der: &[u8]) -> Result<Self, KeyFormatError> {
+        let info = SubjectPublicKeyInfoRef::try_from(der).map_err(|_| KeyFormatError::PublicKey)?;
         match info.algorithm.oid.to_string().as_str() {
-            "1.2.840.113549.1.1.1" => Ok(Self::Unsupported(Kind::Rsa)),
+            "1.2.840.113549.1.1.1" => RsaPublicKey::from_der(der).map(Self::Rsa),
+            "1.3.101.112" => {
+                Self::ed25519(VerifyingKey::from_public_key_der(der).map_err(|_| KeyFormatError::PublicKey)?)
+            }
             "1.2.840.10045.2.1" => Ok(Self::Unsupported(Kind::EllipticCurve)),
-            "1.3.101.112" => Err(KeyFormatError::PublicKey),
             _ => Ok(Self::Unsupported(Kind::Unknown)),
         }
     }
@@ -133,11 +155,14 @@ impl PublicKey {
         if key.is_weak() { Err(KeyFormatError::Weak) } else { Ok(Self::Ed25519(Box::new(key))) }
     }
 
-    /// Strict: no small-order points and no second encoding of the same signature.
+    /// With ed25519 strict: no small-order points and no second encoding of the same signature.
     pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        match (self, Signature::from_slice(signature)) {
-            (Self::Ed25519(key), Ok(signature)) => key.verify_strict(message, &signature).is_ok(),
-            _ => false,
+        match self {
+            Self::Ed25519(key) => {
+                Signature::from_slice(signature).is_ok_and(|signature| key.verify_strict(message, &signature).is_ok())
+            }
+            Self::Rsa(key) => key.verifies(message, signature),
+            Self::Unsupported(_) => false,
         }
     }
 }
@@ -168,7 +193,6 @@ impl PairSecret {
 impl fmt::Display for Kind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            Self::Rsa => "RSA",
             Self::EllipticCurve => "elliptic-curve",
             Self::Unknown => "unknown",
         })
@@ -191,7 +215,7 @@ impl fmt::Debug for PairSecret {
 mod tests {
     use super::*;
 
-    const RSA_PEM: &str = "-----BEGIN PUBLIC KEY-----\nMFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBALoJ9tD6kvPA8jGmrHGLMZ6xPFt9s6i6\n2SKl8y4jIjaL4KrKWbxwMwc1vA+f8LkgOK6KJUNKVnNRIXheKlBEXEECAwEAAQ==\n-----END PUBLIC KEY-----\n";
+    const CURVE: &str = include_str!("../../tests/vectors/rsa/ec_public.pem");
 
     #[test]
     fn a_key_survives_its_file_and_both_public_forms() {
@@ -207,17 +231,18 @@ mod tests {
 
     #[test]
     fn other_kinds_of_keys_are_named() {
-        assert_eq!(PublicKey::from_pem(RSA_PEM).unwrap(), PublicKey::Unsupported(Kind::Rsa));
-        let pkcs1 = "-----BEGIN RSA PUBLIC KEY-----\nMA==\n-----END RSA PUBLIC KEY-----";
-        assert_eq!(PublicKey::from_pem(pkcs1).unwrap(), PublicKey::Unsupported(Kind::Rsa));
+        assert_eq!(PublicKey::from_pem(CURVE).unwrap(), PublicKey::Unsupported(Kind::EllipticCurve));
         assert_eq!(PublicKey::from_multikey("z4XJ").unwrap(), PublicKey::Unsupported(Kind::Unknown));
         assert_eq!(PublicKey::from_multikey(&"z".repeat(4_096)).unwrap(), PublicKey::Unsupported(Kind::Unknown));
-        assert!(!PublicKey::Unsupported(Kind::Rsa).verifies(b"x", &[0; 64]));
+        assert!(!PublicKey::Unsupported(Kind::Unknown).verifies(b"x", &[0; 64]));
     }
 
     #[test]
     fn what_is_no_key_is_refused() {
-        for bad in ["", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "MCowBQYDK2VwAyEA"] {
+        let pkcs1 = "-----BEGIN RSA PUBLIC KEY-----\nMA==\n-----END RSA PUBLIC KEY-----";
+        let other = CURVE.replace("PUBLIC", "PRIVATE");
+        let spki = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----";
+        for bad in ["", spki, pkcs1, &other, "MCowBQYDK2VwAyEA"] {
             assert!(matches!(PublicKey::from_pem(bad), Err(KeyFormatError::PublicKey)), "{bad}");
         }
         assert!(matches!(PublicKey::from_multikey("x6Mk"), Err(KeyFormatError::Multikey)));
@@ -246,6 +271,23 @@ mod tests {
         let loose = Signature::from_slice(&signature).unwrap();
         assert!(ed25519_dalek::Verifier::verify(&key, &message, &loose).is_ok());
         assert!(!PublicKey::ed25519(key).unwrap().verifies(&message, &signature));
+    }
+
+    #[test]
+    fn a_second_encoding_of_a_signature_is_refused() {
+        // S plus the order of the group fits the equation as well; RFC 8032 section 5.1.7 demands the smaller one.
+        const ORDER: [u8; 32] = [
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        ];
+        let key = NodeKey::from_seed([7; 32]);
+        let mut signature = key.sign(b"x");
+        let mut carry = 0;
+        for (byte, order) in signature[32..].iter_mut().zip(ORDER) {
+            let sum = u16::from(*byte) + u16::from(order) + carry;
+            (*byte, carry) = (sum.to_le_bytes()[0], sum >> 8);
+        }
+        assert!(!key.public().verifies(b"x", &signature));
     }
 
     #[test]

@@ -9,10 +9,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, Semaphore};
 
-use super::document::ActorDocument;
+use super::document::{ActorDocument, ED25519_FRAGMENT};
 pub use super::found::{Found, Key, KeyError};
 use super::key::PairSecret;
 use super::recent::Recent;
+use super::signature::Algorithm;
 use super::transport::{Limits, Request, Response, Transport};
 use crate::actors::blocking::Blocklist;
 use crate::clock::{SharedClock, Time};
@@ -67,6 +68,8 @@ struct Known {
     documents: Recent<Iri, Arc<Entry>>,
     failures: Recent<Iri, Failure>,
     refreshes: Recent<Iri, Refresh>,
+    /// Authorities of nodes like this one, by their documents.
+    alike: Recent<Authority, ()>,
 }
 
 struct Entry {
@@ -111,7 +114,12 @@ impl KeyCache {
         settings: KeySettings,
     ) -> Self {
         let most = settings.documents_max;
-        let known = Known { documents: Recent::new(most), failures: Recent::new(most), refreshes: Recent::new(most) };
+        let known = Known {
+            documents: Recent::new(most),
+            failures: Recent::new(most),
+            refreshes: Recent::new(most),
+            alike: Recent::new(most),
+        };
         let (known, turns) = (Mutex::new(known), Mutex::new(BTreeMap::new()));
         let fetches = Semaphore::new(settings.fetches_max);
         let blocks = Arc::default();
@@ -174,6 +182,12 @@ impl KeyCache {
         Ok(self.load(id).await?.document.clone())
     }
 
+    /// Whether a document from there showed an ed25519 key under the id that nodes like this one give theirs, so that
+    /// signatures with ours are likely to be checked.
+    pub fn takes_ed25519(&self, authority: &Authority) -> bool {
+        self.known.lock().alike.get(authority).is_some()
+    }
+
     /// How long a document that could not be had is not asked for again, for `Retry-After`.
     pub fn retry_after(&self, key_id: &Iri) -> Duration {
         let document = key_id.without_fragment();
@@ -188,7 +202,7 @@ impl KeyCache {
         let Some(pair) = self.pairs.get(&actor) else { return Err(KeyError::NoPair { actor }) };
         let (key, inbox) = (Key::Pair(pair.secret.clone()), pair.inbox.clone());
         let (key_id, fetched_at) = (key_id.clone(), self.clock.now());
-        Ok(Arc::new(Found { key_id, actor, key, inbox, shared_inbox: None, fetched_at }))
+        Ok(Arc::new(Found { key_id, actor, key, asserts: false, inbox, shared_inbox: None, fetched_at }))
     }
 
     async fn entry(&self, id: &Iri, document: &Iri) -> Result<Arc<Entry>, KeyError> {
@@ -268,7 +282,16 @@ impl KeyCache {
             .map_err(|source| KeyError::Transport { document: document.clone(), source: Arc::new(source) })
             .and_then(|response| read(document, &response))?;
         let entry = Arc::new(Entry::new(actor, self.clock.now()));
+        let alike = format!("{document}#{ED25519_FRAGMENT}");
+        let alike = entry
+            .keys
+            .iter()
+            .any(|found| found.key_id.as_str() == alike && found.key.algorithm() == Some(Algorithm::Ed25519));
         let mut known = self.known.lock();
+        match alike {
+            true => known.alike.insert(document.authority(), ()),
+            false => drop(known.alike.remove(&document.authority())),
+        }
         known.failures.remove(document);
         known.documents.insert(document.clone(), entry.clone());
         Ok(entry)
@@ -323,6 +346,7 @@ impl Entry {
                 key_id: published.id.clone(),
                 actor: published.owner.clone(),
                 key: Key::Public(published.key.clone()),
+                asserts: published.asserts,
                 inbox: Some(document.inbox.clone()),
                 shared_inbox: document.shared_inbox.clone(),
                 fetched_at,

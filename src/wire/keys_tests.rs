@@ -41,6 +41,10 @@ fn key_id() -> Iri {
     iri("https://a.example/actor#ed25519")
 }
 
+fn rsa_id() -> Iri {
+    iri("https://a.example/actor#main-key")
+}
+
 #[tokio::test]
 async fn a_key_is_fetched_once_and_kept_for_a_day() {
     let world = world();
@@ -51,7 +55,7 @@ async fn a_key_is_fetched_once_and_kept_for_a_day() {
     assert_eq!(found.shared_inbox, found.inbox);
     assert_eq!(found.key.algorithm(), Some(crate::wire::signature::Algorithm::Ed25519));
     world.clock.step(HOUR * 23);
-    world.cache.key(&iri("https://a.example/actor#ed25519-multikey")).await.unwrap();
+    world.cache.key(&iri("https://a.example/actor#main-key")).await.unwrap();
     assert_eq!(world.cache.actor(&peer().actor()).await.unwrap().inbox, iri("https://a.example/inbox"));
     assert_eq!(world.net.asked(), 1);
     world.clock.step(HOUR);
@@ -126,7 +130,7 @@ async fn a_stale_key_is_fetched_anew_once_in_five_minutes() {
     let newer = join_all([world.cache.refresh(&old), world.cache.refresh(&old)]).await;
     for newer in newer {
         let Key::Public(key) = &newer.unwrap().unwrap().key else { panic!("not a public key") };
-        assert_eq!(*key, Peer::new("https://a.example/", 2).key.public());
+        assert_eq!(*key, Peer::new("https://a.example/", 2).keys.ed25519.public());
     }
     assert_eq!(world.net.asked(), 2);
     let current = world.cache.key(&key_id()).await.unwrap();
@@ -144,7 +148,7 @@ async fn a_key_that_is_new_in_a_known_document_is_found_and_made_up_ones_cost_no
     world.cache.key(&key_id()).await.unwrap();
     world.clock.step(MINUTE);
     let mut document = peer().document();
-    document["publicKey"]["id"] = "https://a.example/actor#rotated".into();
+    document["assertionMethod"][0]["id"] = "https://a.example/actor#rotated".into();
     world.net.serve("https://a.example/actor", &document);
     assert!(world.cache.key(&iri("https://a.example/actor#rotated")).await.is_ok());
     world.clock.step(MINUTE);
@@ -193,7 +197,7 @@ async fn every_document_that_is_no_good_is_refused_with_its_reason() {
     let mut other = peer().document();
     other["id"] = "https://c.example/actor".into();
     let mut foreign = peer().document();
-    foreign["publicKey"]["owner"] = "https://c.example/actor".into();
+    foreign["assertionMethod"][0]["controller"] = "https://c.example/actor".into();
     let plain =
         Response { headers: vec![("content-type".into(), "application/json".into())], ..ok(&peer().document()) };
     let redirect = Response { status: 302, ..ok(&json!({})) };
@@ -224,10 +228,10 @@ async fn every_document_that_is_no_good_is_refused_with_its_reason() {
 async fn keys_of_kinds_that_cannot_be_checked_are_found_and_named() {
     let world = world();
     let mut document = peer().document();
-    document["publicKey"]["publicKeyPem"] = "-----BEGIN RSA PUBLIC KEY-----\nMA==\n-----END RSA PUBLIC KEY-----".into();
+    document["publicKey"]["publicKeyPem"] = include_str!("../../tests/vectors/rsa/ec_public.pem").into();
     world.net.serve("https://a.example/actor", &document);
-    let found = world.cache.key(&key_id()).await.unwrap();
-    assert!(matches!(found.key, Key::Public(PublicKey::Unsupported(Kind::Rsa))));
+    let found = world.cache.key(&rsa_id()).await.unwrap();
+    assert!(matches!(found.key, Key::Public(PublicKey::Unsupported(Kind::EllipticCurve))));
     assert_eq!(found.key.algorithm(), None);
 }
 

@@ -4,6 +4,7 @@ use super::digest::DigestError;
 use super::document::KeyRefused;
 use super::key::Kind;
 use super::keys::KeyError;
+use super::proof::ProofError;
 use super::signature::SignatureError;
 use crate::domains::activity::ActivityError;
 use crate::domains::identity::Iri;
@@ -38,6 +39,8 @@ pub enum Refusal {
     #[error(transparent)]
     Digest(#[from] DigestError),
     #[error(transparent)]
+    Proof(#[from] ProofError),
+    #[error(transparent)]
     Json(#[from] JsonError),
     #[error(transparent)]
     Activity(#[from] ActivityError),
@@ -47,7 +50,7 @@ pub enum Refusal {
     ForeignId { id: Iri, actor: Iri },
     #[error("the key {key_id} is not on the authority of the actor {actor}: sign with the actor's own key")]
     ForeignKey { key_id: Iri, actor: Iri },
-    #[error("the key {key_id} is of the kind {kind}, which this node cannot check: sign with ed25519")]
+    #[error("the key {key_id} is of the kind {kind}, which this node cannot check: sign with ed25519 or RSA")]
     UnsupportedKey { key_id: Iri, kind: Kind },
     #[error("no usable key: {0}")]
     Key(#[source] KeyError),
@@ -57,6 +60,8 @@ pub enum Refusal {
     NotTheOwner { key_id: Iri, owner: Iri, actor: Iri },
     #[error("the signature is false: it was not made with {key_id} over this request")]
     False { key_id: Iri },
+    #[error("the proof is false: it was not made with {key_id} over this activity")]
+    FalseProof { key_id: Iri },
 }
 
 impl Refusal {
@@ -64,16 +69,20 @@ impl Refusal {
         match self {
             Self::TooLarge { .. } => Class::TooLarge,
             Self::MediaType { .. } => Class::MediaType,
-            Self::Digest(DigestError::Missing | DigestError::Unsupported) => Class::Unauthorized,
+            Self::Digest(DigestError::Missing | DigestError::MissingDraft | DigestError::Unsupported) => {
+                Class::Unauthorized
+            }
             Self::Digest(_) | Self::Json(_) | Self::Activity(_) => Class::BadRequest,
             Self::Key(KeyError::NotUsable { source: KeyRefused::Owner | KeyRefused::Authority, .. }) => {
                 Class::Forbidden
             }
             Self::Key(KeyError::Blocked(_)) => Class::Forbidden,
-            Self::Signature(_) | Self::UnsupportedKey { .. } | Self::Key(_) => Class::Unauthorized,
-            Self::ForeignId { .. } | Self::ForeignKey { .. } | Self::NotTheOwner { .. } | Self::False { .. } => {
-                Class::Forbidden
-            }
+            Self::Signature(_) | Self::Proof(_) | Self::UnsupportedKey { .. } | Self::Key(_) => Class::Unauthorized,
+            Self::ForeignId { .. }
+            | Self::ForeignKey { .. }
+            | Self::NotTheOwner { .. }
+            | Self::False { .. }
+            | Self::FalseProof { .. } => Class::Forbidden,
             Self::KeyUnavailable(_) => Class::Unavailable,
         }
     }

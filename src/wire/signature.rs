@@ -4,12 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use sfv::visitor::{DictionaryVisitor, EntryVisitor};
-use sfv::{BareItem, Dictionary, InnerList, KeyRef, ListEntry, Parser};
+use sfv::{Dictionary, InnerList, KeyRef, ListEntry, Parser};
 
 use super::base::{BaseError, COMPONENTS_MAX, params_text, signature_base};
+use super::draft::DraftError;
 use super::message::RequestView;
 use crate::clock::Time;
-use crate::domains::identity::{IdentityError, Iri};
+use crate::domains::identity::IdentityError;
 
 /// Signatures on one request; a proxy or two may add theirs.
 pub const LABELS_MAX: usize = 4;
@@ -22,6 +23,7 @@ pub const CLOCK_WINDOW: Duration = Duration::from_secs(300);
 pub enum Algorithm {
     Ed25519,
     HmacSha256,
+    RsaV15Sha256,
 }
 
 /// One member of `Signature-Input`.
@@ -34,22 +36,13 @@ pub struct SignatureInput {
     algorithm: Option<String>,
 }
 
-/// A signature that covers what is demanded and is in time. Whether it is true is another question.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Claim {
-    pub label: String,
-    pub key_id: Iri,
-    input: SignatureInput,
-    signature: Vec<u8>,
-}
-
 /// Why no signature on a request is even worth checking.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     #[error("the request is not signed: sign it as RFC 9421 says")]
     Unsigned,
-    #[error("the signature is of an old draft (there is no Signature-Input): sign it as RFC 9421 says")]
-    Draft,
+    #[error(transparent)]
+    Draft(#[from] DraftError),
     #[error("{field} is missing")]
     FieldMissing { field: &'static str },
     #[error("{field} is not a structured dictionary: {why}")]
@@ -66,9 +59,9 @@ pub enum SignatureError {
     Uncovered { component: String },
     #[error("the signature has no created time: add it")]
     NoCreated,
-    #[error("the signature was created {seconds} s ago, more than 300: sign anew, and check the clock")]
-    TooOld { seconds: i64 },
-    #[error("the signature was created {seconds} s in the future, more than 300: check the clock")]
+    #[error("the signature was created {seconds} s ago, more than {most}: sign anew, and check the clock")]
+    TooOld { seconds: i64, most: i64 },
+    #[error("the signature was created {seconds} s in the future: check the clock")]
     InFuture { seconds: i64 },
     #[error("the signature expired {seconds} s ago: sign anew")]
     Expired { seconds: i64 },
@@ -76,7 +69,7 @@ pub enum SignatureError {
     NoKeyId,
     #[error("the keyid of the signature is no usable id: {0}")]
     BadKeyId(#[source] IdentityError),
-    #[error("the signature says alg={given:?} but its key is for {wanted}: leave alg out, the key decides")]
+    #[error("the signature says alg={given:?}, but this node checks its key as {wanted}: sign so, and leave alg out")]
     AlgorithmContradicts { given: String, wanted: Algorithm },
     #[error(transparent)]
     Base(#[from] BaseError),
@@ -158,86 +151,49 @@ impl SignatureInput {
         }
     }
 
-    fn check_time(&self, window: Duration, now: Time) -> Result<(), SignatureError> {
-        let now = now.seconds();
-        let window = window.as_secs().cast_signed();
-        let age = now.saturating_sub(self.created.ok_or(SignatureError::NoCreated)?);
-        if age > window {
-            return Err(SignatureError::TooOld { seconds: age });
-        }
-        if age < -window {
-            return Err(SignatureError::InFuture { seconds: -age });
-        }
-        match self.expires.map(|expires| now.saturating_sub(expires)) {
-            Some(past) if past > 0 => Err(SignatureError::Expired { seconds: past }),
-            _ => Ok(()),
-        }
+    /// Whether it covers what is demanded, and is in time.
+    pub(super) fn check(&self, demand: Demand<'_>, now: Time) -> Result<(), SignatureError> {
+        self.check_coverage(demand)?;
+        check_time(self.created, self.expires, demand.window, now)
+    }
+
+    pub(super) fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    pub(super) fn algorithm(&self) -> Option<&str> {
+        self.algorithm.as_deref()
     }
 }
 
-impl Claim {
-    /// The base that the signature must fit.
-    pub fn base(&self, request: &RequestView<'_>) -> Result<String, SignatureError> {
-        Ok(self.input.base(request)?)
-    }
-
-    pub fn signature(&self) -> &[u8] {
-        &self.signature
-    }
-
-    /// The algorithm comes from the key; a message may repeat it but not choose it.
-    pub fn check_algorithm(&self, wanted: Algorithm) -> Result<(), SignatureError> {
-        match &self.input.algorithm {
-            Some(given) if given != wanted.as_str() => {
-                Err(SignatureError::AlgorithmContradicts { given: given.clone(), wanted })
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The signatures of a request that cover what is demanded and are in time, in the order in which they stand. When
-/// there is none the answer is what is wrong with the first.
-pub fn claims(request: &RequestView<'_>, demand: Demand<'_>, now: Time) -> Result<Vec<Claim>, SignatureError> {
-    let inputs = field(request, "signature-input")?;
-    let mut signatures = field(request, "signature")?;
-    let mut claims = Vec::new();
-    let mut first_wrong = None;
-    for (label, entry) in inputs {
-        let signature = signatures.swap_remove(label.as_str());
-        match claim(label.as_str(), entry, signature, demand, now) {
-            Ok(claim) => claims.push(claim),
-            Err(wrong) => drop(first_wrong.get_or_insert(wrong)),
-        }
-    }
-    if claims.is_empty() { Err(first_wrong.unwrap_or(SignatureError::Unsigned)) } else { Ok(claims) }
-}
-
-fn claim(
-    label: &str,
-    input: ListEntry,
-    signature: Option<ListEntry>,
-    demand: Demand<'_>,
+/// Whether a signature was made within `window` of our clock, and has not expired.
+pub(super) fn check_time(
+    created: Option<i64>,
+    expires: Option<i64>,
+    window: Duration,
     now: Time,
-) -> Result<Claim, SignatureError> {
-    let no_signature = || SignatureError::NotASignature { label: label.to_owned() };
-    let (ListEntry::InnerList(covered), Some(ListEntry::Item(item))) = (input, signature) else {
-        return Err(no_signature());
-    };
-    let BareItem::ByteSequence(signature) = item.bare_item else { return Err(no_signature()) };
-    let input = SignatureInput::new(covered)?;
-    input.check_coverage(demand)?;
-    input.check_time(demand.window, now)?;
-    let key_id = input.key_id.as_deref().ok_or(SignatureError::NoKeyId)?;
-    let key_id = Iri::parse(key_id).map_err(SignatureError::BadKeyId)?;
-    Ok(Claim { label: label.to_owned(), key_id, input, signature })
+) -> Result<(), SignatureError> {
+    let now = now.seconds();
+    let window = window.as_secs().cast_signed();
+    let age = now.saturating_sub(created.ok_or(SignatureError::NoCreated)?);
+    if age > window {
+        return Err(SignatureError::TooOld { seconds: age, most: window });
+    }
+    if age < -window {
+        return Err(SignatureError::InFuture { seconds: -age });
+    }
+    match expires.map(|expires| now.saturating_sub(expires)) {
+        Some(past) if past > 0 => Err(SignatureError::Expired { seconds: past }),
+        _ => Ok(()),
+    }
 }
 
-fn field(request: &RequestView<'_>, field: &'static str) -> Result<Dictionary, SignatureError> {
+/// The dictionary of one of the two headers of RFC 9421.
+pub(super) fn field(request: &RequestView<'_>, field: &'static str) -> Result<Dictionary, SignatureError> {
     if !request.has_header(field) {
         return Err(match (request.has_header("signature-input"), request.has_header("signature")) {
             (false, false) => SignatureError::Unsigned,
-            (false, true) => SignatureError::Draft,
+            (false, true) => SignatureError::FieldMissing { field: "signature-input" },
             (true, _) => SignatureError::FieldMissing { field },
         });
     }
@@ -246,7 +202,7 @@ fn field(request: &RequestView<'_>, field: &'static str) -> Result<Dictionary, S
     dictionary(field, &text)
 }
 
-fn dictionary(field: &'static str, text: &str) -> Result<Dictionary, SignatureError> {
+pub(super) fn dictionary(field: &'static str, text: &str) -> Result<Dictionary, SignatureError> {
     let mut labels = Labels { seen: Vec::new(), refused: None };
     let malformed = |error: sfv::Error| SignatureError::Malformed { field, why: error.to_string() };
     // Twice over a short text: the library's dictionary lets the last of equal labels win without a word.
@@ -311,6 +267,7 @@ impl Algorithm {
         match self {
             Self::Ed25519 => "ed25519",
             Self::HmacSha256 => "hmac-sha256",
+            Self::RsaV15Sha256 => "rsa-v1_5-sha256",
         }
     }
 }
@@ -320,7 +277,3 @@ impl fmt::Display for Algorithm {
         out.write_str(self.as_str())
     }
 }
-
-#[cfg(test)]
-#[path = "signature_tests.rs"]
-mod tests;

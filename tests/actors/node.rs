@@ -102,7 +102,7 @@ pub(crate) struct Scripted {
 }
 
 pub(crate) fn answered(status: u16) -> Report {
-    Report::Answered { status, detail: String::new(), retry_after: None }
+    Report::Answered { status, detail: String::new(), retry_after: None, scheme: None }
 }
 
 impl Outside for Scripted {

@@ -165,7 +165,7 @@ impl Entity for Probe {
             Command::Cancel(timer) => decision.cancel(&timer),
             Command::Go(text) => {
                 let to = Recipient::Inbox(turn.me.to_string());
-                decision.errand(Errand::Deliver { activity: text, to, entry: 0, attempt: 0 })
+                decision.errand(Errand::Deliver { activity: text, to, entry: 0, attempt: 0, scheme: None, refusals: 0 })
             }
             Command::Back { text, status } => decision.event(Event::Heard(format!("{text} {status}"))),
             Command::Become(label) => decision.event(Event::Became(label)),

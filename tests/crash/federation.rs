@@ -30,10 +30,11 @@ use quickbeam::store::{Batch, Change, Engine, Key, MemoryEngine, Outcome, ReadEr
 use quickbeam::wire::call::Caller;
 use quickbeam::wire::deliver::{Deliverer, Signers};
 use quickbeam::wire::document::OurActor;
-use quickbeam::wire::key::NodeKey;
+use quickbeam::wire::key::{NodeKey, NodeKeys};
 use quickbeam::wire::keys::{KeyCache, KeySettings};
 use quickbeam::wire::message::Target;
 use quickbeam::wire::refusal::Class;
+use quickbeam::wire::rsa::RsaKey;
 use quickbeam::wire::runners::RunnerBook;
 use quickbeam::wire::transport::{Request, Response, Transport, TransportError};
 use quickbeam::wire::verify::{VerifyLimits, verify};
@@ -236,7 +237,7 @@ pub(crate) struct Federation {
 pub(crate) struct Domain {
     pub(crate) name: &'static str,
     catalog: Arc<Catalog>,
-    key: NodeKey,
+    keys: NodeKeys,
     pub(crate) disk: Arc<Disk>,
     running: Mutex<Option<Running>>,
     /// How long it is away after its life was cut.
@@ -385,8 +386,10 @@ impl Domain {
         let Plan { name, catalog, cuts, down, delivery } = plan;
         let mut seed = [0; 32];
         seed[..name.len()].copy_from_slice(name.as_bytes());
-        let (key, disk, running) = (NodeKey::from_seed(seed), Disk::new(&cuts), Mutex::default());
-        Arc::new(Self { name, catalog, key, disk, running, down, delivery })
+        let rsa = RsaKey::from_pem(include_str!("../vectors/rsa/one.pem")).unwrap();
+        let keys = NodeKeys { ed25519: NodeKey::from_seed(seed), rsa };
+        let (disk, running) = (Disk::new(&cuts), Mutex::default());
+        Arc::new(Self { name, catalog, keys, disk, running, down, delivery })
     }
 
     pub(crate) fn base(&self) -> Iri {
@@ -431,11 +434,12 @@ impl Domain {
             transport: transport.clone(),
             keys: keys.clone(),
             clock: clock.clone(),
-            signers: Signers::new(&self.actor(), self.key.clone(), []),
+            signers: Signers::new(&self.actor(), self.keys.clone(), []),
             caller: Caller { transport: transport.clone(), secrets: Arc::default() },
             lent: Caller { transport: transport.clone(), secrets: Arc::default() },
             runners: Arc::new(RunnerBook::new(transport, clock.clone(), DEADLINE)),
             deadline: DEADLINE,
+            proofs: false,
         };
         let never = Duration::from_secs(3_660 * 86_400);
         let rounds = Rounds { tick: Duration::from_secs(60), retention: never, ..Rounds::default() };
@@ -500,7 +504,7 @@ impl Domain {
     async fn answer(&self, federation: &Federation, running: &Running, request: &Request) -> Response {
         if request.method == "GET" {
             let base = self.base();
-            let ours = OurActor { base: &base, name: self.name, username: self.name, key: &self.key };
+            let ours = OurActor { base: &base, name: self.name, username: self.name, keys: &self.keys };
             return response(200, ours.to_json().to_string());
         }
         let root = self.base();

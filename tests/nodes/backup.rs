@@ -114,7 +114,7 @@ fn keys_tokens_secrets_and_blobs_come_back_private() {
     });
     let file = backed_up(&node);
     let restored = Node::restored(&node, &file);
-    for name in ["data/node.key", "data/admin.token", "data/tokens.json", "friend.secret"] {
+    for name in ["data/node.key", "data/node-rsa.key", "data/admin.token", "data/tokens.json", "friend.secret"] {
         let (old, new) = (node.folder().join(name), restored.folder().join(name));
         assert_eq!(fs::read(&old).unwrap(), fs::read(&new).unwrap(), "{name}");
         assert_eq!(fs::metadata(&new).unwrap().permissions().mode() & 0o777, 0o600, "{name}");

@@ -110,12 +110,16 @@ fn what_a_peer_does_not_take_is_shown_retried_and_discarded() {
 }
 
 #[test]
-fn a_peer_that_refuses_us_is_asked_once_more_and_no_oftener() {
+fn a_peer_that_refuses_us_is_asked_in_each_way_once_more_and_no_oftener() {
     let (node, peer) = followed();
     peer.answers(|_| Reply::status(401));
     node.publish("one");
     eventually("it is given up", || (letters(&node).len() == 1).then_some(()));
-    assert_eq!(creates(&peer), 2);
+    // Two tries, each signed in two ways: what was right before, and the two others.
+    let (first, again) = ("#ed25519\"", "#main-key\"");
+    let ways = peer.got().into_iter().filter(|got| got.header("signature").is_some()).skip(1);
+    let ways: Vec<bool> = ways.map(|got| got.claims().contains(first) && !got.claims().contains(again)).collect();
+    assert_eq!((ways, creates(&peer)), (vec![true, false, false, true], 4));
     assert!(letters(&node)[0]["reason"].as_str().unwrap().contains("401"));
 }
 

@@ -189,6 +189,7 @@ impl Plan {
             let clock = SystemClock::default();
             let seed: [u8; 32] = [clock.random(), clock.random()].concat().try_into().unwrap();
             private(&data.join("node.key"), NodeKey::from_seed(seed).to_pem().as_bytes());
+            private(&data.join("node-rsa.key"), include_bytes!("../vectors/rsa/two.pem"));
             private(&data.join("admin.token"), admin_token(&data).as_bytes());
         }
         for (file, secret) in &self.secrets {

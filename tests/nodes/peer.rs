@@ -13,7 +13,8 @@ use quickbeam::clock::{Clock, SystemClock};
 use quickbeam::domains::identity::Iri;
 use quickbeam::wire::digest::content_digest;
 use quickbeam::wire::document::OurActor;
-use quickbeam::wire::key::{NodeKey, PairSecret};
+use quickbeam::wire::key::{NodeKey, NodeKeys, PairSecret};
+use quickbeam::wire::rsa::RsaKey;
 use serde_json::{Value, json};
 
 use crate::harness::{Node, eventually, listener};
@@ -308,9 +309,15 @@ impl Drop for Peer {
     }
 }
 
+/// With the RSA key that all peers here share: making one takes long.
+pub(crate) fn keys(ed25519: &NodeKey) -> NodeKeys {
+    let rsa = RsaKey::from_pem(include_str!("../vectors/rsa/one.pem")).unwrap();
+    NodeKeys { ed25519: ed25519.clone(), rsa }
+}
+
 fn document(address: SocketAddr, key: &NodeKey) -> Value {
     let base = Iri::parse(&format!("http://{address}/")).unwrap();
-    OurActor { base: &base, name: "peer", username: "peer", key }.to_json()
+    OurActor { base: &base, name: "peer", username: "peer", keys: &keys(key) }.to_json()
 }
 
 fn serve(listener: &TcpListener, state: &Arc<State>) {

@@ -192,7 +192,7 @@ fn wrong_settings_of_the_node_are_named() {
     for (text, expected) in [
         (
             "sevral = 1",
-            "1:1: unknown key `sevral` in the file; known are admin, fetch, flow, follow, http, kernel, limits, log, node, peers, public, retention, runner, runtime, schedule, secrets, seed, store, tick, type",
+            "1:1: unknown key `sevral` in the file; known are admin, delivery, fetch, flow, follow, http, kernel, limits, log, node, peers, public, retention, runner, runtime, schedule, secrets, seed, store, tick, type",
         ),
         (
             "[public]\nlisten = \"8001\"",

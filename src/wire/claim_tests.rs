@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::domains::identity::IdentityError;
+use crate::wire::base::BaseError;
 use crate::wire::message::Target;
+use crate::wire::signature::CLOCK_WINDOW;
 
 const NOW: Time = Time(1_700_000_000_000);
 const COVERED: &str = r#"("@method" "@target-uri" "content-digest")"#;
@@ -58,7 +61,7 @@ fn each_demanded_component_is_missed() {
 fn time_is_a_window_of_five_minutes_on_either_side() {
     let at = |created: i64| one(&format!("{COVERED};created={created};keyid=\"https://a.example/actor#k\""));
     assert!(at(1_700_000_000 - 300).is_ok() && at(1_700_000_000 + 300).is_ok());
-    assert_eq!(at(1_700_000_000 - 301), Err(SignatureError::TooOld { seconds: 301 }));
+    assert_eq!(at(1_700_000_000 - 301), Err(SignatureError::TooOld { seconds: 301, most: 300 }));
     assert_eq!(at(1_700_000_000 + 301), Err(SignatureError::InFuture { seconds: 301 }));
     assert!(matches!(at(-999_999_999_999_999), Err(SignatureError::TooOld { .. })));
     assert!(matches!(at(999_999_999_999_999), Err(SignatureError::InFuture { .. })));
@@ -69,7 +72,7 @@ fn time_is_a_window_of_five_minutes_on_either_side() {
     let later = NOW.plus(Duration::from_secs(301));
     let input = format!("sig={COVERED}{REST}");
     let headers = [("signature-input", input.as_str()), ("signature", "sig=:AAAA:")];
-    assert_eq!(run(&headers, BODY, later), Err(SignatureError::TooOld { seconds: 301 }));
+    assert_eq!(run(&headers, BODY, later), Err(SignatureError::TooOld { seconds: 301, most: 300 }));
 }
 
 #[test]
@@ -95,7 +98,7 @@ fn unsigned_and_half_signed_requests_are_told_apart() {
     let input = format!("sig={COVERED}{REST}");
     let of = |headers: &[(&str, &str)]| run(headers, BODY, NOW).unwrap_err();
     assert_eq!(of(&[]), SignatureError::Unsigned);
-    assert_eq!(of(&[("signature", "keyId=\"x\",signature=\"y\"")]), SignatureError::Draft);
+    assert!(matches!(of(&[("signature", "keyId=\"x\"")]), SignatureError::Draft(_)));
     assert_eq!(of(&[("signature-input", &input)]), SignatureError::FieldMissing { field: "signature" });
     let no_bytes = [("signature-input", input.as_str()), ("signature", "other=:AAAA:")];
     assert_eq!(of(&no_bytes), SignatureError::NotASignature { label: "sig".to_owned() });

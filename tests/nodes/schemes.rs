@@ -1,0 +1,125 @@
+//! Peers that sign in other ways than this node does, or take only one of its ways, over real sockets.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use quickbeam::clock::{Clock as _, SystemClock};
+use quickbeam::domains::identity::Iri;
+use quickbeam::wire::proof::prove;
+use quickbeam::wire::sign::{Signer, SignerKey};
+use quickbeam::wire::transport::{Limits, Request};
+use serde_json::Value;
+
+use crate::harness::{Node, Plan, eventually};
+use crate::http::{Answer, Call};
+use crate::peer::{Peer, Reply, keys};
+
+const LIMITS: Limits = Limits { bytes_max: 1, deadline: Duration::from_secs(1) };
+
+/// Posts an activity with the peer's RSA key, by the draft or by RFC 9421.
+fn send_with_rsa(peer: &Peer, node: &Node, activity: &Value, draft: bool) -> Answer {
+    let key_id = Iri::parse(&format!("{}#main-key", peer.actor())).unwrap();
+    let signer = Signer { key_id, secret: SignerKey::Rsa(keys(&peer.key.lock()).rsa) };
+    let inbox = Iri::parse(&format!("{}/inbox", node.base())).unwrap();
+    let request = Request::post(inbox, "application/activity+json", activity.to_string(), LIMITS);
+    let now = SystemClock::default().now();
+    let signed = if draft { signer.sign_draft(request, now) } else { signer.sign(request, now) }.unwrap();
+    let headers = signed.headers.iter().filter(|(name, _)| name != "host");
+    let call = headers.fold(Call::post("/inbox"), |call, (name, value)| call.header(name, value));
+    node.send(&call.body(signed.body.to_vec()))
+}
+
+fn posts(peer: &Peer) -> usize {
+    peer.got().iter().filter(|got| got.method == "POST").count()
+}
+
+fn creates(peer: &Peer) -> usize {
+    peer.activities().iter().filter(|it| it["type"] == "Create").count()
+}
+
+#[test]
+fn a_follow_signed_with_rsa_is_taken_whichever_standard_it_is_signed_by() {
+    let (old, new) = (Peer::start(), Peer::start());
+    let node = Node::start(Plan::blog().allow(old.authority()).allow(new.authority()));
+    for (peer, draft) in [(&old, true), (&new, false)] {
+        let follow = peer.activity("Follow", node.actor().into());
+        send_with_rsa(peer, &node, &follow, draft).expect(202);
+        peer.awaits("Accept", follow["id"].as_str());
+        let mut other = peer.activity("Follow", node.actor().into());
+        other["actor"] = format!("{}/other", peer.base()).into();
+        send_with_rsa(peer, &node, &other, draft).expect(403);
+    }
+}
+
+#[test]
+fn a_follow_without_a_signature_is_taken_for_its_proof() {
+    let peer = Peer::start();
+    let node = Node::start(Plan::blog().allow(peer.authority()));
+    let follow = peer.activity("Follow", node.actor().into());
+    let key_id = Iri::parse(&format!("{}#ed25519", peer.actor())).unwrap();
+    let proved = prove(&follow, &peer.key.lock(), &key_id, SystemClock::default().now()).unwrap();
+    let post = |body: &Value| {
+        node.send(&Call::post("/inbox").header("content-type", "application/activity+json").body(body.to_string()))
+    };
+    let refused = post(&follow).expect(401);
+    assert!(refused.header("accept-signature").is_some_and(|it| it.contains("\"content-digest\"")), "{refused}");
+    let mut altered = proved.clone();
+    altered["object"] = format!("{}/other", node.base()).into();
+    post(&altered).expect(403);
+    post(&proved).expect(202);
+    peer.awaits("Accept", follow["id"].as_str());
+}
+
+#[test]
+fn a_peer_that_takes_only_the_draft_is_found_out_once_and_remembered_through_a_restart() {
+    let peer = Peer::start();
+    peer.answers(|got| Reply::status(if got.header("signature-input").is_some() { 401 } else { 202 }));
+    let node = Node::start(Plan::blog().allow(peer.authority()));
+    peer.follows(&node);
+    node.settle();
+    // It publishes an ed25519 key as nodes like this one do, so that its own way is the last that is tried.
+    assert_eq!(posts(&peer), 3, "the Accept, refused twice");
+    node.publish("one");
+    eventually("it arrives", || (creates(&peer) == 1).then_some(()));
+    assert_eq!(posts(&peer), 4, "signed so at once");
+    node.settle();
+    node.kill();
+    node.restart();
+    node.publish("two");
+    eventually("it arrives", || (creates(&peer) == 2).then_some(()));
+    assert_eq!(posts(&peer), 5);
+    let last = peer.got().pop().unwrap();
+    let signature = last.header("signature").unwrap();
+    assert!(signature.contains("algorithm=\"rsa-sha256\"") && signature.contains("#main-key\""), "{signature}");
+    assert_eq!(last.header("host").unwrap(), peer.authority());
+}
+
+#[test]
+fn public_activities_carry_a_proof_where_the_configuration_says_so() {
+    let peer = Peer::start();
+    let node = Node::start(Plan::blog().more("[delivery]\nproofs = true").allow(peer.authority()));
+    peer.follows(&node);
+    assert!(peer.awaits("Accept", None)["proof"].is_null(), "a letter to one needs none");
+    node.publish("Gig");
+    let create = peer.awaits("Create", None);
+    assert_eq!(create["proof"]["cryptosuite"], "eddsa-jcs-2022");
+    assert_eq!(create["proof"]["verificationMethod"], format!("{}#ed25519", node.actor()));
+    peer.all_signed_by(&node);
+}
+
+#[test]
+fn a_folder_of_an_older_version_gets_an_rsa_key_and_keeps_it() {
+    let node = Node::start(Plan::blog());
+    node.kill();
+    let file = node.data().join("node-rsa.key");
+    fs::remove_file(&file).unwrap();
+    node.restart();
+    let key = fs::read(&file).unwrap();
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let published = || node.send(&Call::get("/actor")).expect(200).json()["publicKey"].clone();
+    let before = published();
+    node.kill();
+    node.restart();
+    assert_eq!((fs::read(&file).unwrap(), published()), (key, before));
+}
