@@ -127,14 +127,17 @@ impl Node {
         }
         let blocks = Blocklist::load(runtime.engine.as_ref(), identity.allow_only.clone()).await;
         let blocks = Arc::new(blocks.map_err(NodeError::Blocks)?);
-        let (keys, deliverer) = parts::outside(&config, &identity, &runtime, &blocks, &clock)?;
-        let (runners, transport) = (deliverer.runners.clone(), deliverer.transport.clone());
-        let neighbours = parts::Neighbours { keys, runners, blocks, transport };
-        root::start(&runtime, &(Arc::new(deliverer) as _), parts::rounds(&config), &handles[0]);
+        let deliverer = Arc::new(parts::outside(&config, &identity, &runtime, &blocks, &clock)?);
+        root::start(&runtime, &(deliverer.clone() as _), parts::rounds(&config), &handles[0]);
         let programs = parts::programs(&config, &runtime)?;
         actix_rt::spawn(programs.clone().keep_up(config.retention.answers));
         let keeper = parts::keeper(&config, engine.clone(), &programs, start.incarnation, &clock);
-        let site = Arc::new(parts::site(&config, &identity, &runtime, (neighbours, tokens, programs, keeper)));
+        let site = Arc::new(parts::site(
+            &config,
+            &identity,
+            &runtime,
+            (parts::Neighbours { deliverer, blocks }, tokens, programs, keeper),
+        ));
         site.keeper.recall(notes::recall(&runtime, notes::LAST_BACKUP).await);
         let servers = serve::start(&site, listeners, &config)?;
         actix_rt::spawn(site.scrubber.clone().run());

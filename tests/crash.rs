@@ -127,6 +127,7 @@ async fn receive(node: &Node, id: &str, verb: &str, object: Value) {
         body: serde_json::to_vec(&raw).unwrap().into(),
         inbox: Iri::parse("https://there.example/inbox").unwrap(),
         shared_inbox: None,
+        signed: None,
         about: (verb == "Follow").then(|| "actor".to_owned()),
         target: (verb == "Allocate").then(|| "calendars/main".to_owned()),
     }));

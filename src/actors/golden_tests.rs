@@ -19,6 +19,7 @@ use super::follower::Follow;
 use super::hand::{Order, Told};
 use super::lent::{Lasted, Lend, Lent};
 use super::line::Said;
+use super::log::Signed;
 use super::outbox::{LastError, Underway};
 use super::queue::{Entry, Undelivered};
 use super::record::{Answer, Birth, Cause, Changes, DeadLetter, Head, Meta, TurnRecord, Waiting};
@@ -260,13 +261,20 @@ fn forms_of_inboxes_keep() {
         body: b"{}".as_slice().into(),
         inbox: they(),
         shared_inbox: Some(they()),
+        signed: None,
         about: Some(text()),
         target: Some(text()),
     };
     Golden::default().form("receive", &Command::Receive(Box::new(received))).holds::<Command>("inbox.commands");
     let entry = log::Entry { target: Some(id()), ..log::Entry::made(&activity, AT, Some(they())) };
-    let received = log::Entry::received(&activity, AT, b"{}".as_slice().into());
-    Golden::default().form("made", &entry).form("received", &received).holds::<log::Entry>("log.entries");
+    let signed = Signed { key_id: id(), form: "RFC 9421".into(), algorithm: "ed25519".into() };
+    let signed = log::Entry::received(&activity, AT, b"{}".as_slice().into(), Some(signed));
+    let received = log::Entry::received(&activity, AT, b"{}".as_slice().into(), None);
+    Golden::default()
+        .form("made", &entry)
+        .form("received", &received)
+        .form("signed", &signed)
+        .holds::<log::Entry>("log.entries");
 }
 
 #[test]

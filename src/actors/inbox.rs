@@ -20,7 +20,7 @@ use super::{layout, record};
 use crate::clock::Time;
 use crate::domains::activity::{Activity, Reference, Verb};
 use crate::domains::identity::Iri;
-use crate::store::Key;
+use crate::store::{Engine, Key, ReadError};
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Inbox {
@@ -46,6 +46,8 @@ pub struct Received {
     pub inbox: Iri,
     #[serde(default)]
     pub shared_inbox: Option<Iri>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<log::Signed>,
     /// The address below our base of what it is about, if that is ours.
     #[serde(default)]
     pub about: Option<String>,
@@ -139,6 +141,16 @@ pub(super) fn object_key(id: &Iri) -> Key {
     hashed("object", id)
 }
 
+/// The flow that an activity of this actor set off here.
+///
+/// # Errors
+/// What the store says.
+pub async fn flow_of(engine: &dyn Engine, actor: &Iri, id: &Iri) -> Result<Option<String>, ReadError> {
+    let inbox = ActorId::of::<Inbox>(actor.authority().as_str());
+    let row = engine.get(&layout::row(&inbox, &RowKey::Own(seen_key(id)))).await?;
+    Ok(row.and_then(|row| record::decode::<Seen>(&row.value).ok()?.flow))
+}
+
 impl Entity for Inbox {
     const KIND: Kind = Kind::Inbox;
     type Command = Command;
@@ -218,7 +230,10 @@ pub(super) fn taken(turn: &Turn<'_>, received: &Received, flow: Option<String>) 
         Seen { at: turn.now, hash, verb: activity.verb.clone(), actor: activity.actor.clone(), undone: false, flow };
     Decision::reply(Receipt::Taken)
         .put(RowKey::Own(seen_key(&activity.id)), &seen)
-        .put(log::Entry::row(&turn.ulid(0)), &log::Entry::received(activity, turn.now, received.body.clone()))
+        .put(
+            log::Entry::row(&turn.ulid(0)),
+            &log::Entry::received(activity, turn.now, received.body.clone(), received.signed.clone()),
+        )
         .event(Event::Taken { at: turn.now })
 }
 

@@ -70,6 +70,7 @@ fn receive(raw: &Value) -> Command {
         body: serde_json::to_vec(raw).unwrap().into(),
         inbox: iri("https://there.example/inbox"),
         shared_inbox: None,
+        signed: None,
         about: local(raw.get("object")),
         target: local(raw.get("target")),
     }))
@@ -364,7 +365,7 @@ fn an_answer_of_somebody_who_was_not_asked_is_refused() {
 fn an_answer_to_what_was_received_is_refused() {
     let mut inbox = stage();
     let raw = activity("1", "Follow", json!("https://here.example/actor"));
-    let entry = log::Entry::received(&Activity::from_value(raw).unwrap(), inbox.now, Bytes::new());
+    let entry = log::Entry::received(&Activity::from_value(raw).unwrap(), inbox.now, Bytes::new(), None);
     let entry = log::Entry { asked: Some(iri(THEY)), ..entry };
     inbox.entry(&ActorId::of::<Inbox>("there.example"), Index::Activities, parts(["01A"]), &entry);
     let answer = activity("2", "Accept", json!("https://here.example/activities/01A"));

@@ -35,8 +35,20 @@ pub struct Entry {
     pub asked: Option<Iri>,
     #[serde(default)]
     pub public: bool,
+    /// What shows that it is of its actor, for one that came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
     /// The JSON, byte for byte as it is sent or was received.
     pub body: Bytes,
+}
+
+/// With which key something was signed, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signed {
+    pub key_id: Iri,
+    /// `RFC 9421`, `draft-cavage` or `FEP-8b32`.
+    pub form: String,
+    pub algorithm: String,
 }
 
 impl Entry {
@@ -45,8 +57,8 @@ impl Entry {
         Self { asked, ..Self::of(activity, Way::Made, at, body) }
     }
 
-    pub fn received(activity: &Activity, at: Time, body: Bytes) -> Self {
-        Self::of(activity, Way::Received, at, body)
+    pub fn received(activity: &Activity, at: Time, body: Bytes, signed: Option<Signed>) -> Self {
+        Self { signed, ..Self::of(activity, Way::Received, at, body) }
     }
 
     fn of(activity: &Activity, way: Way, at: Time, body: Bytes) -> Self {
@@ -60,6 +72,7 @@ impl Entry {
             target: activity.target.clone(),
             asked: None,
             public: activity.is_public(),
+            signed: None,
             body,
         }
     }

@@ -15,6 +15,15 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// For people.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "RFC 9421 with ed25519",
+            Self::Rsa => "RFC 9421 with RSA",
+            Self::Draft => "draft-cavage with RSA",
+        }
+    }
+
     /// The two that an attempt may use, one after the other: the first is what is thought best, the second is for a peer
     /// that refuses it. An attempt after a refusal begins with the one that was left out, so that two attempts have
     /// tried all.

@@ -6,7 +6,7 @@ use super::ago::ago;
 use super::client::{Ask, Client, ClientError, Door, segment};
 use super::context::Context;
 use super::list::{self, items, more, text};
-use super::table::table;
+use super::table::{pairs, table};
 use crate::actors::deliveries::State;
 use crate::clock::Time;
 
@@ -23,6 +23,11 @@ pub(super) struct Args {
 enum Verb {
     /// All of them
     List(list::Paging),
+    /// One with all that is known of it: its signature, what it set off, who has it
+    Show {
+        /// Its id, or its ulid in the log of this node
+        activity: String,
+    },
     /// Who has one that this node sent, who waits for it, who refused it and why
     Deliveries(Deliveries),
 }
@@ -48,6 +53,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
             let answer = list::fetch(&client, &ask, paging)?;
             context.print(&answer, |answer| went(answer, context.clock.now()));
         }
+        Some(Verb::Show { activity }) => {
+            let answer = client.ask(&Ask::get(Door::Admin, "/admin/activity").query("id", activity))?;
+            context.print(&answer, |answer| one(answer, context.clock.now()));
+        }
         Some(Verb::List(paging)) => listed(&client, paging, context)?,
         None => listed(&client, &args.paging, context)?,
     }
@@ -58,6 +67,26 @@ fn listed(client: &Client, paging: &list::Paging, context: &Context) -> Result<(
     let answer = list::fetch(client, &Ask::get(Door::Public, "/activities"), paging)?;
     context.print(&answer, |answer| shown(answer, context.clock.now()));
     Ok(())
+}
+
+fn one(answer: &Value, now: Time) -> String {
+    let way = if answer["way"] == "received" { "came" } else { "went out" };
+    let mut facts = vec![("activity", text(answer, "id")), (way, ago(&answer["at"], now))];
+    facts.extend(["verb", "actor", "object", "target"].map(|name| (name, text(answer, name))));
+    if let Some(signed) = answer["signed"].as_object() {
+        let word = |name: &str| signed.get(name).and_then(Value::as_str).unwrap_or_default();
+        facts.push(("signed", format!("{} with {}, key {}", word("form"), word("algorithm"), word("key_id"))));
+    }
+    if let Some(flow) = answer["flow"].as_str() {
+        facts.push(("set off", format!("flow {flow}: `quickbeam flows show {flow}`")));
+    }
+    if let Some(counts) = answer["deliveries"].as_object() {
+        let count = |name: &str| counts.get(name).map(ToString::to_string).unwrap_or_default();
+        let (delivered, waiting, given_up) = (count("delivered"), count("waiting"), count("given_up"));
+        facts.push(("deliveries", format!("{delivered} have it, {waiting} wait for it, {given_up} were given up")));
+    }
+    let facts: Vec<_> = facts.into_iter().filter(|(_, fact)| !fact.is_empty()).collect();
+    format!("{}\n\n{:#}", pairs(&facts), answer["activity"])
 }
 
 fn went(answer: &Value, now: Time) -> String {

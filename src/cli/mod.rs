@@ -93,6 +93,7 @@ enum Command {
     /// Offer an object to a calendar of a peer
     Allocate(allocate::Args),
     /// What came in and went out, the newest first
+    #[command(alias = "activity")]
     Activities(activities::Args),
     /// Try flows of the configuration without a node
     #[command(subcommand)]
@@ -106,6 +107,7 @@ enum Command {
     /// One actor: its state, mailbox, last journal records, timers and errands
     Inspect(inspect::Args),
     /// What waits for whom, since when and why; and the verbs that move it
+    #[command(alias = "peer")]
     Peers(peers::Args),
     /// The domains that this node has nothing to do with: block, unblock, import a list
     Blocks(blocks::Args),

@@ -1,9 +1,10 @@
 //! `quickbeam peers`: what waits for whom, since when and why; and the verbs that move it.
 
+use anyhow::bail;
 use serde_json::Value;
 
 use super::ago::ago;
-use super::client::{Ask, Door, segment};
+use super::client::{Ask, Client, Door, segment};
 use super::context::Context;
 use super::list::{self, items, more, text};
 use super::table::table;
@@ -30,29 +31,58 @@ enum Verb {
     Continue { authority: String },
     /// Drop what waits, which becomes dead letters
     Forget { authority: String },
+    /// Try each step of the way to a peer, and say what works and what does not; exit 1 when something does not
+    Check {
+        /// A name in [peers], an authority, an actor URL, or an account such as @gigs@events.example
+        peer: String,
+    },
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
     let client = context.client()?;
-    let list = match &args.verb {
-        Some(Verb::List(list)) => list,
-        _ => &args.list,
+    let told = |verb: &str, authority: &String| {
+        let path = format!("/admin/peers/{}/{verb}", segment(authority));
+        let answer = client.ask(&Ask::change(Door::Admin, "POST", path, context.key()))?;
+        context.print(&answer, |_| format!("{verb}: {authority}"));
+        Ok(())
     };
-    let (verb, authority) = match &args.verb {
-        None | Some(Verb::List(_)) => {
-            let answer = list::fetch(&client, &Ask::get(Door::Admin, "/admin/peers"), list)?;
-            context.print(&answer, |answer| shown(answer, context.clock.now()));
-            return Ok(());
-        }
-        Some(Verb::Retry { authority }) => ("retry", authority),
-        Some(Verb::Pause { authority }) => ("pause", authority),
-        Some(Verb::Continue { authority }) => ("continue", authority),
-        Some(Verb::Forget { authority }) => ("forget", authority),
-    };
-    let path = format!("/admin/peers/{}/{verb}", segment(authority));
-    let answer = client.ask(&Ask::change(Door::Admin, "POST", path, context.key()))?;
-    context.print(&answer, |_| format!("{verb}: {authority}"));
+    match &args.verb {
+        None => listed(&client, &args.list, context),
+        Some(Verb::List(list)) => listed(&client, list, context),
+        Some(Verb::Retry { authority }) => told("retry", authority),
+        Some(Verb::Pause { authority }) => told("pause", authority),
+        Some(Verb::Continue { authority }) => told("continue", authority),
+        Some(Verb::Forget { authority }) => told("forget", authority),
+        Some(Verb::Check { peer }) => check(&client, peer, context),
+    }
+}
+
+fn listed(client: &Client, list: &list::Paging, context: &Context) -> anyhow::Result<()> {
+    let answer = list::fetch(client, &Ask::get(Door::Admin, "/admin/peers"), list)?;
+    context.print(&answer, |answer| shown(answer, context.clock.now()));
     Ok(())
+}
+
+fn check(client: &Client, peer: &str, context: &Context) -> anyhow::Result<()> {
+    let answer = client.ask(&Ask::change(Door::Admin, "POST", "/admin/check", context.key()).query("peer", peer))?;
+    context.print(&answer, walked);
+    match answer["verdict"].as_str() {
+        Some("bad") => bail!("this node and {peer} cannot speak with one another as it is"),
+        _ => Ok(()),
+    }
+}
+
+fn walked(answer: &Value) -> String {
+    let line = |step: &Value| {
+        let mark = match step["verdict"].as_str() {
+            Some("good") => "ok  ",
+            Some("unsure") => "?   ",
+            _ => "no  ",
+        };
+        let remedy = step["remedy"].as_str().map(|remedy| format!("\n                {remedy}")).unwrap_or_default();
+        format!("{mark}{:12}{}{remedy}", text(step, "step"), text(step, "what"))
+    };
+    answer["steps"].as_array().into_iter().flatten().map(line).collect::<Vec<_>>().join("\n")
 }
 
 fn shown(answer: &Value, now: Time) -> String {

@@ -39,13 +39,10 @@ use crate::wire::rate::Rates;
 use crate::wire::runners::RunnerBook;
 use crate::wire::transport;
 
-/// What is known of other nodes: their keys, what those can do that run flows, with whom this one has nothing to do, and
-/// the way to them.
+/// The way to other nodes, with what is known of them, and with whom this one has nothing to do.
 pub(super) struct Neighbours {
-    pub(super) keys: Arc<KeyCache>,
-    pub(super) runners: Arc<RunnerBook>,
+    pub(super) deliverer: Arc<Deliverer>,
     pub(super) blocks: Arc<Blocklist>,
-    pub(super) transport: Arc<dyn transport::Transport>,
 }
 
 /// How often the key of a neighbour is asked for that could not be had.
@@ -109,7 +106,7 @@ pub(super) fn outside(
     runtime: &Arc<Runtime>,
     blocks: &Arc<Blocklist>,
     clock: &SharedClock,
-) -> Result<(Arc<KeyCache>, Deliverer), NodeError> {
+) -> Result<Deliverer, NodeError> {
     let own_listeners = vec![config.public.listen, config.admin.listen];
     let policy = |list, allow: &BTreeSet<Authority>| AddressPolicy {
         allow: allow.clone(),
@@ -136,7 +133,7 @@ pub(super) fn outside(
     let deliverer = Deliverer {
         engine: runtime.engine.clone(),
         transport,
-        keys: keys.clone(),
+        keys,
         clock: clock.clone(),
         caller,
         lent,
@@ -145,7 +142,7 @@ pub(super) fn outside(
         deadline: config.limits.delivery_timeout,
         proofs: config.delivery.proofs,
     };
-    Ok((keys, deliverer))
+    Ok(deliverer)
 }
 
 /// What one document of a peer may take.
@@ -170,9 +167,8 @@ pub(super) fn site(
     let per_second = u32::try_from(limits.peer_rate).unwrap_or(u32::MAX);
     Site {
         clock: runtime.clock.clone(),
-        keys: neighbours.keys,
+        keys: neighbours.deliverer.keys.clone(),
         blocks: neighbours.blocks,
-        transport: neighbours.transport,
         fetch_limits: fetch_limits(config),
         tokens,
         root: identity.root.clone(),
@@ -193,7 +189,8 @@ pub(super) fn site(
         callbacks: Rates::new(runtime.clock.clone(), per_second, size(limits.peer_in_flight)),
         keep: keep(config),
         kernel: identity.kernel.clone(),
-        runners: neighbours.runners,
+        runners: neighbours.deliverer.runners.clone(),
+        deliverer: neighbours.deliverer,
         returning: Rates::new(runtime.clock.clone(), RETURNS_PER_SECOND, 1),
         programs,
         followers: Arc::new(Semaphore::new(size(limits.followers))),

@@ -22,8 +22,10 @@ use crate::store::{Direction, Key};
 use crate::tokens::{Scope, Wanted};
 use crate::wire::error::Problem;
 
+pub mod activities;
 pub mod blocks;
 pub mod care;
+pub mod checkup;
 pub mod held;
 
 /// Rows counted of what waits; more are said to be this many.

@@ -113,6 +113,8 @@ pub fn admin_routes(config: &mut ServiceConfig) {
         .route("/admin/actors/{kind}/{key}/retry", web::post().to(admin::retry_actor))
         .route("/admin/peers", web::get().to(admin::peers))
         .route("/admin/peers/{authority}/{verb}", web::post().to(admin::move_peer))
+        .route("/admin/activity", web::get().to(admin::activities::activity))
+        .route("/admin/check", web::post().to(admin::checkup::check))
         .route("/admin/blocks", web::get().to(admin::blocks::list))
         .route("/admin/blocks", web::post().to(admin::blocks::add))
         .route("/admin/blocks/export", web::get().to(admin::blocks::exported))

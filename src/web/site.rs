@@ -18,11 +18,12 @@ use crate::clock::{SharedClock, ulid};
 use crate::domains::identity::{Authority, IdentityError, Iri};
 use crate::programs::Programs;
 use crate::tokens::TokenStore;
+use crate::wire::deliver::Deliverer;
 use crate::wire::error::Problem;
 use crate::wire::keys::KeyCache;
 use crate::wire::rate::Rates;
 use crate::wire::runners::RunnerBook;
-use crate::wire::transport::{Limits, Transport};
+use crate::wire::transport::Limits;
 use crate::wire::webfinger::{self, Account};
 
 /// Shared by all workers of both listeners.
@@ -32,8 +33,8 @@ pub struct Site {
     pub keys: Arc<KeyCache>,
     /// With whom this node has nothing to do.
     pub blocks: Arc<Blocklist>,
-    /// For what is asked of peers, and what an answer may take.
-    pub transport: Arc<dyn Transport>,
+    /// For what is asked of peers and told them, and what a document of theirs may take.
+    pub deliverer: Arc<Deliverer>,
     pub fetch_limits: Limits,
     pub tokens: TokenStore,
     /// The base with its slash, as requests are checked against it.
@@ -101,8 +102,13 @@ impl Site {
             return Err(IdentityError::Authority { given: named.chars().take(100).collect() });
         }
         let known = self.peers.values().find(|actor| actor.authority() == authority);
-        let scheme = if self.plain.contains(&authority) { "http" } else { "https" };
+        let scheme = self.scheme(&authority);
         known.cloned().map_or_else(|| Iri::parse(&format!("{scheme}://{authority}/actor")), Ok)
+    }
+
+    /// How a host is reached.
+    pub fn scheme(&self, host: &Authority) -> &'static str {
+        if self.plain.contains(host) { "http" } else { "https" }
     }
 
     /// As [`Self::peer`], for requests.
@@ -134,17 +140,25 @@ impl Site {
     /// # Errors
     /// 400 for nobody's name, 422 for an account that its host does not know, 503 when the host cannot say.
     pub async fn find_peer(&self, named: &str) -> Result<Iri, Problem> {
+        let actor = self.find_actor(named).await?;
+        self.open_peer(actor.as_str())
+    }
+
+    /// As [`Self::find_peer`], also of one that is blocked.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn find_actor(&self, named: &str) -> Result<Iri, Problem> {
         if named.contains("://") || !named.contains('@') {
-            return self.open_peer(named);
+            return self.named_peer(named);
         }
         let account = Account::parse(named).map_err(|error| Problem::bad_request(error.to_string()))?;
-        let scheme = |host: &Authority| if self.plain.contains(host) { "http" } else { "https" };
-        let found = webfinger::find(self.transport.as_ref(), &account, scheme, self.fetch_limits).await;
-        let actor = found.map_err(|error| match error.is_passing() {
+        let (transport, scheme) = (self.deliverer.transport.as_ref(), |host: &Authority| self.scheme(host));
+        let found = webfinger::find(transport, &account, scheme, self.fetch_limits).await;
+        found.map_err(|error| match error.is_passing() {
             true => Problem::unavailable(error.to_string()),
             false => Problem::unprocessable(error.to_string()),
-        })?;
-        self.open_peer(actor.as_str())
+        })
     }
 
     /// Whether an address below the base is the node's own, so that no object may have it.

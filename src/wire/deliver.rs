@@ -201,7 +201,7 @@ impl Deliverer {
         report(&self.transport.send(request).await)
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         Limits { bytes_max: ANSWER_BYTES_MAX, deadline: self.deadline }
     }
 }

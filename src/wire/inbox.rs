@@ -6,8 +6,10 @@ use actix_web::{HttpRequest, HttpResponse};
 use super::error::Problem;
 use super::message::{RequestView, Target};
 use super::refusal::Refusal;
+use super::signature::Algorithm;
 use super::verify::{Verified, VerifyLimits, verify};
 use crate::actors::inbox::{self, Inbox, Receipt, Received};
+use crate::actors::log::Signed;
 use crate::domains::activity::Activity;
 use crate::domains::identity::Iri;
 use crate::web::http::{read_body, refused};
@@ -26,7 +28,8 @@ pub async fn receive(request: HttpRequest, payload: Payload, site: Data<Site>) -
     };
     let verified =
         verify(&view, body, &site.keys, site.clock.now(), limits).await.map_err(|refusal| refused(&site, refusal))?;
-    let receipt = take(&site, verified).await?;
+    let signed = signed(&view, &verified);
+    let receipt = take(&site, verified, signed).await?;
     let word = match receipt {
         Receipt::Taken => "taken",
         Receipt::Repeated => "repeated",
@@ -35,13 +38,24 @@ pub async fn receive(request: HttpRequest, payload: Payload, site: Data<Site>) -
     Ok(HttpResponse::Accepted().json(serde_json::json!({ "status": word })))
 }
 
-async fn take(site: &Site, verified: Verified<Activity>) -> Result<Receipt, Problem> {
+/// With what it was shown whose it is, for who looks at it later.
+fn signed(request: &RequestView<'_>, verified: &Verified<Activity>) -> Signed {
+    let form = match (request.has_header("signature-input"), request.has_header("signature")) {
+        (true, _) => "RFC 9421",
+        (false, true) => "draft-cavage",
+        (false, false) => "FEP-8b32",
+    };
+    let algorithm = verified.algorithm().map_or("", Algorithm::as_str).to_owned();
+    Signed { key_id: verified.key_id().clone(), form: form.to_owned(), algorithm }
+}
+
+async fn take(site: &Site, verified: Verified<Activity>, signed: Signed) -> Result<Receipt, Problem> {
     let authority = verified.authority();
     let _under_way = site.rates.take(&authority).map_err(|wait| Problem {
         retry_after: Some(wait),
         ..Problem::new(429, "too many requests", format!("{authority} sends faster than this node takes; slow down"))
     })?;
-    let command = inbox::Command::Receive(Box::new(received(site, verified).await?));
+    let command = inbox::Command::Receive(Box::new(received(site, verified, signed).await?));
     let receipt = site.runtime.registry().ask::<Inbox>(authority.as_str(), command, None).await?;
     if receipt == Receipt::Ignored {
         site.ignored.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -50,7 +64,7 @@ async fn take(site: &Site, verified: Verified<Activity>) -> Result<Receipt, Prob
 }
 
 /// What the inbox actor is told; made of nothing but what was verified.
-async fn received(site: &Site, verified: Verified<Activity>) -> Result<Received, Problem> {
+async fn received(site: &Site, verified: Verified<Activity>, signed: Signed) -> Result<Received, Problem> {
     let inbox = match verified.inbox() {
         Some(inbox) => inbox.clone(),
         // A pair whose configuration names no inbox: its actor document does.
@@ -63,5 +77,5 @@ async fn received(site: &Site, verified: Verified<Activity>) -> Result<Received,
     let activity = verified.into_value();
     let about = local(&activity.object.id);
     let target = activity.target.as_ref().and_then(local);
-    Ok(Received { activity, body, inbox, shared_inbox, about, target })
+    Ok(Received { activity, body, inbox, shared_inbox, signed: Some(signed), about, target })
 }

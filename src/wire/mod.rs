@@ -4,6 +4,7 @@ pub mod address;
 pub mod base;
 pub mod call;
 pub mod challenge;
+pub mod checkup;
 pub mod claim;
 pub mod deliver;
 pub mod digest;

@@ -14,7 +14,7 @@ use super::keys::{Found, Key, KeyCache};
 use super::message::{RequestView, plain};
 use super::proof::{Proof, ProofError, proof_of};
 use super::refusal::Refusal;
-use super::signature::{CLOCK_WINDOW, Demand, SignatureError};
+use super::signature::{Algorithm, CLOCK_WINDOW, Demand, SignatureError};
 use crate::clock::Time;
 use crate::domains::activity::Activity;
 use crate::domains::identity::{Authority, Iri};
@@ -64,6 +64,11 @@ impl<T> Verified<T> {
 
     pub fn key_id(&self) -> &Iri {
         &self.sender.key_id
+    }
+
+    /// What its key signs by.
+    pub fn algorithm(&self) -> Option<Algorithm> {
+        self.sender.key.algorithm()
     }
 
     /// Where the sender takes mail; none for a pair whose configuration does not say.

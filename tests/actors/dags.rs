@@ -362,7 +362,7 @@ async fn answer(node: &Node, allocate: &str, accepted: bool) {
     let inbox = Iri::parse(&format!("{THEM}/inbox")).unwrap();
     let about = Some(format!("activities/{ulid}"));
     let activity = Activity::from_value(raw).unwrap();
-    let received = Received { activity, body, inbox, shared_inbox: None, about, target: None };
+    let received = Received { activity, body, inbox, shared_inbox: None, signed: None, about, target: None };
     let command = inbox::Command::Receive(Box::new(received));
     node.runtime.registry().ask::<Inbox>("there.example", command, None).await.unwrap();
 }

@@ -109,6 +109,7 @@ async fn receive(node: &Node, name: &str, verb: &str) -> Receipt {
         body: serde_json::to_vec(&raw).unwrap().into(),
         inbox: Iri::parse("https://there.example/inbox").unwrap(),
         shared_inbox: None,
+        signed: None,
         about: (verb == "Follow").then(|| "actor".to_owned()),
         target: Some("calendars/main".to_owned()),
     }));

@@ -302,3 +302,51 @@ fn an_account_is_followed_by_its_name_and_one_that_nobody_has_is_not() {
     events.run(&["unfollow", &format!("@blog@{there}")]).done();
     eventually("it follows no more", || (blog.get("/followers").json()["orderedItems"] == json!([])).then_some(()));
 }
+
+#[test]
+fn the_way_to_a_peer_is_walked_with_a_verdict_for_each_step() {
+    let (peer, silent) = (Peer::start(), Peer::start());
+    let plan = Plan::blog().allow(peer.authority()).allow(silent.authority()).allow("127.0.0.9:1");
+    let (other, blog) = (Plan::events(), plan);
+    let there = other.spot.authority();
+    let (other, blog) = (other.allow(blog.spot.authority()), blog.allow(&there));
+    let (other, blog) = (Node::start(other), Node::start(blog));
+    let whole = blog.run(&["peers", "check", &format!("@events@{there}"), "--json"]).done().json();
+    assert_eq!(whole["verdict"], "good", "{whole}");
+    let steps: Vec<_> = whole["steps"].as_array().unwrap().iter().map(|step| step["step"].clone()).collect();
+    assert_eq!(json!(steps), json!(["actor", "keys", "webfinger", "clock", "delivery"]));
+    other.settle();
+    assert_eq!(other.all("/activities"), [json!(null); 0], "a check leaves nothing there");
+    // Its inbox says no: the reason is handed on, with what to do.
+    peer.answers(|_| Reply::status(403));
+    let refused = blog.run(&["peer", "check", &peer.authority()]);
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.out.contains("answers 403") && refused.out.contains("can be read from there"), "{refused:?}");
+    silent.documents(|_| Reply::status(410));
+    assert!(blog.run(&["peers", "check", &silent.authority()]).out.contains("answers 410"));
+    assert!(blog.run(&["peers", "check", "127.0.0.9:1"]).out.contains("no connection"));
+    blog.run(&["peers", "check", "no peer"]).refused(&["is no peer"]);
+    blog.run(&["blocks", "add", &peer.address.ip().to_string()]).done();
+    assert!(blog.run(&["peers", "check", &peer.authority()]).out.contains("is blocked here"));
+}
+
+#[test]
+fn one_activity_is_shown_with_its_signature_what_it_set_off_and_who_has_it() {
+    let (blog, events) = blog_and_events();
+    let made = blog.publish("Gig Night");
+    let activity = made["activity"].as_str().unwrap();
+    eventually("the behaviour fires", || (!events.notices().is_empty()).then_some(()));
+    let here = eventually("it is delivered", || {
+        let shown = blog.run(&["activity", "show", activity, "--json"]).done().json();
+        (shown["deliveries"]["delivered"] == 1).then_some(shown)
+    });
+    assert_eq!((&here["way"], &here["signed"]), (&json!("made"), &json!(null)));
+    let there = events.run(&["activities", "show", activity, "--json"]).done().json();
+    assert_eq!(there["signed"]["form"], "RFC 9421", "{there}");
+    assert!(there["signed"]["key_id"].as_str().unwrap().starts_with(&blog.actor()), "{there}");
+    let flow = there["flow"].as_str().unwrap();
+    events.run(&["flows", "show", flow]).done();
+    let shown = events.run(&["activities", "show", there["ulid"].as_str().unwrap()]).done().out;
+    assert!(shown.contains("RFC 9421 with") && shown.contains(flow), "{shown}");
+    events.run(&["activities", "show", "https://b.example/none"]).refused(&["no activity"]);
+}

@@ -192,7 +192,7 @@ fn wrong_settings_of_the_node_are_named() {
     for (text, expected) in [
         (
             "sevral = 1",
-            "1:1: unknown key `sevral` in the file; known are admin, delivery, fetch, flow, follow, http, kernel, limits, log, node, peers, public, retention, runner, runtime, schedule, secrets, seed, store, tick, type",
+            "1:1: unknown key `sevral` in the file; known are admin, delivery, federation, fetch, flow, follow, http, kernel, limits, log, node, peers, public, retention, runner, runtime, schedule, secrets, seed, store, tick, type",
         ),
         (
             "[public]\nlisten = \"8001\"",
@@ -228,6 +228,10 @@ fn wrong_settings_of_the_node_are_named() {
         (
             "[tick]\nevery = \"7w\"",
             "2:9: `every` has to be a duration, not `7w`; write \"500ms\", \"15s\", \"10m\", \"1h\" or \"7d\"",
+        ),
+        (
+            "[federation]\nallow_only = [\"https://a.example/\"]",
+            "2:14: `https://a.example/` is no domain; write a host without scheme, port and path: \"events.example\"",
         ),
         ("[tick]\nevery = \"2d\"", "2:9: `every` is 2d, it has to be 50ms to 1d"),
         ("[retention]\nanswers = \"1h\"", "2:11: `answers` is 1h, it has to be 1d to 365d"),

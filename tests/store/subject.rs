@@ -7,7 +7,8 @@ use std::sync::Arc;
 use quickbeam::store::disk::{Disk, Folder};
 use quickbeam::store::redb::{Options, Pages};
 use quickbeam::store::{
-    Batch, Condition, Engine, Epoch, Fence, Key, MemoryEngine, Outcome, Position, RedbEngine, Refusal, Row, Shard, Span,
+    Batch, Condition, Engine, Epoch, Failure, Fence, Key, MemoryEngine, Outcome, Position, RedbEngine, Refusal, Row,
+    Shard, Span,
 };
 use redb::Database;
 use tempfile::TempDir;
@@ -177,4 +178,9 @@ pub(crate) fn shown(row: &Row) -> String {
     let mut parts = row.key.parts();
     parts.text();
     format!("{}={}", parts.text().unwrap(), String::from_utf8_lossy(&row.value))
+}
+
+/// Whether a failure says that nothing is known of the row of this name alone.
+pub(crate) fn is_lost(failure: &Failure, name: &str) -> bool {
+    matches!(failure, Failure::Damaged { rows: Some(rows), .. } if rows.is_one() && rows.from == key(name))
 }
