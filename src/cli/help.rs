@@ -6,7 +6,7 @@ use clap::Subcommand as _;
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Begin", &["demo", "init", "check", "flow", "serve", "token"]),
     ("Tell others", &["follow", "unfollow", "followers", "blocks", "publish", "allocate", "activities"]),
-    ("See what happens", &["status", "flows", "schedules", "actors", "inspect", "peers", "dead-letters"]),
+    ("See what happens", &["status", "flows", "schedules", "actors", "inspect", "peers", "dead-letters", "verify"]),
     ("For programs", &["store"]),
     ("Look after the data", &["backup", "restore", "continue", "journal", "retention"]),
 ];

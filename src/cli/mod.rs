@@ -45,6 +45,7 @@ mod store;
 mod table;
 mod token;
 mod unfollow;
+mod verify;
 
 use client::ClientError;
 use context::{Context, Mistakes};
@@ -117,6 +118,8 @@ enum Command {
     DeadLetters(dead_letters::Args),
     /// What is kept for how long, and removing now what was kept long enough
     Retention(retention::Args),
+    /// Judge a captured request as an inbox would, and show what its signature has to be made over
+    Verify(verify::Args),
     /// Whether the node is well, and its counters
     Status(status::Args),
     /// Streams, values and blobs of programs: append, read, follow, put, get, list
@@ -172,6 +175,7 @@ pub fn run(cli: Cli, start_log: StartLog) -> ExitCode {
         Command::Followers(args) => followers::run(args, &context),
         Command::DeadLetters(args) => dead_letters::run(args, &context),
         Command::Retention(args) => retention::run(args, &context),
+        Command::Verify(args) => verify::run(args, &context),
         Command::Status(args) => status::run(args, &context),
         Command::Store(args) => store::run(args, &context),
         Command::Backup(args) => backup::run(args, &context),

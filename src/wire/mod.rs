@@ -3,6 +3,7 @@
 pub mod address;
 pub mod base;
 pub mod call;
+pub mod captured;
 pub mod challenge;
 pub mod checkup;
 pub mod claim;

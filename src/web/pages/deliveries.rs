@@ -57,8 +57,7 @@ pub async fn deliveries(
         });
         return Ok(negotiate::json(Wanted::Json, &answer));
     }
-    let title = format!("{} of {}", entry.verb.as_str(), entry.at);
-    Ok(negotiate::html(layout_of(&site, &title, body(&entry, &ulid, state, counts, &page))))
+    Ok(negotiate::html(layout_of(&site, "Deliveries", body(&entry, &ulid, state, counts, &page))))
 }
 
 /// An activity that went out from here.
@@ -89,7 +88,10 @@ fn body(entry: &Entry, ulid: &str, state: Option<&str>, counts: Counts, page: &P
     let link = |word: &str| format!("/activities/{ulid}/deliveries?state={word}");
     let Counts { delivered, waiting, given_up } = counts;
     html! {
-        p.meta { b { (entry.verb.as_str()) } " " a href=(entry.object.as_str()) { (entry.object.as_str()) } }
+        p.meta {
+            b { (entry.verb.as_str()) } " " a href=(entry.object.as_str()) { (entry.object.as_str()) }
+            " " (time(&entry.at.to_string()))
+        }
         p {
             a href=(link("delivered")) { (delivered) " have it" } ", "
             a href=(link("waiting")) { (waiting) " wait for it" } ", "
