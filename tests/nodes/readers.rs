@@ -71,6 +71,17 @@ fn who_follows_no_more_or_lives_beside_a_follower_sees_nothing() {
 }
 
 #[test]
+fn who_has_asked_to_follow_and_is_not_accepted_yet_sees_nothing() {
+    let peer = Peer::start();
+    let node = Node::start(Plan::blog().edit("accept = \"all\"", "accept = \"ask\"").allow(peer.authority()));
+    peer.sends(&node, &peer.activity("Follow", node.actor().into()), "taken");
+    node.post("/api/objects/article", &json!({ "title": "friends", "visibility": "followers" })).expect(201);
+    node.settle();
+    look(&peer, &node, "/friends").refused(404);
+    signed(&peer, &node, "/friends").change(|it| it.forged = true).send(&node).refused_with(403, "false");
+}
+
+#[test]
 fn a_false_signature_is_refused_whether_there_is_something_to_see_or_not() {
     let (node, follower, activity) = node_and_follower(&[]);
     for path in ["/friends", "/letter", "/nothing", &activity, "/activities/nothing"] {
