@@ -36,6 +36,8 @@ mod peer;
 mod proof;
 #[path = "nodes/reach.rs"]
 mod reach;
+#[path = "nodes/readers.rs"]
+mod readers;
 #[path = "nodes/refusals.rs"]
 mod refusals;
 #[path = "nodes/runners.rs"]

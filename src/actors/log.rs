@@ -81,6 +81,16 @@ impl Entry {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
+    /// Whether it is addressed to somebody, or to the members of a collection.
+    pub fn is_for(&self, whom: &Iri) -> bool {
+        let json = self.json();
+        let is_it = |address: &Value| address.as_str() == Some(whom.as_str());
+        ["to", "cc"].into_iter().any(|field| match &json[field] {
+            Value::Array(list) => list.iter().any(is_it),
+            one => is_it(one),
+        })
+    }
+
     pub fn row(ulid: &str) -> RowKey {
         RowKey::Index(Index::Activities, parts([ulid]))
     }

@@ -13,6 +13,7 @@ use crate::actors::blocking::Blocklist;
 use crate::actors::retention::Keep;
 use crate::actors::root::Rounds;
 use crate::actors::runtime::{self, Runtime};
+use crate::actors::scheme::Scheme;
 use crate::actors::world::{Accept, Delivery, World};
 use crate::care::BLOBS_FOLDER;
 use crate::care::keeper::Keeper;
@@ -128,8 +129,9 @@ pub(super) fn outside(
     let settings = KeySettings { limits, ..KeySettings::default() };
     let own = identity.authority.clone();
     let keys = KeyCache::new(transport.clone(), clock.clone(), own, pairs.collect(), settings);
-    let keys = Arc::new(keys.blocking(blocks.clone()));
     let secrets = identity.secrets.iter().map(|(actor, secret)| (actor.authority(), secret.clone()));
+    let signers = Signers::new(&identity.actor, identity.keys.clone(), secrets);
+    let keys = Arc::new(keys.blocking(blocks.clone()).signing(signers.own(Scheme::Draft).clone()));
     let deliverer = Deliverer {
         engine: runtime.engine.clone(),
         transport,
@@ -138,7 +140,7 @@ pub(super) fn outside(
         caller,
         lent,
         runners,
-        signers: Signers::new(&identity.actor, identity.keys.clone(), secrets),
+        signers,
         deadline: config.limits.delivery_timeout,
         proofs: config.delivery.proofs,
     };

@@ -19,5 +19,6 @@ pub mod retention;
 pub mod routes;
 pub mod runners;
 pub mod schedules;
+mod signed;
 pub mod site;
 pub mod store;

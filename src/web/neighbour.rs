@@ -1,24 +1,21 @@
 //! Whoever uses the kernel: a program or person with a token, or another node that is allowed to and signs for itself.
 
 use actix_web::HttpRequest;
-use actix_web::http::header;
 use actix_web::web::Payload;
 use bytes::Bytes;
 
 use super::auth::{Caller, no_key, once_of, require};
 use super::http::read_body;
+use super::signed::{Signed, admit, is_signed};
 use super::site::Site;
 use crate::actors::flow::Origin;
 use crate::actors::once::Once;
 use crate::domains::identity::Iri;
 use crate::tokens::Scope;
-use crate::wire::claim::{Claim, claims};
+use crate::wire::claim::Claim;
 use crate::wire::error::Problem;
-use crate::wire::message::{RequestView, Target};
 use crate::wire::rate::Place;
 use crate::wire::refusal::Refusal;
-use crate::wire::signature::Demand;
-use crate::wire::verify::{VerifyLimits, verify_sender};
 
 /// What a signature covers of a request that is done once: a stranger must not put its own key on somebody's words.
 const COVERED: [&str; 1] = ["idempotency-key"];
@@ -121,33 +118,20 @@ impl Neighbour {
         if changes && !request.headers().contains_key("idempotency-key") {
             return Err(no_key());
         }
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        let view = RequestView { method: request.method().as_str(), target: Target::at(&site.root, path), headers };
         let fields: &[&str] = if changes { &COVERED } else { &[] };
-        let (window, now) = (site.limits.clock_window, site.clock.now());
-        let demand = Demand { body: !body.is_empty(), fields, window };
-        let claimed = claims(&view, demand, now).map_err(|error| Problem::from(Refusal::from(error)))?;
+        let signed = Signed::new(site, request, body, fields);
+        let claimed = signed.claims()?;
         if let Some(stranger) = claimed.iter().find(|claim| !may(site, &claim.key_id)) {
             return Err(not_allowed(&stranger.key_id));
         }
-        let limits = VerifyLimits {
-            clock_window: window,
-            body_bytes_max: site.limits.body_bytes,
-            json_depth_max: site.limits.json_depth,
-        };
-        let mut verified = verify_sender(&view, body.clone(), fields, &site.keys, now, limits).await;
+        let mut verified = signed.check().await;
         if let Err(Refusal::KeyUnavailable(_)) = &verified
             && is_back(site, &claimed).await
         {
-            verified = verify_sender(&view, body, fields, &site.keys, now, limits).await;
+            verified = signed.check().await;
         }
         let verified = verified.map_err(|refusal| super::http::refused(site, refusal))?;
-        let (actor, authority) = (verified.actor().clone(), verified.authority());
-        let _place = site.rates.take(&authority).map_err(|wait| Problem {
-            retry_after: Some(wait),
-            ..Problem::new(429, "too many requests", format!("{authority} asks faster than this node takes; slow down"))
-        })?;
+        let (actor, _place) = (verified.actor().clone(), admit(site, &verified)?);
         Ok(Self { actor, _place })
     }
 
@@ -183,11 +167,4 @@ fn not_allowed(id: &Iri) -> Problem {
     Problem::forbidden(format!(
         "{authority} may not use the kernel of this node: its operator lists it in [kernel] allow"
     ))
-}
-
-/// A token counts before a signature that a proxy may have added.
-fn is_signed(request: &HttpRequest) -> bool {
-    let headers = request.headers();
-    !headers.contains_key(header::AUTHORIZATION)
-        && (headers.contains_key("signature-input") || headers.contains_key("signature"))
 }

@@ -102,17 +102,23 @@ pub async fn object(request: HttpRequest, site: Data<Site>) -> Result<HttpRespon
         return nothing(request).await;
     }
     let shown = public::object(&site, &request, &path).await?;
-    if wanted(&request) != Wanted::Html {
-        return Ok(public::object_json(&request, &shown));
+    let mut response = object_as(&site, wanted(&request), &request, &shown);
+    public::for_one_only(&mut response, shown.object.visibility == Visibility::Public);
+    Ok(response)
+}
+
+fn object_as(site: &Site, wanted: Wanted, request: &HttpRequest, shown: &Shown) -> HttpResponse {
+    if wanted != Wanted::Html {
+        return public::object_json(request, shown);
     }
     let title = shown.object.title.as_deref().unwrap_or(&shown.object.path).to_owned();
     if shown.object.deleted.is_some() {
         let body = html! { p.empty { "This was deleted." } };
-        let mut response = negotiate::html(layout_of(&site, "Gone", body));
+        let mut response = negotiate::html(layout_of(site, "Gone", body));
         *response.status_mut() = actix_web::http::StatusCode::GONE;
-        return Ok(response);
+        return response;
     }
-    Ok(negotiate::html(layout_of(&site, &title, object_body(&shown))))
+    negotiate::html(layout_of(site, &title, object_body(shown)))
 }
 
 fn object_body(shown: &Shown) -> Markup {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::auth::caller;
 use super::list::{Page, Paging, count, page};
 use super::negotiate::{Wanted, activity_json, json as json_of, wanted};
+use super::signed::is_by_follower;
 use super::site::Site;
 use crate::actors::entity::ActorId;
 use crate::actors::held::HELD;
@@ -194,8 +195,15 @@ pub async fn activity(request: HttpRequest, ulid: Path<String>, site: Data<Site>
     let prefix = layout::index_prefix(Index::Activities, &parts([ulid.as_str()]));
     let rows = site.runtime.engine.range(Span::prefix(&prefix, 1)).await?;
     let entry = rows.first().and_then(|row| record::decode::<Entry>(&row.value).ok());
-    match entry.filter(|entry| known || entry.way == Way::Made && entry.public) {
-        Some(entry) => Ok(HttpResponse::Ok().content_type("application/activity+json").body(entry.body)),
+    let open = entry.as_ref().is_some_and(|entry| known || entry.way == Way::Made && entry.public);
+    let follows = !open && is_by_follower(&site, &request).await?;
+    let followers = site.runtime.world.iri("followers");
+    match entry.filter(|entry| open || follows && entry.way == Way::Made && entry.is_for(&followers)) {
+        Some(entry) => {
+            let mut response = HttpResponse::Ok().content_type("application/activity+json").body(entry.body);
+            for_one_only(&mut response, entry.public);
+            Ok(response)
+        }
         None => Err(Problem::not_found(format!("there is no public activity {ulid}"))),
     }
 }
@@ -218,10 +226,11 @@ pub async fn object(site: &Site, request: &HttpRequest, path: &str) -> Result<Sh
     let engine = &site.runtime.engine;
     let prefix = layout::index_prefix(Index::Objects, &parts([path]));
     let rows = engine.range(Span::prefix(&prefix, 1)).await?;
-    let object = rows.first().and_then(|row| record::decode::<Object>(&row.value).ok()).ok_or_else(missing)?;
-    if !known && object.visibility != Visibility::Public {
-        return Err(missing());
-    }
+    let object = rows.first().and_then(|row| record::decode::<Object>(&row.value).ok());
+    let open = object.as_ref().is_some_and(|object| known || object.visibility == Visibility::Public);
+    let follows = !open && is_by_follower(site, request).await?;
+    let object = object.filter(|object| open || follows && object.visibility == Visibility::Followers);
+    let object = object.ok_or_else(missing)?;
     let json = object.json(&site.runtime.world.iri(path));
     let items = Span::prefix(&layout::index_prefix(Index::Linked, &stream::linked_rows(path)), ITEMS_MAX);
     let items = read_all(engine.range(items).await?);
@@ -236,6 +245,13 @@ pub async fn object(site: &Site, request: &HttpRequest, path: &str) -> Result<Sh
 
 fn read_all<T: serde::de::DeserializeOwned>(rows: Vec<crate::store::Row>) -> Vec<T> {
     rows.iter().filter_map(|row| record::decode(&row.value).ok()).collect()
+}
+
+/// Keeps what not everybody may see out of the caches of others: no cache knows what a signature says.
+pub fn for_one_only(response: &mut HttpResponse, public: bool) {
+    if !public {
+        response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private"));
+    }
 }
 
 /// The object as JSON: 410 with a Tombstone once it is deleted.

@@ -93,7 +93,8 @@ impl Signers {
         prove(activity, &self.prover, &self.ed25519.key_id, made)
     }
 
-    pub(super) fn own(&self, scheme: Scheme) -> &Signer {
+    /// The key of ours that signs by a scheme.
+    pub(crate) fn own(&self, scheme: Scheme) -> &Signer {
         match scheme {
             Scheme::Ed25519 => &self.ed25519,
             Scheme::Rsa | Scheme::Draft => &self.rsa,

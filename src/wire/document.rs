@@ -58,6 +58,10 @@ pub enum DocumentError {
     OtherId { asked: Iri, given: String },
     #[error("the document at {asked} is no actor: its type is {given:?}")]
     NotAnActor { asked: Iri, given: String },
+    #[error("the document at {asked} is no actor: it shows only a key of {owner}, which that actor has to publish")]
+    OnlyKey { asked: Iri, owner: Iri },
+    #[error("the document at {asked} shows a key of {owner}, which is on another authority than the key")]
+    ForeignOwner { asked: Iri, owner: Iri },
     #[error("the document at {asked} has no usable {field}")]
     Missing { asked: Iri, field: &'static str },
     #[error("the {field} in the document at {asked} is no usable id: {source}")]
@@ -232,7 +236,7 @@ fn read_with(
 }
 
 /// One or many, none when absent.
-fn many(value: Option<&Value>) -> impl Iterator<Item = &Value> + Clone {
+pub(super) fn many(value: Option<&Value>) -> impl Iterator<Item = &Value> + Clone {
     match value {
         Some(Value::Array(list)) => list.as_slice(),
         Some(one) => std::slice::from_ref(one),

@@ -1,6 +1,6 @@
 //! A small world for tests: a clock that is stepped by hand, a net of documents, and peers that sign.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -39,6 +39,10 @@ pub(crate) struct Net {
     pub(crate) documents: Mutex<BTreeMap<String, Response>>,
     pub(crate) asked: AtomicUsize,
     pub(crate) down: Mutex<bool>,
+    /// What is shown only to whoever signs.
+    pub(crate) signed_only: Mutex<BTreeSet<String>>,
+    /// The last request with a signature.
+    pub(crate) last_signed: Mutex<Option<Request>>,
 }
 
 /// A peer with one actor and its keys.
@@ -107,9 +111,15 @@ impl Net {
 impl Transport for Net {
     fn send(&self, request: Request) -> BoxFuture<'static, Result<Response, TransportError>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
+        let is_signed = request.view().has_header("signature");
+        if is_signed {
+            *self.last_signed.lock() = Some(request.clone());
+        }
         let (url, limits) = (request.url, request.limits);
         let gone = Response { status: 404, headers: vec![], body: Bytes::new() };
         let response = self.documents.lock().get(url.as_str()).cloned().unwrap_or(gone);
+        let hidden = !is_signed && self.signed_only.lock().contains(url.as_str());
+        let response = if hidden { Response { status: 401, ..ok(&json!({})) } } else { response };
         let down = *self.down.lock();
         Box::pin(async move {
             tokio::task::yield_now().await;

@@ -9,22 +9,19 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as Turn, Semaphore};
 
-use super::document::{ActorDocument, ED25519_FRAGMENT};
+use super::document::{ActorDocument, DocumentError};
 pub use super::found::{Found, Key, KeyError};
 use super::key::PairSecret;
-use super::recent::Recent;
-use super::signature::Algorithm;
-use super::transport::{Limits, Request, Response, Transport};
+use super::known::{Entry, Known, Refresh};
+use super::published::Reader;
+use super::sign::Signer;
+use super::transport::{Limits, Transport};
 use crate::actors::blocking::Blocklist;
 use crate::clock::{SharedClock, Time};
 use crate::domains::identity::{Authority, Iri};
-use crate::domains::json::{JSON_DEPTH_MAX, parse_json};
 
 /// The fragment of key ids that name a shared secret.
 pub const PAIR_FRAGMENT: &str = "hmac";
-
-const ACCEPT: &str =
-    "application/activity+json, application/ld+json; profile=\"https://www.w3.org/ns/activitystreams\"";
 
 /// How many documents are kept, for how long, and what a fetch may take.
 #[derive(Debug, Clone, Copy)]
@@ -50,7 +47,7 @@ pub struct Pair {
 
 /// The cache, its transport and its limits.
 pub struct KeyCache {
-    transport: Arc<dyn Transport>,
+    reader: Reader,
     clock: SharedClock,
     own: Authority,
     pairs: BTreeMap<Iri, Pair>,
@@ -61,33 +58,6 @@ pub struct KeyCache {
     /// One fetch per document at a time; who waits finds the answer in `known`.
     turns: Mutex<BTreeMap<Iri, Weak<Turn<()>>>>,
     fetches: Semaphore,
-}
-
-/// Failures are kept apart, so that names of nothing cannot push out keys that are in use.
-struct Known {
-    documents: Recent<Iri, Arc<Entry>>,
-    failures: Recent<Iri, Failure>,
-    refreshes: Recent<Iri, Refresh>,
-    /// Authorities of nodes like this one, by their documents.
-    alike: Recent<Authority, ()>,
-}
-
-struct Entry {
-    document: Arc<ActorDocument>,
-    keys: Vec<Arc<Found>>,
-    fetched_at: Time,
-}
-
-/// When a document that was here was last asked for again, and whether that failed in passing.
-struct Refresh {
-    at: Time,
-    failed: Option<KeyError>,
-}
-
-struct Failure {
-    error: KeyError,
-    until: Time,
-    wait: Duration,
 }
 
 impl Default for KeySettings {
@@ -113,22 +83,22 @@ impl KeyCache {
         pairs: BTreeMap<Iri, Pair>,
         settings: KeySettings,
     ) -> Self {
-        let most = settings.documents_max;
-        let known = Known {
-            documents: Recent::new(most),
-            failures: Recent::new(most),
-            refreshes: Recent::new(most),
-            alike: Recent::new(most),
-        };
-        let (known, turns) = (Mutex::new(known), Mutex::new(BTreeMap::new()));
+        let known = Mutex::new(Known::new(settings.documents_max));
+        let turns = Mutex::new(BTreeMap::new());
         let fetches = Semaphore::new(settings.fetches_max);
         let blocks = Arc::default();
-        Self { transport, clock, own, pairs, settings, blocks, known, turns, fetches }
+        let reader = Reader { transport, clock: clock.clone(), signer: None, limits: settings.limits };
+        Self { reader, clock, own, pairs, settings, blocks, known, turns, fetches }
     }
 
     /// The same for a node that blocks some.
     pub fn blocking(self, blocks: Arc<Blocklist>) -> Self {
         Self { blocks, ..self }
+    }
+
+    /// The same for a node that says who it is where strangers are shown nothing.
+    pub fn signing(self, signer: Signer) -> Self {
+        Self { reader: Reader { signer: Some(signer), ..self.reader }, ..self }
     }
 
     /// The key of that id, from memory or from its owner. The caller has made all cheap checks before.
@@ -138,14 +108,10 @@ impl KeyCache {
         if key_id.fragment() == Some(PAIR_FRAGMENT) {
             return self.pair(key_id, document);
         }
-        let entry = self.entry(key_id, &document).await?;
-        if let Some(found) = entry.find(key_id) {
-            return Ok(found);
-        }
-        // A key that is not in a document of yesterday may be in that of today.
-        match self.fetch_again(&document, entry.fetched_at).await? {
-            Some(newer) => newer.find(key_id).ok_or_else(|| newer.why_not(key_id)),
-            None => Err(entry.why_not(key_id)),
+        match self.key_in(&document, key_id).await {
+            // One step and no more: what is found there has to be its owner.
+            Err(KeyError::Document(DocumentError::OnlyKey { owner, .. })) => self.key_in(&owner, key_id).await,
+            found => found,
         }
     }
 
@@ -155,7 +121,8 @@ impl KeyCache {
         if matches!(stale.key, Key::Pair(_)) {
             return Ok(None);
         }
-        match self.fetch_again(&stale.key_id.without_fragment(), stale.fetched_at).await? {
+        // Its owner is where it was found, wherever its id leads.
+        match self.fetch_again(&stale.actor, stale.fetched_at).await? {
             Some(newer) => newer.find(&stale.key_id).map(Some).ok_or_else(|| newer.why_not(&stale.key_id)),
             None => Ok(None),
         }
@@ -190,12 +157,20 @@ impl KeyCache {
 
     /// How long a document that could not be had is not asked for again, for `Retry-After`.
     pub fn retry_after(&self, key_id: &Iri) -> Duration {
-        let document = key_id.without_fragment();
-        let mut known = self.known.lock();
-        let failure = known.failures.get(&document).map(|failure| failure.until);
-        let refresh = known.refreshes.get(&document).filter(|last| last.failed.is_some());
-        let until = failure.or(refresh.map(|last| last.at.plus(self.settings.failure_min)));
+        let until = self.known.lock().until(key_id, self.settings.failure_min);
         until.map_or(Duration::ZERO, |until| until.since(self.clock.now())).max(Duration::from_secs(1))
+    }
+
+    async fn key_in(&self, document: &Iri, key_id: &Iri) -> Result<Arc<Found>, KeyError> {
+        let entry = self.entry(key_id, document).await?;
+        if let Some(found) = entry.find(key_id) {
+            return Ok(found);
+        }
+        // A key that is not in a document of yesterday may be in that of today.
+        match self.fetch_again(document, entry.fetched_at).await? {
+            Some(newer) => newer.find(key_id).ok_or_else(|| newer.why_not(key_id)),
+            None => Err(entry.why_not(key_id)),
+        }
     }
 
     fn pair(&self, key_id: &Iri, actor: Iri) -> Result<Arc<Found>, KeyError> {
@@ -248,16 +223,8 @@ impl KeyCache {
         fetched.map(Some)
     }
 
-    /// What is known and still good: a document, or that it could not be had.
     fn recall(&self, document: &Iri) -> Option<Result<Arc<Entry>, KeyError>> {
-        let now = self.clock.now();
-        let mut known = self.known.lock();
-        if let Some(entry) = known.documents.get(document)
-            && now.since(entry.fetched_at) < self.settings.life
-        {
-            return Some(Ok(entry.clone()));
-        }
-        known.failures.get(document).filter(|failure| now < failure.until).map(|failure| Err(failure.error.clone()))
+        self.known.lock().recall(document, self.clock.now(), self.settings.life)
     }
 
     /// As [`Self::load`]; that it could not be had is remembered.
@@ -276,24 +243,8 @@ impl KeyCache {
         let Ok(_place) = self.fetches.try_acquire() else {
             return Err(KeyError::Busy { document: document.clone() });
         };
-        let request = Request::get(document.clone(), ACCEPT, self.settings.limits);
-        let answer = self.transport.send(request).await;
-        let actor = answer
-            .map_err(|source| KeyError::Transport { document: document.clone(), source: Arc::new(source) })
-            .and_then(|response| read(document, &response))?;
-        let entry = Arc::new(Entry::new(actor, self.clock.now()));
-        let alike = format!("{document}#{ED25519_FRAGMENT}");
-        let alike = entry
-            .keys
-            .iter()
-            .any(|found| found.key_id.as_str() == alike && found.key.algorithm() == Some(Algorithm::Ed25519));
-        let mut known = self.known.lock();
-        match alike {
-            true => known.alike.insert(document.authority(), ()),
-            false => drop(known.alike.remove(&document.authority())),
-        }
-        known.failures.remove(document);
-        known.documents.insert(document.clone(), entry.clone());
+        let entry = Arc::new(Entry::new(self.reader.read(document).await?, self.clock.now()));
+        self.known.lock().keep(document, entry.clone());
         Ok(entry)
     }
 
@@ -309,78 +260,6 @@ impl KeyCache {
         turns.insert(document.clone(), Arc::downgrade(&turn));
         turn
     }
-}
-
-impl Known {
-    /// A document that is here outlives a fetch that fails in passing, not one that shows that it is gone.
-    fn fail(&mut self, document: &Iri, error: &KeyError, now: Time, settings: &KeySettings) {
-        if error.is_passing()
-            && self.documents.get(document).is_some_and(|old| now.since(old.fetched_at) < settings.life)
-        {
-            return;
-        }
-        self.documents.remove(document);
-        let wait = match self.failures.get(document) {
-            Some(before) => (before.wait * 2).min(settings.failure_max),
-            None => settings.failure_min,
-        };
-        self.failures.insert(document.clone(), Failure { error: error.clone(), until: now.plus(wait), wait });
-    }
-}
-
-impl Refresh {
-    /// The answer while it is too soon for another: that there is nothing newer, or that the last try failed.
-    fn stands<T>(&self, now: Time, settings: &KeySettings) -> Option<Result<Option<T>, KeyError>> {
-        let (wait, answer) = match &self.failed {
-            Some(error) => (settings.failure_min, Err(error.clone())),
-            None => (settings.refresh_min, Ok(None)),
-        };
-        (now.since(self.at) < wait).then_some(answer)
-    }
-}
-
-impl Entry {
-    fn new(document: ActorDocument, fetched_at: Time) -> Self {
-        let found = document.keys.iter().map(|published| {
-            Arc::new(Found {
-                key_id: published.id.clone(),
-                actor: published.owner.clone(),
-                key: Key::Public(published.key.clone()),
-                asserts: published.asserts,
-                inbox: Some(document.inbox.clone()),
-                shared_inbox: document.shared_inbox.clone(),
-                fetched_at,
-            })
-        });
-        Self { keys: found.collect(), document: Arc::new(document), fetched_at }
-    }
-
-    fn find(&self, key_id: &Iri) -> Option<Arc<Found>> {
-        self.keys.iter().find(|found| found.key_id == *key_id).cloned()
-    }
-
-    fn why_not(&self, key_id: &Iri) -> KeyError {
-        let key_id = key_id.clone();
-        match self.document.refused.get(&key_id) {
-            Some(why) => KeyError::NotUsable { key_id, source: why.clone() },
-            None => KeyError::NotPublished { key_id, document: self.document.id.clone() },
-        }
-    }
-}
-
-fn read(document: &Iri, response: &Response) -> Result<ActorDocument, KeyError> {
-    if response.status != 200 {
-        return Err(KeyError::Status { document: document.clone(), status: response.status });
-    }
-    let given = response.header("content-type").unwrap_or_default();
-    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    // Plain JSON may be a file that a stranger uploaded there; these two are served by programs that mean it.
-    if essence != "application/activity+json" && essence != "application/ld+json" {
-        return Err(KeyError::MediaType { document: document.clone(), given: given.chars().take(200).collect() });
-    }
-    let value = parse_json(&response.body, JSON_DEPTH_MAX)
-        .map_err(|source| KeyError::Json { document: document.clone(), source: Arc::new(source) })?;
-    Ok(ActorDocument::parse(&value, document)?)
 }
 
 #[cfg(test)]

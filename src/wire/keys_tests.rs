@@ -9,6 +9,7 @@ use super::*;
 use crate::domains::blocks::Domain;
 use crate::wire::for_tests::{Net, Peer, StepClock, iri, ok};
 use crate::wire::key::{Kind, PublicKey};
+use crate::wire::transport::Response;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);

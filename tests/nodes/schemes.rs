@@ -4,12 +4,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use quickbeam::clock::{Clock as _, SystemClock};
 use quickbeam::domains::identity::Iri;
+use quickbeam::wire::key::PublicKey;
+use quickbeam::wire::keys::Key;
 use quickbeam::wire::proof::prove;
 use quickbeam::wire::sign::{Signer, SignerKey};
 use quickbeam::wire::transport::{Limits, Request};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Node, Plan, eventually};
 use crate::http::{Answer, Call};
@@ -19,7 +23,11 @@ const LIMITS: Limits = Limits { bytes_max: 1, deadline: Duration::from_secs(1) }
 
 /// Posts an activity with the peer's RSA key, by the draft or by RFC 9421.
 fn send_with_rsa(peer: &Peer, node: &Node, activity: &Value, draft: bool) -> Answer {
-    let key_id = Iri::parse(&format!("{}#main-key", peer.actor())).unwrap();
+    send_with_key(&format!("{}#main-key", peer.actor()), peer, node, activity, draft)
+}
+
+fn send_with_key(key_id: &str, peer: &Peer, node: &Node, activity: &Value, draft: bool) -> Answer {
+    let key_id = Iri::parse(key_id).unwrap();
     let signer = Signer { key_id, secret: SignerKey::Rsa(keys(&peer.key.lock()).rsa) };
     let inbox = Iri::parse(&format!("{}/inbox", node.base())).unwrap();
     let request = Request::post(inbox, "application/activity+json", activity.to_string(), LIMITS);
@@ -50,6 +58,47 @@ fn a_follow_signed_with_rsa_is_taken_whichever_standard_it_is_signed_by() {
         other["actor"] = format!("{}/other", peer.base()).into();
         send_with_rsa(peer, &node, &other, draft).expect(403);
     }
+}
+
+/// Shows its actor only to who signs, and at the address of its key no more than the key, as GoToSocial does.
+fn with_a_page_for_its_key(peer: &Peer) -> String {
+    let key_id = format!("{}/main-key", peer.actor());
+    let mut actor = peer.document();
+    actor["publicKey"]["id"] = key_id.as_str().into();
+    let page = json!({ "id": peer.actor(), "type": "Person", "publicKey": actor["publicKey"] });
+    peer.documents(move |got| match got.target.as_str() {
+        "/actor/main-key" => Reply::json(&page),
+        _ if got.header("signature").is_some() => Reply::json(&actor),
+        _ => Reply::status(401),
+    });
+    key_id
+}
+
+#[test]
+fn a_peer_whose_key_has_a_page_and_whose_actor_is_shown_to_who_signs_can_follow() {
+    let peer = Peer::start();
+    let node = Node::start(Plan::blog().allow(peer.authority()));
+    let key_id = with_a_page_for_its_key(&peer);
+    let follow = peer.activity("Follow", node.actor().into());
+    send_with_key(&key_id, &peer, &node, &follow, true).expect(202);
+    peer.awaits("Accept", follow["id"].as_str());
+    let gets: Vec<_> = peer.got().into_iter().filter(|got| got.method == "GET").collect();
+    let targets: Vec<&str> = gets.iter().map(|got| got.target.as_str()).collect();
+    assert_eq!(targets, ["/actor/main-key", "/actor", "/actor"]);
+    // What is signed is true for who reads our actor, which is shown to anybody.
+    let ours = node.send(&Call::get("/actor").header("signature", "false")).expect(200).json();
+    let key = PublicKey::from_pem(ours["publicKey"]["publicKeyPem"].as_str().unwrap()).unwrap();
+    let date = gets[2].header("date").unwrap();
+    let base = format!("(request-target): get /actor\nhost: {}\ndate: {date}", peer.authority());
+    let said = gets[2].header("signature").unwrap();
+    let named = format!(
+        "keyId=\"{}\",algorithm=\"rsa-sha256\",headers=\"(request-target) host date\"",
+        ours["publicKey"]["id"].as_str().unwrap()
+    );
+    assert!(said.starts_with(&named), "{said}");
+    let (_, signature) = said.trim_end_matches('"').split_once("signature=\"").unwrap();
+    assert!(Key::Public(key).verifies(base.as_bytes(), &STANDARD.decode(signature).unwrap()));
+    assert_eq!(gets[0].header("signature").or(gets[1].header("signature")), None);
 }
 
 #[test]
