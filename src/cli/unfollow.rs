@@ -7,7 +7,7 @@ use super::context::Context;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A name in [peers], an authority such as events.example, or an actor URL
+    /// A name in [peers], an authority such as events.example, an actor URL, or an account such as @gigs@events.example
     peer: String,
 }
 

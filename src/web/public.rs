@@ -24,6 +24,7 @@ use crate::domains::types::Visibility;
 use crate::store::{Direction, Key, Span};
 use crate::tokens::Scope;
 use crate::wire::error::Problem;
+use crate::wire::webfinger::{self, Account};
 
 /// Members counted for `totalItems`; a larger collection says this.
 const COUNT_MAX: usize = 100_000;
@@ -75,14 +76,15 @@ pub async fn actor(site: Data<Site>) -> HttpResponse {
 }
 
 /// `GET /.well-known/webfinger?resource=`
-pub async fn webfinger(query: Query<Resource>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn account(query: Query<Resource>, site: Data<Site>) -> Result<HttpResponse, Problem> {
     let world = &site.runtime.world;
-    let account = format!("acct:{}@{}", world.name, world.authority);
+    let us = Account { name: world.name.clone(), host: world.authority.clone() };
+    let account = format!("acct:{us}");
     let asked = query
         .resource
         .as_deref()
         .ok_or_else(|| Problem::bad_request("resource is missing: ask for ?resource=acct:NAME@HOST"))?;
-    if asked != account && asked != world.actor.as_str() && asked != world.base {
+    if !webfinger::means(asked, &us, [world.actor.as_str(), &world.base]) {
         return Err(Problem::not_found(format!("{asked} is not here; the one account is {account}")));
     }
     let body = json!({

@@ -55,7 +55,7 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/outbox", web::get().to(public::outbox))
         .route("/followers", web::get().to(public::people))
         .route("/following", web::get().to(public::people))
-        .route("/.well-known/webfinger", web::get().to(public::webfinger))
+        .route("/.well-known/webfinger", web::get().to(public::account))
         .route("/.well-known/nodeinfo", web::get().to(public::nodeinfo_links))
         .route("/nodeinfo/2.1", web::get().to(public::nodeinfo))
         .route("/activities", web::get().to(pages::activities))

@@ -1,4 +1,4 @@
-//! WebFinger (RFC 7033), asked: which actor an account such as `@gigs@events.example` is.
+//! WebFinger (RFC 7033): which actor an account such as `@gigs@events.example` is, and whether it is the one asked for.
 
 use std::fmt;
 
@@ -81,6 +81,17 @@ impl fmt::Display for Account {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}@{}", self.name, self.host)
     }
+}
+
+/// Whether `resource` is this account, or an address of its owner. Hosts have no case, names of people are typed in any,
+/// and an address without a path is the same with a slash.
+pub fn means(resource: &str, account: &Account, addresses: [&str; 2]) -> bool {
+    if !resource.starts_with("acct:") {
+        let bare = |text: &str| text.trim_end_matches('/').to_owned();
+        return addresses.into_iter().any(|address| bare(address) == bare(resource));
+    }
+    Account::parse(resource)
+        .is_ok_and(|asked| asked.host == account.host && asked.name.eq_ignore_ascii_case(&account.name))
 }
 
 /// Asks the host of an account for its actor. `scheme` is `https`, unless the operator lets a host be reached without.
@@ -186,6 +197,21 @@ mod tests {
         for text in ["", "@", "gigs", "@gigs", "gigs@", "@@a.example", "gi gs@a.example", "gigs@a.example/x", "g/@a.b"]
         {
             assert!(Account::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn who_is_asked_for_is_known_by_account_and_addresses() {
+        let addresses = ["https://a.example/actor", "https://a.example"];
+        for resource in ["acct:gigs@a.example", "acct:Gigs@A.example", "https://a.example/actor", "https://a.example"] {
+            assert!(means(resource, &gigs(), addresses), "{resource}");
+        }
+        // What a parser of addresses makes of the base, and Fedify asks for.
+        assert!(means("https://a.example/", &gigs(), addresses));
+        for resource in
+            ["", "gigs", "acct:gigs", "acct:gigs@b.example", "acct:gig@a.example", "https://a.example/other"]
+        {
+            assert!(!means(resource, &gigs(), addresses), "{resource}");
         }
     }
 

@@ -1,0 +1,64 @@
+//! Create, Update and Delete, both ways.
+
+use serde_json::{Value, json};
+
+use crate::fedify::{Fedify, Knock, logged, pair};
+use crate::harness::Node;
+use crate::http::Call;
+
+/// Has the node follow, and waits until both know.
+#[track_caller]
+pub(crate) fn follow(node: &Node, fedify: &Fedify) {
+    node.run(&["follow", &fedify.actor("gigs")]).done();
+    fedify.is_followed_by(&[node.actor()]);
+    node.activity("an Accept", |it| it["verb"] == "Accept" && it["actor"] == fedify.actor("gigs"));
+}
+
+/// Has an actor of Fedify follow, and waits until it got its Accept.
+#[track_caller]
+pub(crate) fn is_followed(node: &Node, fedify: &Fedify, name: &str) {
+    let follow = fedify.control("follow", &json!({ "as": name, "named": node.actor() }));
+    fedify.hears("Accept", follow["activity"].as_str().unwrap());
+}
+
+#[test]
+fn what_a_node_publishes_changes_and_deletes_is_understood_by_fedify() {
+    let (fedify, node) = pair(Knock::Rfc9421, |plan| plan);
+    is_followed(&node, &fedify, "gigs");
+    let body = json!({ "title": "Gig Night", "content": "At *eight*." });
+    let made = node.post("/api/objects/article", &body).expect(201).json();
+    let object = made["id"].as_str().unwrap();
+    let create = fedify.hears("Create", object);
+    assert_eq!((&create["actor"], &create["id"]), (&json!(node.actor()), &made["activity"]));
+    assert_eq!((&create["kind"], &create["name"]), (&json!("Article"), &json!("Gig Night")), "{create}");
+    assert!(create["content"].as_str().unwrap().contains("eight"), "{create}");
+    let at = format!("/api/objects/article{}", object.strip_prefix(&node.base()).unwrap());
+    let change = Call::new("PATCH", &at).token(&node.token).json(&json!({ "title": "Gig Morning" }));
+    node.send(&change).expect(200);
+    let update = fedify.hears("Update", object);
+    assert_eq!((&update["kind"], &update["name"]), (&json!("Article"), &json!("Gig Morning")), "{update}");
+    node.send(&Call::new("DELETE", &at).token(&node.token)).expect(200);
+    assert_eq!(fedify.hears("Delete", object)["kind"], "Tombstone");
+    node.settle();
+    fedify.is_content();
+}
+
+#[test]
+fn what_fedify_publishes_changes_and_deletes_is_logged_by_a_node() {
+    let (fedify, node) = pair(Knock::Rfc9421, |plan| plan);
+    follow(&node, &fedify);
+    let made = fedify.publish("Gig tonight");
+    let object = made["object"].as_str().unwrap();
+    let taken = |answer: &Value, verb: &str| {
+        let entry = logged(&node, answer["activity"].as_str().unwrap());
+        assert_eq!((&entry["verb"], &entry["object"]), (&json!(verb), &json!(object)), "{entry}");
+        assert_eq!((&entry["way"], &entry["actor"]), (&json!("received"), &json!(fedify.actor("gigs"))), "{entry}");
+        entry["activity"]["object"].clone()
+    };
+    assert_eq!(taken(&made, "Create")["content"], "Gig tonight");
+    let changed = fedify.control("update", &json!({ "object": object, "content": "Gig tomorrow" }));
+    assert_eq!(taken(&changed, "Update")["content"], "Gig tomorrow");
+    let deleted = fedify.control("delete", &json!({ "object": object }));
+    assert_eq!(taken(&deleted, "Delete")["type"], "Tombstone");
+    fedify.is_content();
+}
