@@ -43,6 +43,10 @@ globalThis.fetch = async (input, init) => {
   const asked = new Request(input, init);
   // Accounts are looked up over https only. Here nobody ends TLS before the nodes, which are all on this host.
   const url = asked.url.replace(/^https:\/\/127\./, "http://127.");
+  if (!url.startsWith("http://127.")) {
+    failed("fetch", `${url} is not on this machine`);
+    throw new TypeError(`${url} is not on this machine`);
+  }
   const body = asked.method === "POST" ? await asked.clone().text() : undefined;
   const answer = await plainFetch(url === asked.url ? asked : new Request(url, asked));
   if (body) seen.went.push({ ...noted(asked.headers, body), status: answer.status });
@@ -124,8 +128,18 @@ const about = (activity) => ({ activity: activity.id.href, object: activity.obje
 
 const controls = {
   async find({ named }) {
-    const actor = await context().lookupObject(named);
-    return { id: actor?.id?.href, name: actor?.name?.toString(), inbox: actor?.inboxId?.href };
+    const found = await context().lookupObject(named);
+    return {
+      kind: found?.constructor.name, id: found?.id?.href, name: found?.name?.toString(), inbox: found?.inboxId?.href,
+    };
+  },
+  async members({ named }) {
+    const collection = await context().lookupObject(named);
+    const members = [];
+    for await (const member of context().traverseCollection(collection)) {
+      members.push({ kind: member.constructor.name, id: member.id?.href });
+    }
+    return members;
   },
   webfinger: async ({ resource }) => context().lookupWebFinger(resource),
   async follow({ as = "gigs", named }) {

@@ -56,10 +56,12 @@ impl Knock {
     }
 }
 
-/// The folder of packages, made once for each lock, by whichever process comes first.
+/// The folder of packages, made once for each lock, by whichever process comes first. What goes wrong is told to every
+/// test, and tried once.
+#[track_caller]
 fn packages() -> &'static Path {
-    static INSTALLED: OnceLock<PathBuf> = OnceLock::new();
-    INSTALLED.get_or_init(|| {
+    static INSTALLED: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let installed = INSTALLED.get_or_init(|| {
         let digest = Sha256::digest([PACKAGE, LOCK].concat());
         let name: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
         let tests = Path::new(env!("CARGO_TARGET_TMPDIR"));
@@ -67,27 +69,28 @@ fn packages() -> &'static Path {
         if !packages.is_dir() {
             fs::create_dir_all(tests).unwrap();
             let unfinished = tempfile::tempdir_in(tests).unwrap();
-            install(unfinished.path());
+            install(unfinished.path())?;
             if let Err(error) = fs::rename(unfinished.path(), &packages) {
                 assert!(packages.is_dir(), "{} cannot be made: {error}", packages.display());
             }
         }
-        packages.join("node_modules")
-    })
+        Ok(packages.join("node_modules"))
+    });
+    installed.as_deref().unwrap_or_else(|problem| panic!("{problem}"))
 }
 
-fn install(folder: &Path) {
+fn install(folder: &Path) -> Result<(), String> {
     fs::write(folder.join("package.json"), PACKAGE).unwrap();
     fs::write(folder.join("package-lock.json"), LOCK).unwrap();
     let ran = Command::new("npm").args(INSTALL).current_dir(folder).stdin(Stdio::null()).output();
     let remedy = "these tests need Node 20 or newer with npm (Debian: apt-get install nodejs npm), and the first time \
                   a registry that npm can reach (see `npm config get registry`)";
     match ran {
-        Err(error) => panic!("npm cannot be run: {error}: {remedy}"),
+        Err(error) => Err(format!("npm cannot be run: {error}: {remedy}")),
         Ok(ran) if !ran.status.success() => {
-            panic!("npm cannot install Fedify: {remedy}\n{}", String::from_utf8_lossy(&ran.stderr));
+            Err(format!("npm cannot install Fedify: {remedy}\n{}", String::from_utf8_lossy(&ran.stderr)))
         }
-        Ok(_) => {}
+        Ok(_) => Ok(()),
     }
 }
 

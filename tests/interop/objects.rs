@@ -44,6 +44,25 @@ fn what_a_node_publishes_changes_and_deletes_is_understood_by_fedify() {
 }
 
 #[test]
+fn what_a_node_shows_is_read_by_fedify() {
+    let (fedify, node) = pair(Knock::Rfc9421, |plan| plan);
+    is_followed(&node, &fedify, "gigs");
+    let made = node.publish("Gig Night");
+    let found = fedify.control("find", &json!({ "named": made["id"] }));
+    assert_eq!((&found["kind"], &found["name"]), (&json!("Article"), &json!("Gig Night")), "{found}");
+    let members = |list: &str| fedify.control("members", &json!({ "named": format!("{}/{list}", node.base()) }));
+    assert_eq!(members("followers"), json!([{ "kind": "Person", "id": fedify.actor("gigs") }]));
+    assert_eq!(members("following"), json!([]));
+    let sent = json!({ "kind": "Create", "id": made["activity"] });
+    assert!(members("outbox").as_array().unwrap().contains(&sent), "{}", members("outbox"));
+    // It remembers for minutes what it read, so that this is one that it has not seen.
+    let gone = node.publish("Cancelled");
+    let at = format!("/api/objects/article{}", gone["id"].as_str().unwrap().strip_prefix(&node.base()).unwrap());
+    node.send(&Call::new("DELETE", &at).token(&node.token)).expect(200);
+    assert_eq!(fedify.control("find", &json!({ "named": gone["id"] })), json!({}));
+}
+
+#[test]
 fn what_fedify_publishes_changes_and_deletes_is_logged_by_a_node() {
     let (fedify, node) = pair(Knock::Rfc9421, |plan| plan);
     follow(&node, &fedify);
