@@ -160,8 +160,10 @@ fn start(turn: &Turn<'_>, received: &Received, behaviour: &Behaviour, answer: bo
     taken(turn, received, Some(id.clone())).tell::<Flow>(id, &flow::Command::Start(Box::new(start)))
 }
 
+/// Also whom this node has asked: what somebody sends right behind an Accept may be looked at before that has been.
 fn follows(rows: &Rows) -> bool {
-    rows.one::<following::Listed>("following").is_some_and(|listed| listed.status == following::Status::Accepted)
+    use following::Status::{Accepted, Asked};
+    rows.one::<following::Listed>("following").is_some_and(|listed| matches!(listed.status, Accepted | Asked))
 }
 
 /// Whether a behaviour lets this actor fire it.

@@ -95,8 +95,12 @@ impl Stage<Inbox> {
     }
 
     fn followed(&mut self) {
+        self.following(following::Status::Accepted);
+    }
+
+    fn following(&mut self, status: following::Status) {
         let owner = ActorId::of::<Following>(THEY);
-        let listed = following::Listed { actor: iri(THEY), status: following::Status::Accepted, since: self.now };
+        let listed = following::Listed { actor: iri(THEY), status, since: self.now };
         self.entry(&owner, Index::Following, parts([THEY]), &listed);
     }
 
@@ -427,6 +431,17 @@ fn a_behaviour_fires_only_for_those_whom_it_is_for() {
     inbox.ignores(&activity("2", "Update", article("gig")));
     inbox.followed();
     assert_eq!(started(&inbox.take(receive(&activity("3", "Update", article("gig")))).unwrap()).len(), 1);
+}
+
+#[test]
+fn what_comes_right_behind_an_accept_is_heard_and_who_does_not_answer_is_not() {
+    use following::Status::{Asked, Rejected, Unanswered};
+    for (status, expected) in [(Asked, Receipt::Taken), (Unanswered, Receipt::Ignored), (Rejected, Receipt::Ignored)] {
+        let mut inbox = stage();
+        inbox.following(status);
+        let create = activity("1", "Create", json!({ "id": "https://there.example/gig", "type": "Event" }));
+        assert_eq!(inbox.receipt(&create), expected, "{status:?}");
+    }
 }
 
 #[test]
