@@ -68,7 +68,9 @@ pub enum NodeError {
     Identity { setting: String, source: IdentityError },
     #[error("the secret of [peers.{peer}] is not usable: {source}")]
     Secret { peer: String, source: KeyFormatError },
-    #[error("the list of blocked domains cannot be read, and nobody is let in without it: {0}")]
+    #[error(
+        "the list of blocked domains cannot be read, and nobody is let in without it: {0}; `quickbeam journal verify` says more"
+    )]
     Blocks(Arc<crate::store::Failure>),
     #[error("tokens cannot be read: {0}")]
     Tokens(#[from] crate::tokens::TokenError),

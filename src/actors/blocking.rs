@@ -17,7 +17,7 @@ use super::runtime::Runtime;
 use super::{layout, record};
 use crate::domains::blocks::{Block, Blocked, Blocks, Domain};
 use crate::domains::identity::{Authority, Iri};
-use crate::store::{Batch, Engine, Failure, Key, Outcome, ReadError, Span};
+use crate::store::{Batch, Engine, Failure, Key, Outcome, ReadError, Row, Span, pages};
 
 /// Rows read in one go, and changed in one batch.
 const PAGE: usize = 256;
@@ -50,20 +50,19 @@ impl Blocklist {
     /// # Errors
     /// What the store says. A list that cannot be read in full would let in who is not to come in.
     pub async fn load(engine: &dyn Engine, allow_only: Option<BTreeSet<Domain>>) -> Result<Self, ReadError> {
-        let mut listed = BTreeMap::new();
-        let all = Span::prefix(&layout::blocks(), PAGE);
-        let mut span = all.clone();
-        loop {
-            let page = engine.range(span).await?;
-            let Some(last) = page.last() else { break };
-            span = all.clone().after(&last.key);
-            for row in &page {
-                let read = layout::blocked(&row.key).and_then(|text| Domain::parse(&text).ok());
-                let block: Option<Block> = record::decode(&row.value).ok();
-                let damaged = || Arc::new(Failure::damaged(format!("the block {:?} cannot be read", row.key)));
-                let (domain, block) = read.zip(block).ok_or_else(damaged)?;
-                listed.insert(domain, block);
+        let (mut listed, mut unread) = (BTreeMap::new(), None);
+        let see = |page: &[Row]| {
+            for row in page {
+                let domain = layout::blocked(&row.key).and_then(|text| Domain::parse(&text).ok());
+                match domain.zip(record::decode(&row.value).ok()) {
+                    Some((domain, block)) => drop(listed.insert(domain, block)),
+                    None => unread = Some(row.key.clone()),
+                }
             }
+        };
+        pages(engine, Span::prefix(&layout::blocks(), PAGE), see).await?;
+        if let Some(key) = unread {
+            return Err(Arc::new(Failure::damaged(format!("the block {key:?} cannot be read"))));
         }
         Ok(Self(RwLock::new(Blocks { listed, allow_only })))
     }
@@ -150,14 +149,10 @@ impl Blocklist {
 
 /// What the rows under a prefix name.
 async fn walk<T>(runtime: &Runtime, prefix: &Key, named: impl Fn(&Key) -> Option<T>) -> Result<Vec<T>, ReadError> {
-    let all = Span::prefix(prefix, PAGE);
-    let (mut span, mut found) = (all.clone(), Vec::new());
-    loop {
-        let page = runtime.engine.range(span).await?;
-        let Some(last) = page.last() else { return Ok(found) };
-        span = all.clone().after(&last.key);
-        found.extend(page.iter().filter_map(|row| named(&row.key)));
-    }
+    let mut found = Vec::new();
+    let see = |page: &[Row]| found.extend(page.iter().filter_map(|row| named(&row.key)));
+    pages(runtime.engine.as_ref(), Span::prefix(prefix, PAGE), see).await?;
+    Ok(found)
 }
 
 fn done<T, E: std::fmt::Display>(whom: &impl std::fmt::Display, told: Result<T, E>) -> u64 {

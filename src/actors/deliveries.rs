@@ -10,7 +10,7 @@ use super::rows::{Index, RowKey, parts};
 use super::runtime::Runtime;
 use super::{layout, record};
 use crate::clock::Time;
-use crate::store::{Key, ReadError, Span};
+use crate::store::{Key, ReadError, Span, around};
 
 /// Rows counted in one go.
 const PAGE: usize = 1_000;
@@ -81,23 +81,22 @@ pub fn prefix(ulid: &str) -> Key {
     layout::index_prefix(Index::Deliveries, &parts([ulid]))
 }
 
-/// How the deliveries of an activity stand.
+/// How the deliveries of an activity stand. One that is damaged is in none of the counts.
 ///
 /// # Errors
 /// What the store says.
 pub async fn counts(runtime: &Runtime, ulid: &str) -> Result<Counts, ReadError> {
-    let all = Span::prefix(&prefix(ulid), PAGE);
-    let (mut span, mut counts) = (all.clone(), Counts::default());
-    loop {
-        let page = runtime.engine.range(span).await?;
-        let Some(last) = page.last() else { return Ok(counts) };
-        for delivery in page.iter().filter_map(|row| record::decode::<Delivery>(&row.value).ok()) {
+    let (mut next, mut counts) = (Some(Span::prefix(&prefix(ulid), PAGE)), Counts::default());
+    while let Some(span) = next {
+        let page = around::range(runtime.engine.as_ref(), span.clone()).await?;
+        for delivery in page.rows.iter().filter_map(|row| record::decode::<Delivery>(&row.value).ok()) {
             *match delivery.state {
                 State::Delivered { .. } => &mut counts.delivered,
                 State::Waiting { .. } => &mut counts.waiting,
                 State::GivenUp { .. } => &mut counts.given_up,
             } += 1;
         }
-        span = all.clone().after(&last.key);
+        next = page.behind(&span);
     }
+    Ok(counts)
 }

@@ -13,7 +13,7 @@ use super::stream::{Command, Create, Rejection, Stream, object_stream};
 use super::{held, layout, record};
 use crate::clock::SharedClock;
 use crate::domains::catalog::Catalog;
-use crate::store::{Batch, Engine, Epoch, Failure, Fence, Key, Outcome, Refusal, Shard, Span};
+use crate::store::{Batch, Engine, Epoch, Failure, Fence, Key, Outcome, Refusal, Row, Shard, Span, pages};
 
 /// Definitions read in one go.
 const PAGE: usize = 256;
@@ -92,18 +92,14 @@ async fn fact<T: serde::de::DeserializeOwned>(
 
 /// Instances run to their end on the definition they began with, also when the configuration has it no more.
 async fn load_definitions(engine: &Arc<dyn Engine>, catalog: &Catalog) -> Result<(), FirstError> {
-    let all = Span::prefix(&layout::definitions(), PAGE);
-    let mut span = all.clone();
-    loop {
-        let page = engine.range(span).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        span = all.clone().after(&last.key);
-        for row in &page {
+    let see = |page: &[Row]| {
+        for row in page {
             if let Err(error) = catalog.add_stored(&row.value) {
                 warn!(%error, "a stored flow definition cannot run here; its instances wait");
             }
         }
-    }
+    };
+    Ok(pages(engine.as_ref(), Span::prefix(&layout::definitions(), PAGE), see).await?)
 }
 
 /// Nothing runs yet, so that the epoch that the store has is ours to use.

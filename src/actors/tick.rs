@@ -11,7 +11,7 @@ use super::outbox::{self, Outbox};
 use super::rows::Index;
 use super::runtime::Runtime;
 use super::{layout, record};
-use crate::store::{Key, ReadError, Span};
+use crate::store::{Key, ReadError, Row, Span, pages};
 
 /// Peers told in one go.
 const PAGE: usize = 256;
@@ -52,23 +52,19 @@ pub async fn now(runtime: &Runtime, force: bool) -> Result<usize, ReadError> {
 
 async fn owners(runtime: &Runtime, index: Index) -> Result<Vec<ActorId>, ReadError> {
     let all = Span::prefix(&layout::index_prefix(index, &Key::default()), PAGE);
-    let (mut span, mut found) = (all.clone(), Vec::new());
-    loop {
-        let page = runtime.engine.range(span).await?;
-        let Some(last) = page.last() else { return Ok(found) };
-        span = all.clone().after(&last.key);
-        found.extend(page.iter().filter_map(|row| layout::index_owner(&row.key)));
-    }
+    let mut found = Vec::new();
+    let see = |page: &[Row]| found.extend(page.iter().filter_map(|row| layout::index_owner(&row.key)));
+    pages(runtime.engine.as_ref(), all, see).await?;
+    Ok(found)
 }
 
 async fn followed(runtime: &Runtime) -> Result<Vec<(String, following::Status)>, ReadError> {
     let all = Span::prefix(&layout::index_prefix(Index::Following, &Key::default()), PAGE);
-    let (mut span, mut found) = (all.clone(), Vec::new());
-    loop {
-        let page = runtime.engine.range(span).await?;
-        let Some(last) = page.last() else { return Ok(found) };
-        span = all.clone().after(&last.key);
+    let mut found = Vec::new();
+    let see = |page: &[Row]| {
         let listed = page.iter().filter_map(|row| record::decode::<following::Listed>(&row.value).ok());
         found.extend(listed.map(|listed| (listed.actor.as_str().to_owned(), listed.status)));
-    }
+    };
+    pages(runtime.engine.as_ref(), all, see).await?;
+    Ok(found)
 }

@@ -10,7 +10,7 @@ use super::entity::{ActorId, Kind};
 use super::layout;
 use super::runtime::Runtime;
 use super::schedule::{Command, Schedule};
-use crate::store::{ReadError, Span};
+use crate::store::{ReadError, Row, Span, pages};
 
 /// Between two looks; what a clock that was set back holds up at most.
 const LOOK: Duration = Duration::from_secs(60);
@@ -44,13 +44,11 @@ pub async fn look(runtime: &Runtime) -> Result<(), ReadError> {
 
 async fn stored(runtime: &Runtime) -> Result<BTreeSet<String>, ReadError> {
     let all = Span::prefix(&layout::heads(Some(Kind::Schedule)), PAGE);
-    let (mut span, mut found) = (all.clone(), BTreeSet::new());
-    loop {
-        let page = runtime.engine.range(span).await?;
-        let Some(last) = page.last() else { return Ok(found) };
-        span = all.clone().after(&last.key);
-        found.extend(
-            page.iter().filter_map(|row| layout::head_actor(&row.key)).map(|ActorId { key, .. }| key.to_string()),
-        );
-    }
+    let mut found = BTreeSet::new();
+    let see = |page: &[Row]| {
+        let actors = page.iter().filter_map(|row| layout::head_actor(&row.key));
+        found.extend(actors.map(|ActorId { key, .. }| key.to_string()));
+    };
+    pages(runtime.engine.as_ref(), all, see).await?;
+    Ok(found)
 }

@@ -21,11 +21,13 @@ pub mod key;
 pub mod kv;
 pub mod memory;
 mod overlay;
+mod pages;
 pub mod redb;
 pub mod streams;
 
 pub use key::Key;
 pub use memory::MemoryEngine;
+pub use pages::pages;
 pub use redb::RedbEngine;
 
 /// The position of the batch that wrote a row, ordered within one shard; the row's version for conditions.

@@ -40,7 +40,7 @@ pub async fn unfollow(request: HttpRequest, whom: Query<Whom>, site: Data<Site>)
 async fn tell(site: &Site, peer: &str, command: Command, once: Option<Once>) -> Result<HttpResponse, Problem> {
     let actor = match command {
         // Whoever is blocked by now can still be left.
-        Command::Unfollow if peer.contains("://") => site.named_peer(peer)?,
+        Command::Unfollow => site.find_actor(peer).await?,
         _ => site.find_peer(peer).await?,
     };
     let standing = site.runtime.registry().ask::<Following>(actor.as_str(), command, once).await?;

@@ -22,7 +22,7 @@ use crate::domains::trace::{self, Context};
 use crate::wire::challenge;
 use crate::wire::error::{Problem, SIGNATURE};
 use crate::wire::message::names_authority;
-use crate::wire::refusal::{Class, Refusal};
+use crate::wire::refusal::Refusal;
 
 /// Behind this stands what nobody else may know.
 const CALLBACKS: &str = "/flow/callback/";
@@ -73,13 +73,12 @@ pub fn json_of(site: &Site, body: &[u8]) -> Result<Value, Problem> {
 
 /// A request of a peer that is not believed, and when it should come again if its key could not be had.
 pub fn refused(site: &Site, refusal: Refusal) -> Problem {
-    let class = refusal.class();
     tracing::debug!(%refusal, "a request of a peer was refused");
-    let problem = Problem::from(refusal);
-    match class {
-        Class::Unavailable => Problem { retry_after: Some(site.retry_later()), ..problem },
-        _ => problem,
-    }
+    let retry_after = match &refusal {
+        Refusal::KeyUnavailable(error) => error.document().map(|document| site.keys.retry_after(document)),
+        _ => None,
+    };
+    Problem { retry_after, ..refusal.into() }
 }
 
 /// The layer around all routes of a listener.

@@ -166,11 +166,6 @@ impl Site {
         RESERVED.contains(&path.split('/').next().unwrap_or_default()) && !path.starts_with("calendars/")
     }
 
-    /// When a peer whose key could not be fetched should come again.
-    pub fn retry_later(&self) -> Duration {
-        Duration::from_secs(60)
-    }
-
     pub fn request_id(&self) -> String {
         ulid(self.clock.now(), self.clock.random())
     }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::deliver::Deliverer;
 use super::document::ActorDocument;
 use super::found::Key;
-use super::transport::{Request, Response};
+use super::transport::{Limits, Request, Response};
 use super::webfinger::{self, Account};
 use crate::actors::blocking::Blocklist;
 use crate::actors::errands::Report;
@@ -16,8 +16,6 @@ use crate::domains::activity::ACTIVITY_STREAMS;
 use crate::domains::identity::{Authority, Iri};
 use crate::domains::json::{JSON_DEPTH_MAX, parse_json};
 
-const ACCEPT: &str =
-    "application/activity+json, application/ld+json; profile=\"https://www.w3.org/ns/activitystreams\"";
 /// Clocks may differ by five minutes; from here on somebody should look.
 const CLOCK_WORRIES_SECONDS: u64 = 60;
 const CLOCK_MAX_SECONDS: u64 = 300;
@@ -49,6 +47,8 @@ pub struct Checkup<'a> {
     pub blocks: &'a Blocklist,
     /// Our own actor.
     pub own: &'a Iri,
+    /// What a document of a peer may take.
+    pub limits: Limits,
     /// How a host is reached.
     pub scheme: &'a (dyn Fn(&Authority) -> &'static str + Send + Sync),
 }
@@ -81,8 +81,7 @@ impl Checkup<'_> {
                 "see `quickbeam blocks` and [federation] allow_only",
             )];
         }
-        let request = Request::get(actor.clone(), ACCEPT, self.deliverer.limits());
-        let response = match self.deliverer.transport.send(request).await {
+        let response = match self.deliverer.keys.look(actor).await {
             Ok(response) => response,
             Err(error) => {
                 let remedy = "see whether the name is right, its server runs, and its certificate is good";
@@ -113,8 +112,7 @@ impl Checkup<'_> {
                 "only its URL finds it, no account",
             );
         };
-        let limits = self.deliverer.limits();
-        match webfinger::find(self.deliverer.transport.as_ref(), &account, self.scheme, limits).await {
+        match webfinger::find(self.deliverer.transport.as_ref(), &account, self.scheme, self.limits).await {
             Ok(found) if found == *actor => Step::good(STEP, format!("@{account} is {actor}")),
             Ok(found) => {
                 Step::unsure(STEP, format!("@{account} is {found}, not {actor}"), "follow it by the URL that you mean")
@@ -157,7 +155,9 @@ fn read(actor: &Iri, response: &Response) -> Result<(Value, ActorDocument), Step
     const STEP: &str = "actor";
     if response.status != 200 {
         let remedy = match response.status {
-            401 | 403 => "it shows its actor to signed requests only, or to nobody; ask who operates it",
+            401 | 403 => {
+                "it shows its actor to nobody whom it does not know, also when asked by name: ask who operates it"
+            }
             404 | 410 => "name the actor's own URL: `quickbeam peers check https://HOST/users/NAME`, or @NAME@HOST",
             _ => "try again later, or ask who operates it",
         };

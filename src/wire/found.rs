@@ -100,4 +100,14 @@ impl KeyError {
             _ => false,
         }
     }
+
+    /// The document that could not be had, of one that may be had later.
+    pub fn document(&self) -> Option<&Iri> {
+        match self {
+            Self::Status { document, .. } | Self::Transport { document, .. } | Self::Busy { document } => {
+                Some(document)
+            }
+            _ => None,
+        }
+    }
 }

@@ -15,7 +15,7 @@ use super::key::PairSecret;
 use super::known::{Entry, Known, Refresh};
 use super::published::Reader;
 use super::sign::Signer;
-use super::transport::{Limits, Transport};
+use super::transport::{Limits, Response, Transport};
 use crate::actors::blocking::Blocklist;
 use crate::clock::{SharedClock, Time};
 use crate::domains::identity::{Authority, Iri};
@@ -32,6 +32,8 @@ pub struct KeySettings {
     pub refresh_min: Duration,
     /// A document that could not be had is not asked for again for so long, twice as long each time.
     pub failure_min: Duration,
+    /// The same at first of one that was only not to be had just now: its server may be starting.
+    pub passing_min: Duration,
     pub failure_max: Duration,
     /// Fetches under way at once, whatever the number of names that strangers think of.
     pub fetches_max: usize,
@@ -67,6 +69,7 @@ impl Default for KeySettings {
             life: Duration::from_secs(24 * 60 * 60),
             refresh_min: Duration::from_secs(5 * 60),
             failure_min: Duration::from_secs(60),
+            passing_min: Duration::from_secs(5),
             failure_max: Duration::from_secs(60 * 60),
             fetches_max: 256,
             limits: Limits { bytes_max: 64 * 1024, deadline: Duration::from_secs(5) },
@@ -159,6 +162,13 @@ impl KeyCache {
     pub fn retry_after(&self, key_id: &Iri) -> Duration {
         let until = self.known.lock().until(key_id, self.settings.failure_min);
         until.map_or(Duration::ZERO, |until| until.since(self.clock.now())).max(Duration::from_secs(1))
+    }
+
+    /// Whatever stands at an address of a peer, asked for as its actor is: anew, and signed where strangers are shown
+    /// nothing.
+    pub(super) async fn look(&self, document: &Iri) -> Result<Response, KeyError> {
+        self.blocks.judge(&document.authority())?;
+        self.reader.get(document).await
     }
 
     async fn key_in(&self, document: &Iri, key_id: &Iri) -> Result<Arc<Found>, KeyError> {

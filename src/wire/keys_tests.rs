@@ -105,6 +105,21 @@ async fn a_failure_is_remembered_longer_each_time_up_to_an_hour() {
 }
 
 #[tokio::test]
+async fn who_could_not_be_reached_is_asked_again_soon_and_then_ever_later() {
+    let world = world();
+    *world.net.down.lock() = true;
+    for seconds in [5, 10, 20] {
+        assert!(world.cache.key(&key_id()).await.unwrap_err().is_passing());
+        assert_eq!(world.cache.retry_after(&key_id()), Duration::from_secs(seconds));
+        world.clock.step(Duration::from_secs(seconds));
+    }
+    *world.net.down.lock() = false;
+    peer().publish(&world.net);
+    assert!(world.cache.key(&key_id()).await.is_ok());
+    assert_eq!(world.net.asked(), 4);
+}
+
+#[tokio::test]
 async fn a_delivery_looks_for_its_recipient_whatever_failed_before() {
     let world = world();
     assert!(world.cache.key(&key_id()).await.is_err());

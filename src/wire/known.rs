@@ -109,6 +109,7 @@ impl Known {
         }
         let wait = match self.failures.get(document) {
             Some(before) => (before.wait * 2).min(settings.failure_max),
+            None if error.is_passing() => settings.passing_min,
             None => settings.failure_min,
         };
         self.failures.insert(document.clone(), Failure { error: error.clone(), until: now.plus(wait), wait });

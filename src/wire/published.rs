@@ -43,7 +43,7 @@ impl Reader {
     }
 
     /// Asks without a signature first: whoever checks one asks for our actor before it answers.
-    async fn get(&self, document: &Iri) -> Result<Response, KeyError> {
+    pub(super) async fn get(&self, document: &Iri) -> Result<Response, KeyError> {
         let request = Request::get(document.clone(), ACCEPT, self.limits);
         let answer = self.transport.send(request.clone()).await;
         // What Mastodon in its secure mode and GoToSocial answer to strangers.

@@ -25,7 +25,8 @@ pub async fn check(request: HttpRequest, whom: Query<Whom>, site: Data<Site>) ->
     let actor = site.find_actor(&whom.peer).await?;
     let scheme = |host: &Authority| site.scheme(host);
     let own = &site.runtime.world.actor;
-    let checkup = Checkup { deliverer: &site.deliverer, blocks: &site.blocks, own, scheme: &scheme };
+    let limits = site.fetch_limits;
+    let checkup = Checkup { deliverer: &site.deliverer, blocks: &site.blocks, own, limits, scheme: &scheme };
     let steps = checkup.walk(&actor).await;
     let worst = steps.iter().map(|step| step.verdict).max().unwrap_or(Verdict::Bad);
     Ok(HttpResponse::Ok().json(json!({ "actor": actor, "verdict": worst, "steps": steps })))
