@@ -3,6 +3,8 @@
 pub mod admin;
 pub mod auth;
 pub mod callback;
+pub mod collections;
+pub mod discovery;
 pub mod flows;
 pub mod follow;
 pub mod http;
