@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::load::Load;
+use super::load::{Load, raw};
 
 pub(crate) const AUTHORITIES: usize = 256;
 /// So that a body is about as long as that of the floor's first measurement: 800 bytes.
@@ -94,13 +94,7 @@ impl Peers {
         let url = Iri::parse(&format!("http://{inbox}/inbox")).unwrap();
         let request = Request::post(url, "application/activity+json", body, limits);
         let request = peer.signer.sign(request, self.clock.now()).unwrap();
-        let mut bytes = format!("POST /inbox HTTP/1.1\r\nhost: {inbox}\r\n").into_bytes();
-        for (name, value) in &request.headers {
-            bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
-        }
-        bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", request.body.len()).as_bytes());
-        bytes.extend_from_slice(&request.body);
-        bytes
+        raw(&request)
     }
 }
 
