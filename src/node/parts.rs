@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
 use super::NodeError;
@@ -13,7 +12,6 @@ use crate::actors::blocking::Blocklist;
 use crate::actors::retention::Keep;
 use crate::actors::root::Rounds;
 use crate::actors::runtime::{self, Runtime};
-use crate::actors::scheme::Scheme;
 use crate::actors::world::{Accept, Delivery, World};
 use crate::care::BLOBS_FOLDER;
 use crate::care::keeper::Keeper;
@@ -23,6 +21,7 @@ use crate::config::{self, Config};
 use crate::domains::all_effects;
 use crate::domains::catalog::Catalog;
 use crate::domains::identity::Authority;
+use crate::keyring::live::Keyring;
 use crate::programs::Programs;
 use crate::store::blob::FileBlobs;
 use crate::store::redb::RedbEngine;
@@ -32,12 +31,12 @@ use crate::web::site::{HttpLimits, Site};
 use crate::web::store::OwnedByRuntime;
 use crate::wire::address::{AddressPolicy, AllowList};
 use crate::wire::call::Caller;
-use crate::wire::deliver::{Deliverer, Signers};
-use crate::wire::document::OurActor;
+use crate::wire::deliver::Deliverer;
 use crate::wire::fetch::HttpTransport;
 use crate::wire::keys::{KeyCache, KeySettings, Pair};
 use crate::wire::rate::Rates;
 use crate::wire::runners::RunnerBook;
+use crate::wire::signers::Signers;
 use crate::wire::transport;
 
 /// The way to other nodes, with what is known of them, and with whom this one has nothing to do.
@@ -130,8 +129,8 @@ pub(super) fn outside(
     let own = identity.authority.clone();
     let keys = KeyCache::new(transport.clone(), clock.clone(), own, pairs.collect(), settings);
     let secrets = identity.secrets.iter().map(|(actor, secret)| (actor.authority(), secret.clone()));
-    let signers = Signers::new(&identity.actor, identity.keys.clone(), secrets);
-    let keys = Arc::new(keys.blocking(blocks.clone()).signing(signers.own(Scheme::Draft).clone()));
+    let signers = Signers::of(&identity.actor, &identity.keys, secrets);
+    let keys = Arc::new(keys.blocking(blocks.clone()).signing(signers.clone()));
     let deliverer = Deliverer {
         engine: runtime.engine.clone(),
         transport,
@@ -160,8 +159,9 @@ pub(super) fn site(
 ) -> Site {
     let engine = keeper.engine.clone();
     let settings = scrubber::Settings { every: config.store.scrub_every, bytes_per_second: config.store.scrub_rate };
-    let name = &config.node.name;
-    let document = OurActor { base: &identity.root, name, username: name, keys: &identity.keys }.to_json();
+    let (data, signers) = (config.node.data.clone(), neighbours.deliverer.signers.clone());
+    let (ring, root) = (identity.keys.clone(), &identity.root);
+    let keyring = Arc::new(Keyring::new(data, ring, runtime, root, keeper.incarnation, signers));
     let limits = &config.limits;
     let mut admin_hosts: BTreeSet<String> = config.admin.hosts.iter().cloned().collect();
     admin_hosts.insert(config.admin.listen.to_string());
@@ -174,7 +174,7 @@ pub(super) fn site(
         fetch_limits: fetch_limits(config),
         tokens,
         root: identity.root.clone(),
-        actor_document: Bytes::from(document.to_string()),
+        keyring,
         peers: identity.peers.clone(),
         plain: identity.allow.clone(),
         admin_hosts,

@@ -72,7 +72,7 @@ pub async fn actor(site: Data<Site>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("application/activity+json")
         .insert_header((header::VARY, "Accept"))
-        .body(site.actor_document.clone())
+        .body(site.keyring.document())
 }
 
 /// `GET /.well-known/webfinger?resource=`

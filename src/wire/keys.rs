@@ -14,7 +14,7 @@ pub use super::found::{Found, Key, KeyError};
 use super::key::PairSecret;
 use super::known::{Entry, Known, Refresh};
 use super::published::Reader;
-use super::sign::Signer;
+use super::signers::Signers;
 use super::transport::{Limits, Response, Transport};
 use crate::actors::blocking::Blocklist;
 use crate::clock::{SharedClock, Time};
@@ -90,7 +90,7 @@ impl KeyCache {
         let turns = Mutex::new(BTreeMap::new());
         let fetches = Semaphore::new(settings.fetches_max);
         let blocks = Arc::default();
-        let reader = Reader { transport, clock: clock.clone(), signer: None, limits: settings.limits };
+        let reader = Reader { transport, clock: clock.clone(), signers: None, limits: settings.limits };
         Self { reader, clock, own, pairs, settings, blocks, known, turns, fetches }
     }
 
@@ -100,8 +100,8 @@ impl KeyCache {
     }
 
     /// The same for a node that says who it is where strangers are shown nothing.
-    pub fn signing(self, signer: Signer) -> Self {
-        Self { reader: Reader { signer: Some(signer), ..self.reader }, ..self }
+    pub fn signing(self, signers: Signers) -> Self {
+        Self { reader: Reader { signers: Some(signers), ..self.reader }, ..self }
     }
 
     /// The key of that id, from memory or from its owner. The caller has made all cheap checks before.

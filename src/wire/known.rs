@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::document::{ActorDocument, DocumentError, ED25519_FRAGMENT};
+use super::document::{ActorDocument, DocumentError, is_like_ours};
 use super::found::{Found, Key, KeyError};
 use super::keys::KeySettings;
 use super::recent::Recent;
@@ -71,12 +71,8 @@ impl Known {
     }
 
     pub(super) fn keep(&mut self, document: &Iri, entry: Arc<Entry>) {
-        let alike = format!("{document}#{ED25519_FRAGMENT}");
-        let alike = entry
-            .keys
-            .iter()
-            .any(|found| found.key_id.as_str() == alike && found.key.algorithm() == Some(Algorithm::Ed25519));
-        match alike {
+        let mut keys = entry.keys.iter().filter(|found| found.key.algorithm() == Some(Algorithm::Ed25519));
+        match keys.any(|found| is_like_ours(&found.key_id, document)) {
             true => self.alike.insert(document.authority(), ()),
             false => drop(self.alike.remove(&document.authority())),
         }
