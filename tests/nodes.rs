@@ -40,6 +40,8 @@ mod reach;
 mod readers;
 #[path = "nodes/refusals.rs"]
 mod refusals;
+#[path = "nodes/rotation.rs"]
+mod rotation;
 #[path = "nodes/runners.rs"]
 mod runners;
 #[path = "nodes/sagas.rs"]

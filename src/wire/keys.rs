@@ -160,7 +160,7 @@ impl KeyCache {
 
     /// How long a document that could not be had is not asked for again, for `Retry-After`.
     pub fn retry_after(&self, key_id: &Iri) -> Duration {
-        let until = self.known.lock().until(key_id, self.settings.failure_min);
+        let until = self.known.lock().until(key_id, &self.settings);
         until.map_or(Duration::ZERO, |until| until.since(self.clock.now())).max(Duration::from_secs(1))
     }
 
@@ -179,7 +179,18 @@ impl KeyCache {
         // A key that is not in a document of yesterday may be in that of today.
         match self.fetch_again(document, entry.fetched_at).await? {
             Some(newer) => newer.find(key_id).ok_or_else(|| newer.why_not(key_id)),
-            None => Err(entry.why_not(key_id)),
+            None => Err(self.why_not_now(document, &entry, key_id)),
+        }
+    }
+
+    /// A document that is as new as it can be does not have a key. Keys may have been rotated since, also twice in a
+    /// row, and anybody could have used up the fetch that would show it: who signs with a new one is to come again.
+    fn why_not_now(&self, document: &Iri, entry: &Entry, key_id: &Iri) -> KeyError {
+        match entry.why_not(key_id) {
+            KeyError::NotPublished { key_id, .. } if entry.fetched_at < self.clock.now() => {
+                KeyError::NotYet { key_id, document: document.clone() }
+            }
+            why => why,
         }
     }
 
