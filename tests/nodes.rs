@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "nodes/authorized.rs"]
+mod authorized;
 #[path = "nodes/backup.rs"]
 mod backup;
 #[path = "nodes/blocks.rs"]

@@ -39,6 +39,8 @@ pub enum Accept {
 pub struct Federation {
     /// The only domains, with all below them, that this node has to do with; all that are not blocked when not given.
     pub allow_only: Option<BTreeSet<Domain>>,
+    /// Whether whoever wants activities, objects and collections as JSON has to sign.
+    pub authorized_fetch: bool,
 }
 
 /// `[delivery]`
@@ -107,8 +109,9 @@ impl Federation {
             domain.ok()
         };
         let allow_only = texts.map(|texts| texts.iter().filter_map(domain).collect());
+        let authorized_fetch = section.flag("authorized_fetch", report).unwrap_or(false);
         section.finish(report);
-        Self { allow_only }
+        Self { allow_only, authorized_fetch }
     }
 }
 

@@ -175,6 +175,7 @@ pub(super) fn site(
         tokens,
         root: identity.root.clone(),
         keyring,
+        authorized_fetch: config.federation.authorized_fetch,
         peers: identity.peers.clone(),
         plain: identity.allow.clone(),
         admin_hosts,

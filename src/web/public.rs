@@ -6,10 +6,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::auth::caller;
 use super::list::{Page, Paging, count, page};
 use super::negotiate::{Wanted, activity_json, json as json_of, wanted};
-use super::signed::is_by_follower;
+use super::reader::{Among, Reader};
 use super::site::Site;
 use crate::actors::entity::ActorId;
 use crate::actors::held::HELD;
@@ -127,6 +126,7 @@ pub async fn nodeinfo(site: Data<Site>) -> Result<HttpResponse, Problem> {
 
 /// `GET /followers`, `GET /following`
 pub async fn people(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+    Reader::of(&site, &request).await?;
     let followers = request.path() == "/followers";
     let index = if followers { Index::FollowersByActor } else { Index::Following };
     let prefix = layout::index_prefix(index, &Key::default());
@@ -141,7 +141,7 @@ pub async fn people(request: HttpRequest, paging: Query<Paging>, site: Data<Site
         }
     })
     .await?;
-    Ok(activity_json(&collection(&site, request.path(), &paging, page)))
+    Ok(for_readers(&site, activity_json(&collection(&site, request.path(), &paging, page))))
 }
 
 /// A collection with its first or a later page in it.
@@ -162,14 +162,15 @@ fn collection<T: serde::Serialize>(site: &Site, path: &str, paging: &Paging, pag
 }
 
 /// `GET /outbox`: the public activities of this node, the newest first.
-pub async fn outbox(paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn outbox(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+    Reader::of(&site, &request).await?;
     let prefix = layout::index_prefix(Index::Activities, &Key::default());
     let page = page(site.runtime.engine.as_ref(), &prefix, Direction::Backward, &paging, |row| {
         let entry: Entry = record::decode(&row.value).ok()?;
         (entry.way == Way::Made && entry.public).then(|| entry.json())
     })
     .await?;
-    Ok(activity_json(&collection(&site, "/outbox", &paging, page)))
+    Ok(for_readers(&site, activity_json(&collection(&site, "/outbox", &paging, page))))
 }
 
 /// The activity log as a page; without a token only what is public.
@@ -193,18 +194,20 @@ pub async fn activities(site: &Site, paging: &Paging, all: bool) -> Result<Page<
 
 /// `GET /activities/{ulid}`: one of ours; what came from others is theirs to show.
 pub async fn activity(request: HttpRequest, ulid: Path<String>, site: Data<Site>) -> Result<HttpResponse, Problem> {
-    let known = caller(&site, &request)?.is_some();
+    let reader = Reader::of(&site, &request).await?;
+    let known = reader.is_known();
     let prefix = layout::index_prefix(Index::Activities, &parts([ulid.as_str()]));
     let rows = site.runtime.engine.range(Span::prefix(&prefix, 1)).await?;
     let entry = rows.first().and_then(|row| record::decode::<Entry>(&row.value).ok());
     let open = entry.as_ref().is_some_and(|entry| known || entry.way == Way::Made && entry.public);
-    let follows = !open && is_by_follower(&site, &request).await?;
+    let among = if open { Among::default() } else { reader.is_among(&site, &request, entry.as_ref()).await? };
     let followers = site.runtime.world.iri("followers");
-    match entry.filter(|entry| open || follows && entry.way == Way::Made && entry.is_for(&followers)) {
+    let is_for = |entry: &Entry| among.addressed || among.followers && entry.is_for(&followers);
+    match entry.filter(|entry| open || entry.way == Way::Made && is_for(entry)) {
         Some(entry) => {
             let mut response = HttpResponse::Ok().content_type("application/activity+json").body(entry.body);
             for_one_only(&mut response, entry.public);
-            Ok(response)
+            Ok(for_readers(&site, response))
         }
         None => Err(Problem::not_found(format!("there is no public activity {ulid}"))),
     }
@@ -223,14 +226,15 @@ pub struct Shown {
 /// # Errors
 /// 404 if there is none, or none for this caller.
 pub async fn object(site: &Site, request: &HttpRequest, path: &str) -> Result<Shown, Problem> {
-    let known = caller(site, request)?.is_some();
+    let reader = Reader::of_page(site, request).await?;
+    let known = reader.is_known();
     let missing = || Problem::not_found(format!("there is nothing at /{path}"));
     let engine = &site.runtime.engine;
     let prefix = layout::index_prefix(Index::Objects, &parts([path]));
     let rows = engine.range(Span::prefix(&prefix, 1)).await?;
     let object = rows.first().and_then(|row| record::decode::<Object>(&row.value).ok());
     let open = object.as_ref().is_some_and(|object| known || object.visibility == Visibility::Public);
-    let follows = !open && is_by_follower(site, request).await?;
+    let follows = !open && reader.is_among(site, request, None).await?.followers;
     let object = object.filter(|object| open || follows && object.visibility == Visibility::Followers);
     let object = object.ok_or_else(missing)?;
     let json = object.json(&site.runtime.world.iri(path));
@@ -254,6 +258,12 @@ pub fn for_one_only(response: &mut HttpResponse, public: bool) {
     if !public {
         response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private"));
     }
+}
+
+/// The same of whatever is shown only to readers who say who they are.
+pub(super) fn for_readers(site: &Site, mut response: HttpResponse) -> HttpResponse {
+    for_one_only(&mut response, !site.authorized_fetch);
+    response
 }
 
 /// The object as JSON: 410 with a Tombstone once it is deleted.

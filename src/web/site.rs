@@ -39,6 +39,8 @@ pub struct Site {
     pub tokens: TokenStore,
     /// The base with its slash, as requests are checked against it.
     pub root: Iri,
+    /// Whether whoever wants JSON has to say who they are.
+    pub authorized_fetch: bool,
     /// What we sign with, and our actor document, which says so.
     pub keyring: Arc<Keyring>,
     /// Names of `[peers]`, and their actors.

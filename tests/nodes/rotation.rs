@@ -304,6 +304,33 @@ fn a_node_that_is_killed_right_after_its_answer_has_its_new_keys_and_tells_of_th
 }
 
 #[test]
+fn a_kill_at_any_moment_leaves_the_keys_before_or_those_after() {
+    let (node, peer) = blog_and_follower();
+    let mut known = published(&document(&node));
+    for millis in [0, 5, 20, 50, 100, 150, 200, 300] {
+        let asked = std::thread::scope(|scope| {
+            let call = Call::post("/admin/keys/rotate").token(&node.admin_token).json(&json!({ "now": true }));
+            let admin = node.plan.spot.admin;
+            let asked = scope.spawn(move || call.send(admin, &admin.to_string()).is_ok_and(|it| it.status == 200));
+            std::thread::sleep(std::time::Duration::from_millis(millis));
+            node.kill();
+            asked.join().unwrap()
+        });
+        node.restart();
+        let now = published(&document(&node));
+        assert!(!asked || now != known, "what was answered is done");
+        if now != known {
+            let number = |keys: &[String]| keys[0].rsplit('-').next().unwrap().parse::<u32>().unwrap_or(1);
+            assert_eq!(number(&now), number(&known) + 1);
+            eventually("followers are told", || keys_of(&posts(&peer, "Update")).contains(&now[1]).then_some(()));
+        }
+        assert_eq!(key_of(&published_and_heard(&node, &peer, &format!("after {millis}"))), now[1]);
+        known = now;
+    }
+    assert_eq!(key_files(&node).iter().filter(|name| name.ends_with(".key")).count(), 2, "{:?}", key_files(&node));
+}
+
+#[test]
 fn an_update_that_is_owed_is_told_at_the_next_start_once() {
     let (node, peer) = blog_and_follower();
     rotate(&node, &[]);
