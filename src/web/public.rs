@@ -200,7 +200,7 @@ pub async fn activity(request: HttpRequest, ulid: Path<String>, site: Data<Site>
     let rows = site.runtime.engine.range(Span::prefix(&prefix, 1)).await?;
     let entry = rows.first().and_then(|row| record::decode::<Entry>(&row.value).ok());
     let open = entry.as_ref().is_some_and(|entry| known || entry.way == Way::Made && entry.public);
-    let among = if open { Among::default() } else { reader.is_among(&site, &request, entry.as_ref()).await? };
+    let among = if open { Among::default() } else { reader.among(&site, &request, entry.as_ref()).await? };
     let followers = site.runtime.world.iri("followers");
     let is_for = |entry: &Entry| among.addressed || among.followers && entry.is_for(&followers);
     match entry.filter(|entry| open || entry.way == Way::Made && is_for(entry)) {
@@ -234,7 +234,7 @@ pub async fn object(site: &Site, request: &HttpRequest, path: &str) -> Result<Sh
     let rows = engine.range(Span::prefix(&prefix, 1)).await?;
     let object = rows.first().and_then(|row| record::decode::<Object>(&row.value).ok());
     let open = object.as_ref().is_some_and(|object| known || object.visibility == Visibility::Public);
-    let follows = !open && reader.is_among(site, request, None).await?.followers;
+    let follows = !open && reader.among(site, request, None).await?.followers;
     let object = object.filter(|object| open || follows && object.visibility == Visibility::Followers);
     let object = object.ok_or_else(missing)?;
     let json = object.json(&site.runtime.world.iri(path));
