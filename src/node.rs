@@ -112,7 +112,7 @@ impl Node {
         let listeners = listen(&config)?;
         let tokens = TokenStore::open(&config.node.data)?;
         let engine = open_store(&config)?;
-        folder::keep(&identity.keys, &config.node.data)?;
+        folder::write(&identity.keys, &config.node.data)?;
         let shared: Arc<dyn Engine> = engine.clone();
         let start = first::start(&shared, &clock, &identity.base, &catalog).await?;
         let arbiters = arbiters(config.runtime.arbiters);

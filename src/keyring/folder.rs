@@ -113,12 +113,20 @@ fn read_keys(data: &Path, name: &str) -> Result<NodeKeys, FolderError> {
     Ok(NodeKeys { ed25519: key, rsa: pair.map_err(wrong(&rsa))? })
 }
 
-/// Brings a folder to what a ring says: its keys first, then the book, and what the book does not name is taken away
-/// last. For when the folder is known to be this process's own. Blocks.
+/// Brings a folder to what a ring says, as [`write()`] and then [`sweep`] do.
+///
+/// # Errors
+/// As there.
+pub fn keep(ring: &Ring, data: &Path) -> Result<(), FolderError> {
+    write(ring, data)?;
+    sweep(ring, data)
+}
+
+/// Writes what a ring says: its keys first, then the book. For when the folder is known to be this process's own. Blocks.
 ///
 /// # Errors
 /// When a file cannot be written. What counted before then counts still.
-pub fn keep(ring: &Ring, data: &Path) -> Result<(), FolderError> {
+pub fn write(ring: &Ring, data: &Path) -> Result<(), FolderError> {
     for one in ring.generations() {
         let ([ed25519, rsa], keys) = (files(data, &one.name), &one.keys);
         let is_it = |text: &str| NodeKey::from_pem(text).is_ok_and(|there| there.public() == keys.ed25519.public());
@@ -127,20 +135,30 @@ pub fn keep(ring: &Ring, data: &Path) -> Result<(), FolderError> {
         put(&rsa, &keys.rsa.to_pem(), is_it)?;
     }
     let path = data.join(BOOK);
-    let is_new = ring.rotation.is_none() && ring.generations().len() == 1 && !path.exists();
-    if is_new {
-        // As every node was that knew of no rotation; nothing is taken away on the word of a book that is not there.
+    if ring.rotation.is_none() && ring.generations().len() == 1 && !path.exists() {
+        // As every node is that has rotated nothing.
         return Ok(());
     }
     let text = Book::of(ring).text();
-    put(&path, &text, |there| there == text)?;
-    for name in key_files(data)? {
-        let is_ours = |one: &Generation| generation_of(&name) == Some(&one.name) && !name.ends_with(DRAFT);
-        if !ring.generations().iter().any(is_ours) {
-            private::remove(&data.join(&name))?;
-        }
+    Ok(put(&path, &text, |there| there == text)?)
+}
+
+/// Takes away the files of keys that a ring does not have, all that it can.
+///
+/// # Errors
+/// When one could not be taken away.
+pub fn sweep(ring: &Ring, data: &Path) -> Result<(), FolderError> {
+    if !data.join(BOOK).exists() {
+        // Nothing goes on the word of a book that is not there.
+        return Ok(());
     }
-    Ok(())
+    let is_ours = |name: &String| {
+        let is_of = |one: &Generation| generation_of(name) == Some(&one.name);
+        ring.generations().iter().any(is_of) && !name.ends_with(DRAFT)
+    };
+    let others = key_files(data)?.into_iter().filter(|name| !is_ours(name));
+    let swept: Vec<_> = others.map(|name| private::remove(&data.join(name))).collect();
+    Ok(swept.into_iter().collect::<Result<(), _>>()?)
 }
 
 /// All files that the keys of a node are in, for whoever copies or looks at them. The book comes first.

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -39,6 +40,9 @@ pub struct Keyring {
     runtime: Arc<Runtime>,
     signers: Signers,
     ring: RwLock<(Ring, Bytes)>,
+    /// Something of the ring is not written, or something that it does not have is not taken away: as an earlier life
+    /// may have left it.
+    is_behind: AtomicBool,
     /// One change at a time.
     turn: Turn<()>,
     changed: Notify,
@@ -82,6 +86,7 @@ impl Keyring {
             runtime: runtime.clone(),
             signers,
             ring: RwLock::new((ring, document)),
+            is_behind: AtomicBool::new(true),
             turn: Turn::default(),
             changed: Notify::new(),
         }
@@ -118,12 +123,13 @@ impl Keyring {
             let activity = ulid(now, clock.random());
             let rotation = Rotation { activity, logged: false, request: wanted.request };
             let ring = before.rotated(new, wanted.old, rotation, now);
-            folder::keep(&ring, &data)?;
+            folder::write(&ring, &data)?;
             Ok::<_, RotateError>(ring)
         });
         let ring = made.await.map_err(|_| RotateError::Stopping)??;
         info!(keys = ring.newest().name, until = ring.next_end().map(|at| at.to_string()), "the keys were rotated");
         self.take_over(ring);
+        self.keep().await;
         if !self.tell().await {
             warn!("followers are not told of the new keys yet; it is tried again");
         }
@@ -137,7 +143,11 @@ impl Keyring {
             let done = {
                 let _mine = self.turn.lock().await;
                 let told = self.runtime.is_held() || self.tell().await;
-                self.take_out_ended().await && told
+                self.take_out_ended().await;
+                if self.is_behind.load(Ordering::Acquire) {
+                    self.keep().await;
+                }
+                told && !self.is_behind.load(Ordering::Acquire)
             };
             let held = self.runtime.is_held() && self.ring.read().0.owed().is_some();
             let ends = self.ring.read().0.next_end().map(|at| at.since(self.runtime.clock.now()));
@@ -166,31 +176,28 @@ impl Keyring {
             return false;
         }
         self.ring.write().0 = ring.logged();
-        self.keep().await
+        self.keep().await;
+        true
     }
 
-    /// Stops publishing what has ended; false when its files could not be taken away.
-    async fn take_out_ended(&self) -> bool {
+    /// Stops publishing what has ended.
+    async fn take_out_ended(&self) {
         let (ring, now) = (self.ring(), self.runtime.clock.now());
-        if ring.next_end().is_none_or(|until| until > now) {
-            return true;
+        if ring.next_end().is_some_and(|until| until <= now) {
+            self.take_over(ring.without_ended(now));
+            info!("the old keys are no longer published");
+            self.keep().await;
         }
-        self.take_over(ring.without_ended(now));
-        info!("the old keys are no longer published");
-        self.keep().await
     }
 
     /// Brings the folder up to what counts in memory. What it lacks, the next start does as well.
-    async fn keep(&self) -> bool {
+    async fn keep(&self) {
         let (ring, data) = (self.ring(), self.data.clone());
-        match spawn_blocking(move || folder::keep(&ring, &data)).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                warn!(%error, "the folder of keys is not up to date; it is tried again");
-                false
-            }
-            Err(_) => false,
+        let kept = spawn_blocking(move || folder::keep(&ring, &data)).await;
+        if let Ok(Err(error)) = &kept {
+            warn!(%error, "the folder of keys is not up to date; it is tried again");
         }
+        self.is_behind.store(!matches!(kept, Ok(Ok(()))), Ordering::Release);
     }
 }
 
