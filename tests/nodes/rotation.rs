@@ -16,6 +16,8 @@ fn blog_and_follower() -> (Node, Peer) {
     let peer = Peer::start();
     let node = Node::start(Plan::blog().allow(peer.authority()));
     peer.follows(&node);
+    // What the peer took is remembered by then, also through a kill.
+    node.settle();
     (node, peer)
 }
 
