@@ -8,6 +8,7 @@ use std::time::Duration;
 use quickbeam::clock::{Clock, SystemClock};
 use quickbeam::domains::activity::ACTIVITY_STREAMS;
 use quickbeam::domains::identity::Iri;
+use quickbeam::keyring::Ring;
 use quickbeam::wire::document::{OurActor, Profile};
 use quickbeam::wire::key::{NodeKey, NodeKeys};
 use quickbeam::wire::rsa::RsaKey;
@@ -113,9 +114,9 @@ impl Peer {
 
     fn document(&self) -> String {
         let rsa = RsaKey::from_pem(include_str!("../../tests/vectors/rsa/one.pem")).unwrap();
-        let keys = NodeKeys { ed25519: self.key.clone(), rsa };
-        let actor =
-            OurActor { base: &self.base, name: "peer", username: "peer", profile: Profile::default(), keys: &keys };
+        let keys = Ring::first(NodeKeys { ed25519: self.key.clone(), rsa });
+        let profile = Profile::default();
+        let actor = OurActor { base: &self.base, name: "peer", username: "peer", profile, keys: &keys };
         actor.to_json().to_string()
     }
 }

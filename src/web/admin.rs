@@ -27,6 +27,7 @@ pub mod blocks;
 pub mod care;
 pub mod checkup;
 pub mod held;
+pub mod keys;
 
 /// Rows counted of what waits; more are said to be this many.
 const WAITING_MAX: usize = 1_000;
