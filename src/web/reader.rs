@@ -69,8 +69,8 @@ impl Reader {
         matches!(self, Self::Known)
     }
 
-    /// Whether the reader is an accepted follower, or one that the activity is for. Ask also where there is nothing to see: the
-    /// answer to a signature must not tell whether there is.
+    /// Whether the reader is an accepted follower, or one that the activity is for. Ask also where there is nothing to
+    /// see: the answer to a signature must not tell whether there is.
     ///
     /// # Errors
     /// 401 and 403 for signatures in the name of a server that has followers, 429.
