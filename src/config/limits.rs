@@ -53,6 +53,8 @@ limits! {
     header_timeout: Duration = span(S * 10, MS * 100, MINUTE * 5);
     /// For the body of a request to arrive.
     body_timeout: Duration = span(S * 30, MS * 100, HOUR);
+    /// For a client to take the next 16 KiB of an answer.
+    write_timeout: Duration = span(S * 30, MS * 100, HOUR);
     /// How deep lists and tables of JSON may stand in one another.
     json_depth: u64 = integer(64, 4, 120);
     /// Bytes of a blob that programs store.

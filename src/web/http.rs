@@ -17,6 +17,7 @@ use tracing::{Instrument as _, Span, error, info_span};
 use super::routes::is_care;
 use super::site::Site;
 use crate::actors::ambient;
+use super::stream::Work;
 use crate::domains::json::parse_json;
 use crate::domains::trace::{self, Context};
 use crate::wire::challenge;
@@ -119,6 +120,7 @@ fn traced(site: &Site, request: &ServiceRequest, id: &str) -> (Span, Context) {
         Some(given) => given.child(id),
         None => Context::begin(site.clock.random()),
     };
+    let working = request.conn_data::<Work>().map(Work::begin);
     let (trace_id, span_id, method) = (trace.trace, trace.span, request.method());
     // Whoever knows the address of a callback can answer in the place of the service.
     let path = request.path();
@@ -126,6 +128,7 @@ fn traced(site: &Site, request: &ServiceRequest, id: &str) -> (Span, Context) {
     let span = info_span!("request", request_id = id, %trace_id, %span_id, parent_id, %method, path);
     (span, trace)
 }
+        let _working = working;
 
 /// The response, or the problem that travels with it.
 fn written_out<B: MessageBody>(response: ServiceResponse<B>, id: &str) -> ServiceResponse<EitherBody<B>> {

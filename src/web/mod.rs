@@ -22,3 +22,4 @@ pub mod schedules;
 mod signed;
 pub mod site;
 pub mod store;
+pub mod stream;
