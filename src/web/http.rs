@@ -199,6 +199,10 @@ fn admit_held(site: &Site, request: &ServiceRequest) -> Result<(), Problem> {
 fn asks_for_health(request: &ServiceRequest) -> bool {
     matches!(request.path(), "/health" | "/ready")
 }
+    // Whoever stands before this node may have gone by the other one.
+    if headers.get_all(header::HOST).nth(1).is_some() {
+        return Err(Problem::bad_request("the request has the header host twice: send it once"));
+    }
 
 /// A page of somebody else must not reach the administration through a browser on this machine.
 fn admit_admin(site: &Site, host: &str, origin: Option<&str>, fetch_site: Option<&str>) -> Result<(), Problem> {
