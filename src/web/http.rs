@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use actix_web::Error;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::web::{Data, Payload};
+use actix_web::{Error, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
@@ -14,16 +14,18 @@ use serde_json::Value;
 use tracing::field::display;
 use tracing::{Instrument as _, Span, error, info_span};
 
+use super::guard;
 use super::routes::is_care;
 use super::site::Site;
-use crate::actors::ambient;
 use super::stream::Work;
+use crate::actors::ambient;
 use crate::domains::json::parse_json;
 use crate::domains::trace::{self, Context};
 use crate::wire::challenge;
 use crate::wire::error::{Problem, SIGNATURE};
 use crate::wire::message::names_authority;
 use crate::wire::refusal::Refusal;
+use crate::wire::strangers::Client;
 
 /// Behind this stands what nobody else may know.
 const CALLBACKS: &str = "/flow/callback/";
@@ -63,6 +65,28 @@ async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
     Ok(body.freeze())
 }
 
+/// Refuses a body that is packed in some way: it would be kept and given out again as if it were not.
+///
+/// # Errors
+/// 415 with a `Content-Encoding` other than `identity`.
+pub fn as_it_is(request: &HttpRequest) -> Result<(), Problem> {
+    let Some(encoding) = joined(request, header::CONTENT_ENCODING.as_str()) else { return Ok(()) };
+    if encoding.split(',').all(|coding| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity")) {
+        return Ok(());
+    }
+    let detail = format!(
+        "Content-Encoding is {encoding:?}, and nothing is unpacked here; send the content itself, without this header"
+    );
+    Err(Problem::new(415, "unsupported media type", detail))
+}
+
+/// A header that may stand in several lines.
+pub(super) fn joined(request: &HttpRequest, name: &str) -> Option<String> {
+    let values: Vec<&str> =
+        request.headers().get_all(name).map(|value| value.to_str().unwrap_or("malformed")).collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}
+
 /// A body as JSON that has one meaning and bounded depth.
 ///
 /// # Errors
@@ -96,14 +120,17 @@ where
     let site = request.app_data::<Data<Site>>().expect("every app has its site").clone();
     let id = site.request_id();
     let (span, trace) = traced(&site, &request, &id);
+    let working = request.conn_data::<Work>().map(Work::begin);
     let admitted = admit(&site, &request, listener).and_then(|()| admit_held(&site, &request));
+    let admitted = admitted.and_then(|()| guard::admit(&site, request.request()));
     let called = match admitted {
-        Ok(()) => Ok(service.call(request)),
+        Ok(client) => Ok((service.call(request), client)),
         Err(problem) => Err(request.into_response(problem.respond(id.clone()))),
     };
     let answered = async move {
+        let _working = working;
         let response = match called {
-            Ok(call) => written_out(call.await?, &id),
+            Ok((call, client)) => written_out(&site, call.await?, &id, client),
             Err(refused) => refused.map_into_right_body(),
         };
         Ok(with_id(response, &id))
@@ -120,7 +147,6 @@ fn traced(site: &Site, request: &ServiceRequest, id: &str) -> (Span, Context) {
         Some(given) => given.child(id),
         None => Context::begin(site.clock.random()),
     };
-    let working = request.conn_data::<Work>().map(Work::begin);
     let (trace_id, span_id, method) = (trace.trace, trace.span, request.method());
     // Whoever knows the address of a callback can answer in the place of the service.
     let path = request.path();
@@ -128,12 +154,19 @@ fn traced(site: &Site, request: &ServiceRequest, id: &str) -> (Span, Context) {
     let span = info_span!("request", request_id = id, %trace_id, %span_id, parent_id, %method, path);
     (span, trace)
 }
-        let _working = working;
 
 /// The response, or the problem that travels with it.
-fn written_out<B: MessageBody>(response: ServiceResponse<B>, id: &str) -> ServiceResponse<EitherBody<B>> {
+fn written_out<B: MessageBody>(
+    site: &Site,
+    response: ServiceResponse<B>,
+    id: &str,
+    client: Option<Client>,
+) -> ServiceResponse<EitherBody<B>> {
     let problem = response.response().extensions().get::<Problem>().cloned();
     let Some(problem) = problem else { return response.map_into_left_body() };
+    if let Some(client) = client.filter(|_| problem.unproved) {
+        guard::count(site, client, response.request());
+    }
     if problem.status >= 500 && problem.status != 503 {
         error!(request_id = id, status = problem.status, detail = problem.detail, "a request failed");
     }
@@ -165,6 +198,10 @@ fn admit(site: &Site, request: &ServiceRequest, listener: Listener) -> Result<()
         let (bytes, count) = (site.limits.header_bytes, site.limits.headers);
         let detail = format!("more than {count} headers or {bytes} bytes of them; send fewer");
         return Err(Problem::new(431, "headers too large", detail));
+    }
+    // Whoever stands before this node may have gone by the other one.
+    if headers.get_all(header::HOST).nth(1).is_some() {
+        return Err(Problem::bad_request("the request has the header host twice: send it once"));
     }
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     let host = request
@@ -199,10 +236,6 @@ fn admit_held(site: &Site, request: &ServiceRequest) -> Result<(), Problem> {
 fn asks_for_health(request: &ServiceRequest) -> bool {
     matches!(request.path(), "/health" | "/ready")
 }
-    // Whoever stands before this node may have gone by the other one.
-    if headers.get_all(header::HOST).nth(1).is_some() {
-        return Err(Problem::bad_request("the request has the header host twice: send it once"));
-    }
 
 /// A page of somebody else must not reach the administration through a browser on this machine.
 fn admit_admin(site: &Site, host: &str, origin: Option<&str>, fetch_site: Option<&str>) -> Result<(), Problem> {

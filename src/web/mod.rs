@@ -3,8 +3,10 @@
 pub mod admin;
 pub mod auth;
 pub mod callback;
+pub mod client;
 pub mod flows;
 pub mod follow;
+mod guard;
 pub mod http;
 pub mod list;
 pub mod methods;
