@@ -130,6 +130,7 @@ async fn receive(node: &Node, id: &str, verb: &str, object: Value) {
         signed: None,
         about: (verb == "Follow").then(|| "actor".to_owned()),
         target: (verb == "Allocate").then(|| "calendars/main".to_owned()),
+        reply_to: None,
     }));
     node.runtime.registry().ask::<Inbox>("there.example", command, None).await.unwrap();
 }

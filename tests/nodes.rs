@@ -16,6 +16,8 @@ mod damage;
 mod deliveries;
 #[path = "nodes/federation.rs"]
 mod federation;
+#[path = "nodes/fediverse.rs"]
+mod fediverse;
 #[path = "nodes/flows.rs"]
 mod flows;
 #[path = "nodes/harness.rs"]

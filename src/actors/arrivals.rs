@@ -6,11 +6,14 @@ use serde_json::Value;
 use super::entity::{Decision, Turn};
 use super::errands::Recipient;
 use super::flow::{self, Flow, Origin, Start};
+use super::follower::Follower;
+use super::following::Following;
 use super::inbox::{Inbox, Receipt, Received, Rejection, object_key, taken};
 use super::log::Letter;
 use super::outbox::{self, Outbox};
+use super::reactions::{self, Given, Reaction};
 use super::rows::{RowKey, Rows};
-use super::{follower, following};
+use super::{follower, following, stream};
 use crate::clock::Time;
 use crate::domains::activity::{Activity, Reference, Verb};
 use crate::domains::behaviours::{self, Behaviour, Sender};
@@ -26,6 +29,9 @@ struct Remote {
     at: Time,
     #[serde(default)]
     deleted: bool,
+    /// The address below our base of what it replies to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reply_to: Option<String>,
 }
 
 /// Starts the flow that our type of the target runs, whose end is the answer; what nobody here takes is answered no.
@@ -78,6 +84,9 @@ pub(super) fn changed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Resu
     if !object.id.same_authority(&activity.actor) {
         return Err(stranger());
     }
+    if activity.verb == Verb::Delete && object.id == activity.actor {
+        return Ok(left(turn, rows, received));
+    }
     let actor = activity.actor.as_str();
     let keeper = held.as_ref().map(|held| held.attributed_to.as_str()).filter(|keeper| *keeper != actor);
     // Also of what is known to be the sender's: nobody puts its words into the mouth of another.
@@ -106,8 +115,11 @@ pub(super) fn changed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Resu
         return Err(not_allowed(activity, target, behaviour));
     }
     let behaviour = behaviour.filter(|behaviour| allows(behaviour, rows, &activity.actor));
-    // What those we follow make is kept also when nothing runs on it.
-    if behaviour.is_none() && !follows(rows) {
+    let known = held.as_ref().and_then(|held| held.reply_to.clone());
+    let replies = received.reply_to.clone().filter(|_| held.is_none() && activity.is_public());
+    let reply = replies.filter(|_| reactions::is_open(rows, "replied"));
+    // What those we follow make is kept also when nothing runs on it, and so is what replies to us.
+    if behaviour.is_none() && !follows(rows) && known.is_none() && reply.is_none() {
         return Ok(Decision::reply(Receipt::Ignored));
     }
     let decision = match behaviour {
@@ -115,8 +127,45 @@ pub(super) fn changed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Resu
         None => taken(turn, received, None),
     };
     let (attributed_to, deleted) = (activity.actor.as_str().to_owned(), activity.verb == Verb::Delete);
-    let remote = Remote { kind, attributed_to, at: turn.now, deleted };
+    let given = Given { by: activity.actor.clone(), what: object.id.clone(), at: turn.now };
+    let decision = match (&reply, &known) {
+        (Some(path), _) => {
+            reactions::tell(decision, path, &stream::Command::React { reaction: Reaction::Reply, given })
+        }
+        (None, Some(path)) if deleted => {
+            reactions::tell(decision, path, &stream::Command::Unreact { reaction: Reaction::Reply, given })
+        }
+        (None, _) => decision,
+    };
+    let remote = Remote { kind, attributed_to, at: turn.now, deleted, reply_to: reply.or(known) };
     Ok(decision.put(RowKey::Own(object_key(&object.id)), &remote))
+}
+
+/// An actor that is deleted follows nobody any more, and nobody follows it.
+fn left(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Decision<Inbox> {
+    let actor = received.activity.actor.as_str();
+    let (follower, followed) =
+        (rows.one::<follower::Listed>("follower").is_some(), rows.one::<following::Listed>("following").is_some());
+    if !follower && !followed {
+        return Decision::reply(Receipt::Ignored);
+    }
+    let reason = || "its account was deleted".to_owned();
+    taken(turn, received, None)
+        .when(follower, |it| it.tell::<Follower>(actor, &follower::Command::Gone { reason: reason() }))
+        .when(followed, |it| it.tell::<Following>(actor, &following::Command::Sever { reason: reason() }))
+}
+
+/// An actor that this node follows says that it is somewhere else now. Whether that one says so too is asked first.
+pub(super) fn moved(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<Inbox>, Rejection> {
+    let activity = &received.activity;
+    if activity.object.id != activity.actor {
+        return Err(Rejection::NotYours(activity.object.id.clone()));
+    }
+    let Some(to) = activity.target.clone().filter(|to| *to != activity.actor && follows(rows)) else {
+        return Ok(Decision::reply(Receipt::Ignored));
+    };
+    let moved = following::Command::Moved { to, tries: 0 };
+    Ok(taken(turn, received, None).tell::<Following>(activity.actor.as_str(), &moved))
 }
 
 /// The behaviour of our type of the target, when that is ours, or else of the object.

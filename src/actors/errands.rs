@@ -57,6 +57,13 @@ pub enum Errand {
     Http { request: Request, place: Place },
     /// The same for an instance of another node: it reaches other services, and has no secrets.
     Lent { request: Request, place: Place },
+    /// Asks whether an actor says of itself that it is this other one as well.
+    Vouch {
+        actor: String,
+        alias: String,
+        #[serde(default, skip_serializing_if = "is_none")]
+        tries: u32,
+    },
     /// Posts JSON to another node, signed, under a key. Where `needs` names kinds of step, it is asked first whether it
     /// does them.
     Signed {
@@ -116,6 +123,7 @@ impl Errand {
             Self::Webhook { .. } => "webhook",
             Self::Http { .. } | Self::Lent { .. } => "http",
             Self::Signed { .. } => "signed",
+            Self::Vouch { .. } => "vouch",
         }
     }
 }

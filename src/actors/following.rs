@@ -5,7 +5,8 @@
 //!                   │ ▲ └──Reject──▶ rejected ──follow──▶ asked
 //!                   │ └── received, and no answer: a new id after 1 min, 1 h, then daily
 //!                   └──── 7 days ──▶ unanswered ──follow, or a tick a day later──▶ asked
-//! any ──its domain is blocked──▶ idle
+//! any ──its domain is blocked, its account deleted──▶ idle
+//! asked, accepted ──Move, and the new account says so too──▶ idle (Undo sent; the new one is followed)
 //! ```
 
 use std::time::Duration;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
-use super::errands::Recipient;
+use super::errands::{Errand, Recipient, Report};
 use super::log::Letter;
 use super::outbox::{self, Outbox};
 use super::rows::{Index, RowKey, Rows, parts};
@@ -27,6 +28,11 @@ const ASK_DAILY: Duration = Duration::from_secs(86_400);
 /// After this without an answer nobody asks any more until somebody says so.
 const ASK_MAX: Duration = Duration::from_secs(7 * 86_400);
 const ASK_TIMER: &str = "ask";
+/// How long until an account that could not be reached is asked again whether somebody moved there, twice as long each
+/// time: for about three days.
+const VOUCH_AGAIN: Duration = Duration::from_secs(60);
+const VOUCH_TRIES_MAX: u32 = 12;
+const MOVE_TIMER: &str = "move";
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Following {
@@ -88,6 +94,19 @@ pub enum Command {
     Sever {
         reason: String,
     },
+    /// They say that they are somewhere else now.
+    Moved {
+        to: Iri,
+        /// How often that one was asked in vain.
+        #[serde(default)]
+        tries: u32,
+    },
+    /// What that one says to it.
+    Vouched {
+        to: Iri,
+        tries: u32,
+        answer: Report,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -101,6 +120,7 @@ pub enum Event {
     Unfollowed,
     Failed { reason: String },
     Severed { reason: String },
+    Moved { to: Iri },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -155,6 +175,14 @@ impl Entity for Following {
                 let decision = Decision::default().cancel(ASK_TIMER).delete(row(&they));
                 Ok(decision.event(Event::Severed { reason }))
             }
+            (Asked | Accepted, Command::Moved { to, tries }) => {
+                let (actor, alias) = (to.as_str().to_owned(), they.as_str().to_owned());
+                Ok(Decision::default().errand(Errand::Vouch { actor, alias, tries }))
+            }
+            (Asked | Accepted, Command::Vouched { to, tries, answer }) => {
+                Ok(self.vouched(turn, &they, to, tries, answer))
+            }
+            (Idle | Rejected | Unanswered, Command::Moved { .. } | Command::Vouched { .. }) => same(),
             (Idle, Command::Unfollow) => Err(Rejection::NotFollowing(they.as_str().to_owned())),
             (_, Command::Unfollow) => Ok(self.unfollow(turn, &they)),
             // A word on a Follow that was taken back, or a second word, changes nothing.
@@ -182,6 +210,11 @@ impl Entity for Following {
         }
     }
 
+    fn reported(errand: Errand, report: Report) -> Option<Command> {
+        let Errand::Vouch { actor, tries, .. } = errand else { return None };
+        Some(Command::Vouched { to: Iri::parse(&actor).ok()?, tries, answer: report })
+    }
+
     fn apply(&mut self, event: &Event) {
         match event {
             Event::Asked { activity, since, at } => {
@@ -201,6 +234,7 @@ impl Entity for Following {
             Event::Unanswered => self.status = Status::Unanswered,
             Event::Unfollowed => *self = Self::default(),
             Event::Failed { reason } => self.last_error = Some(reason.clone()),
+            Event::Moved { to } => *self = Self { last_error: Some(format!("moved to {to}")), ..Self::default() },
             Event::Severed { reason } => *self = Self { last_error: Some(reason.clone()), ..Self::default() },
         }
     }
@@ -221,6 +255,24 @@ impl Following {
             return unanswered(turn, they).event(Event::Unanswered);
         }
         ask(turn, they, since)
+    }
+
+    /// Follows the new account instead, once that one has said that it is the same.
+    fn vouched(&self, turn: &Turn<'_>, they: &Iri, to: Iri, tries: u32, answer: Report) -> Decision<Self> {
+        let reason = match answer {
+            Report::Answered { status: 200, .. } => {
+                let decision = self.unfollow(turn, they).tell::<Self>(to.as_str(), &Command::Follow);
+                return decision.event(Event::Moved { to });
+            }
+            Report::Unreachable { .. } | Report::TimedOut { .. } if tries < VOUCH_TRIES_MAX => {
+                let due = turn.now.plus(VOUCH_AGAIN * (1 << tries));
+                return Decision::default().timer(MOVE_TIMER, due, &Command::Moved { to, tries: tries + 1 });
+            }
+            Report::Answered { status, detail, .. } => format!("it answers {status}: {detail}"),
+            Report::Unreachable { reason } | Report::TimedOut { reason } | Report::Impossible { reason } => reason,
+            Report::Replied { status, .. } => format!("it answers {status}"),
+        };
+        Decision::default().event(Event::Failed { reason: format!("it says that it moved to {to}: {reason}") })
     }
 
     fn unfollow(&self, turn: &Turn<'_>, they: &Iri) -> Decision<Self> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::actors::rows::Index;
-use crate::actors::stage::{Stage, Taken};
+use crate::actors::stage::{Stage, Taken, iri};
 
 const THEY: &str = "https://there.example/they";
 const DAY: Duration = Duration::from_secs(86_400);
@@ -183,4 +183,72 @@ fn who_is_blocked_is_not_asked_again() {
     stage.received(&ulid);
     let taken = stage.take(Command::Sever { reason: "its domain is blocked".to_owned() }).unwrap();
     assert_eq!(taken.timers.get(ASK_TIMER), Some(&None));
+}
+
+// Moving
+
+const NEW: &str = "https://new.example/they";
+
+impl Stage<Following> {
+    /// One that is followed, and has said that it moved.
+    fn moving() -> Self {
+        let mut stage = stage();
+        stage.ask();
+        stage.answer(true);
+        let taken = stage.take(Command::Moved { to: iri(NEW), tries: 0 }).unwrap();
+        let asks = Errand::Vouch { actor: NEW.to_owned(), alias: THEY.to_owned(), tries: 0 };
+        assert_eq!((taken.errands, taken.events.len()), (vec![asks], 0));
+        stage
+    }
+
+    fn vouched(&mut self, tries: u32, answer: Report) -> Taken<Following> {
+        let errand = Errand::Vouch { actor: NEW.to_owned(), alias: THEY.to_owned(), tries };
+        self.take(Following::reported(errand, answer).unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn who_moves_is_followed_where_they_are_once_that_account_says_so_too() {
+    let mut stage = Stage::moving();
+    let taken =
+        stage.vouched(0, Report::Answered { status: 200, detail: String::new(), retry_after: None, scheme: None });
+    let told = taken.told::<Following>();
+    assert!(matches!(&told[..], [(key, Command::Follow)] if key == NEW), "{told:?}");
+    assert!(sent(&taken).is_some(), "the old one is told that nobody follows it here");
+    assert_eq!((stage.listed(), stage.state.status), (None, Status::Idle));
+    assert_eq!(stage.state.last_error.as_deref(), Some("moved to https://new.example/they"));
+}
+
+#[test]
+fn an_account_that_does_not_know_of_the_move_is_not_followed() {
+    let mut stage = Stage::moving();
+    let taken = stage.vouched(0, Report::Impossible { reason: "it has no such alias".into() });
+    assert!(taken.told::<Following>().is_empty());
+    assert_eq!(stage.state.status, Status::Accepted, "and the old one still is");
+    assert!(stage.state.last_error.as_deref().unwrap().contains("no such alias"));
+}
+
+#[test]
+fn an_account_that_cannot_be_reached_is_asked_again_ever_later_for_some_days() {
+    let mut stage = Stage::moving();
+    let (mut tries, begun) = (0, stage.now);
+    loop {
+        let taken = stage.vouched(tries, Report::Unreachable { reason: "refused".into() });
+        let Some(due) = taken.timers.get(MOVE_TIMER).copied().flatten() else { break };
+        stage.now = due;
+        tries += 1;
+        let asked = stage.take(Command::Moved { to: iri(NEW), tries }).unwrap();
+        assert_eq!(asked.errands.len(), 1);
+    }
+    assert!(stage.now.since(begun) > 2 * DAY && stage.now.since(begun) < 4 * DAY, "{:?}", stage.now.since(begun));
+    assert_eq!((stage.state.status, stage.state.last_error.is_some()), (Status::Accepted, true));
+}
+
+#[test]
+fn who_is_not_followed_any_more_may_move_where_they_like() {
+    let mut stage = Stage::moving();
+    stage.take(Command::Unfollow).unwrap();
+    let taken =
+        stage.vouched(0, Report::Answered { status: 200, detail: String::new(), retry_after: None, scheme: None });
+    assert!(taken.told::<Following>().is_empty() && taken.events.is_empty());
 }

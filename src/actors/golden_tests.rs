@@ -22,6 +22,7 @@ use super::line::Said;
 use super::log::Signed;
 use super::outbox::{LastError, Underway};
 use super::queue::{Entry, Undelivered};
+use super::reactions::{Given, Reaction, Tally};
 use super::record::{Answer, Birth, Cause, Changes, DeadLetter, Head, Meta, TurnRecord, Waiting};
 use super::scheme::Scheme;
 use super::stage::iri;
@@ -152,7 +153,9 @@ fn forms_of_following_keep() {
         .form("unfollowed", &Event::Unfollowed)
         .form("failed", &Event::Failed { reason: text() })
         .form("severed", &Event::Severed { reason: text() })
+        .form("moved", &Event::Moved { to: they() })
         .holds::<Event>("following.events");
+    let answer = Report::Impossible { reason: text() };
     Golden::default()
         .form("follow", &Command::Follow)
         .form("ensure", &Command::Ensure)
@@ -162,6 +165,8 @@ fn forms_of_following_keep() {
         .form("undelivered", &Command::Undelivered { activity: text(), reason: text() })
         .form("ask again", &Command::AskAgain)
         .form("sever", &Command::Sever { reason: text() })
+        .form("moved", &Command::Moved { to: they(), tries: 2 })
+        .form("vouched", &Command::Vouched { to: they(), tries: 2, answer })
         .holds::<Command>("following.commands");
 }
 
@@ -264,8 +269,13 @@ fn forms_of_inboxes_keep() {
         signed: None,
         about: Some(text()),
         target: Some(text()),
+        reply_to: None,
     };
-    Golden::default().form("receive", &Command::Receive(Box::new(received))).holds::<Command>("inbox.commands");
+    let replying = Received { reply_to: Some(text()), ..received.clone() };
+    Golden::default()
+        .form("receive", &Command::Receive(Box::new(received)))
+        .form("receive a reply", &Command::Receive(Box::new(replying)))
+        .holds::<Command>("inbox.commands");
     let entry = log::Entry { target: Some(id()), ..log::Entry::made(&activity, AT, Some(they())) };
     let signed = Signed { key_id: id(), form: "RFC 9421".into(), algorithm: "ed25519".into() };
     let signed = log::Entry::received(&activity, AT, b"{}".as_slice().into(), Some(signed));
@@ -275,6 +285,18 @@ fn forms_of_inboxes_keep() {
         .form("received", &received)
         .form("signed", &signed)
         .holds::<log::Entry>("log.entries");
+}
+
+/// With what others make of an object.
+fn reactions(commands: Golden) -> Golden {
+    use stream::Command;
+    let given = Given { by: they(), what: id(), at: AT };
+    Golden::default().form("given", &given).holds::<Given>("stream.given");
+    Golden::default().form("tally", &Tally { likes: 3, shares: 2, replies: 1 }).holds::<Tally>("stream.tally");
+    commands
+        .form("react", &Command::React { reaction: Reaction::Like, given: given.clone() })
+        .form("react by sharing", &Command::React { reaction: Reaction::Share, given: given.clone() })
+        .form("unreact", &Command::Unreact { reaction: Reaction::Reply, given })
 }
 
 #[test]
@@ -343,6 +365,7 @@ fn forms_of_streams_keep() {
         .form("undo", &Command::Undo(Box::new(undo)))
         .form("ask", &Command::Ask { flow: text(), place: place(), target: id(), to: they() })
         .form("unask", &Command::Unask { flow: text(), place: place() });
+    let with_ops = reactions(with_ops);
     with_ops.holds::<Command>("stream.commands");
 }
 
@@ -658,6 +681,7 @@ fn forms_of_the_shell_keep() {
     let http = Errand::Http { request, place: place() };
     let (url, key, body, said) = (text(), text(), json!({ "a": 1 }), Said::Words { hold: 1, upto: 7 });
     let signed = Errand::Signed { url, key, body, needs: vec![text()], said };
+    let vouch = Errand::Vouch { actor: text(), alias: text(), tries: 2 };
     Golden::default()
         .form("deliver", &deliver(None, 0))
         .form("deliver known", &deliver(Some(Scheme::Draft), 1))
@@ -665,6 +689,7 @@ fn forms_of_the_shell_keep() {
         .form("http", &http)
         .form("lent", &lent)
         .form("signed", &signed)
+        .form("vouch", &vouch)
         .holds::<Errand>("errands");
     let waiting = || Waiting { attempts: 2, ..Waiting::new(b"body".as_slice().into()) };
     let traced = Waiting { trace: trace_of(), ..waiting() };

@@ -7,13 +7,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::arrivals::{allocated, changed, refuse};
+use super::arrivals::{allocated, changed, moved, refuse};
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::flow::{self, Flow};
 use super::follower::{self, Follow, Follower};
 use super::following::{self, Following};
 use super::log::{self, Way};
 use super::petition::{self, Petition};
+use super::reactions::{self, Given, Reaction};
 use super::rows::{Index, Reads, RowKey, Rows, part, parts};
 use super::stream::{self, Stream};
 use super::{layout, record};
@@ -54,6 +55,9 @@ pub struct Received {
     /// The address below our base of its target, if that is ours.
     #[serde(default)]
     pub target: Option<String>,
+    /// The address below our base of what its object replies to, if that is ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -105,6 +109,9 @@ struct Seen {
     /// The flow that it started.
     #[serde(default)]
     flow: Option<String>,
+    /// The address below our base of what it likes or shares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    about: Option<String>,
 }
 
 impl Seen {
@@ -166,8 +173,13 @@ impl Entity for Inbox {
             Some(path) => reads.entry(name, Index::Objects, parts([path])),
             None => reads,
         };
+        let actor = || parts([activity.actor.as_str()]);
         match activity.verb {
             Verb::Follow | Verb::Other(_) => reads,
+            Verb::Like | Verb::Announce => {
+                local(reads.entry("follower", Index::FollowersByActor, actor()), "target", &received.about)
+            }
+            Verb::Move => reads.entry("following", Index::Following, actor()),
             Verb::Accept | Verb::Reject => {
                 match received.about.as_deref().and_then(|path| path.strip_prefix("activities/")) {
                     Some(ulid) => reads.entry("asked", Index::Activities, parts([ulid])),
@@ -176,12 +188,11 @@ impl Entity for Inbox {
             }
             Verb::Undo => reads.own("undone", seen_key(&activity.object.id)),
             Verb::Create | Verb::Update | Verb::Delete | Verb::Allocate => {
-                let actor = || parts([activity.actor.as_str()]);
                 let reads = reads
                     .own("object", object_key(&activity.object.id))
                     .entry("following", Index::Following, actor())
                     .entry("follower", Index::FollowersByActor, actor());
-                local(reads, "target", &received.target)
+                local(local(reads, "target", &received.target), "replied", &received.reply_to)
             }
         }
     }
@@ -208,6 +219,9 @@ impl Entity for Inbox {
             Verb::Undo => undone(turn, rows, &received),
             Verb::Allocate => allocated(turn, rows, &received),
             Verb::Create | Verb::Update | Verb::Delete => changed(turn, rows, &received),
+            Verb::Like => Ok(reactions::arrived(turn, rows, &received, Reaction::Like)),
+            Verb::Announce => Ok(reactions::arrived(turn, rows, &received, Reaction::Share)),
+            Verb::Move => moved(turn, rows, &received),
             Verb::Other(_) => Ok(Decision::reply(Receipt::Ignored)),
         }
     }
@@ -226,8 +240,9 @@ impl Entity for Inbox {
 pub(super) fn taken(turn: &Turn<'_>, received: &Received, flow: Option<String>) -> Decision<Inbox> {
     let activity = &received.activity;
     let hash = Bytes::copy_from_slice(&Sha256::digest(&received.body));
-    let seen =
-        Seen { at: turn.now, hash, verb: activity.verb.clone(), actor: activity.actor.clone(), undone: false, flow };
+    let (verb, actor) = (activity.verb.clone(), activity.actor.clone());
+    let about = received.about.clone().filter(|_| Reaction::of(&verb).is_some());
+    let seen = Seen { at: turn.now, hash, verb, actor, undone: false, flow, about };
     Decision::reply(Receipt::Taken)
         .put(RowKey::Own(seen_key(&activity.id)), &seen)
         .put(
@@ -301,6 +316,7 @@ fn undone(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<
             actor: activity.actor.clone(),
             undone: true,
             flow: None,
+            about: None,
         };
         let decision = taken(turn, received, None).put(RowKey::Own(seen_key(original)), &mark);
         return Ok(match undoes_allocate(activity) {
@@ -314,6 +330,10 @@ fn undone(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<
     let mark = seen.is_mark();
     let decision = taken(turn, received, None);
     let decision = decision.put(RowKey::Own(seen_key(original)), &Seen { undone: true, ..seen.clone() });
+    if let (Some(reaction), Some(path)) = (Reaction::of(&seen.verb), &seen.about) {
+        let given = Given { by: seen.actor, what: original.clone(), at: seen.at };
+        return Ok(reactions::tell(decision, path, &stream::Command::Unreact { reaction, given }));
+    }
     Ok(match (seen.verb, seen.flow) {
         _ if mark && undoes_allocate(activity) => petition::accept(decision, turn, &petition(received)),
         (Verb::Follow, _) => {

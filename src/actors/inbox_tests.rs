@@ -73,6 +73,7 @@ fn receive(raw: &Value) -> Command {
         signed: None,
         about: local(raw.get("object")),
         target: local(raw.get("target")),
+        reply_to: None,
     }))
 }
 
@@ -470,5 +471,42 @@ fn a_create_that_names_a_target_of_ours_obeys_the_targets_behaviour() {
 
 #[test]
 fn unknown_verbs_are_not_wanted() {
-    stage().ignores(&activity("1", "Like", json!("https://here.example/gig")));
+    stage().ignores(&activity("1", "Flag", json!("https://here.example/gig")));
+}
+
+#[test]
+fn an_account_that_is_deleted_follows_nobody_and_is_followed_by_nobody() {
+    let gone = || activity("1", "Delete", json!(THEY));
+    stage().ignores(&gone());
+    let mut inbox = stage();
+    inbox.followed();
+    inbox.follower(follower::Status::Accepted);
+    let taken = inbox.take(receive(&gone())).unwrap();
+    assert!(matches!(taken.told::<Follower>()[..], [(_, follower::Command::Gone { .. })]));
+    assert!(matches!(taken.told::<Following>()[..], [(_, following::Command::Sever { .. })]));
+}
+
+#[test]
+fn nobody_deletes_the_account_of_another() {
+    let mut inbox = stage();
+    inbox.follower(follower::Status::Accepted);
+    inbox.followed();
+    let neighbour = with(activity("1", "Delete", json!(THEY)), "actor", json!("https://there.example/b"));
+    let taken = inbox.take(receive(&neighbour)).unwrap();
+    assert_eq!((taken.reply, taken.messages()), (Receipt::Ignored, 0));
+}
+
+#[test]
+fn whom_this_node_follows_may_move_and_nobody_else_for_them() {
+    let moves = |object: &str| with(activity("1", "Move", json!(object)), "target", json!("https://new.example/they"));
+    stage().ignores(&moves(THEY));
+    let mut inbox = stage();
+    inbox.followed();
+    assert!(matches!(inbox.refusal(&moves("https://there.example/b")), Rejection::NotYours(_)));
+    let to_nowhere = activity("2", "Move", json!(THEY));
+    inbox.ignores(&to_nowhere);
+    let taken = inbox.take(receive(&moves(THEY))).unwrap();
+    let told = taken.told::<Following>();
+    let [(key, following::Command::Moved { to, tries: 0 })] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((key.as_str(), to.as_str()), (THEY, "https://new.example/they"));
 }

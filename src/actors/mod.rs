@@ -49,6 +49,7 @@ mod poison;
 mod prepare;
 mod publish;
 pub mod queue;
+pub mod reactions;
 pub mod record;
 pub mod registry;
 pub mod retention;

@@ -246,7 +246,11 @@ impl Entity for Outbox {
     fn reported(errand: Errand, report: Report) -> Option<Command> {
         match errand {
             Errand::Deliver { entry, .. } => Some(Command::Reported { entry, report }),
-            Errand::Webhook { .. } | Errand::Http { .. } | Errand::Lent { .. } | Errand::Signed { .. } => None,
+            Errand::Webhook { .. }
+            | Errand::Http { .. }
+            | Errand::Lent { .. }
+            | Errand::Signed { .. }
+            | Errand::Vouch { .. } => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::log::{Entry, Letter};
 use super::outbox::{self, Outbox};
 use super::rows::{Index, Reads, Rows, parts};
 use super::stream::{self, Command, Stream, Written};
-use crate::domains::activity::{Activity, Address, Reference, Verb};
+use crate::domains::activity::{Activity, Reference, Verb};
 use crate::domains::behaviours;
 use crate::domains::draft::Draft;
 use crate::domains::flow::Input;
@@ -56,20 +56,19 @@ pub(super) enum Writer {
 }
 
 /// Stores the object, logs the activity about it, begins the walk, and starts what the type's behaviour says.
-pub(super) fn object(turn: &Turn<'_>, writer: Writer, verb: Verb, object: &Object, to: Vec<Iri>) -> Published {
+pub(super) fn object(turn: &Turn<'_>, writer: Writer, verb: Verb, object: &Object) -> Published {
     let ulid = turn.ulid(0);
     let (id, activity_id) = (turn.world.iri(&object.path), turn.world.activity(&ulid));
-    let about = Reference::Embedded(object.json(&id));
-    let (public, cc) = object.addressed(&turn.world.iri("followers"));
+    let followers = turn.world.iri("followers");
+    let about = Reference::Embedded(object.json(&id, &followers));
     let mut draft = Draft::new(activity_id.clone(), verb.clone(), turn.world.actor.clone(), about, turn.now);
-    draft.to = public.into_iter().chain(to.iter().cloned().map(Address::Iri)).collect();
-    draft.cc = cc;
+    (draft.to, draft.cc) = object.addressed(&followers);
     let activity = draft.build().expect("a draft of ours has all that an activity needs");
     let decision = Decision::reply(Written { id: Some(id.clone()), activity: Some(activity_id.clone()) })
         .put(stream::object_row(&object.path), object)
         .put(Entry::row(&ulid), &Entry::made(&activity, turn.now, None));
     let followers = object.visibility != Visibility::Direct;
-    let walk = FanOut { activity: ulid.clone(), object: id.clone(), to, followers, after: None };
+    let walk = FanOut { activity: ulid.clone(), object: id.clone(), to: object.to.clone(), followers, after: None };
     let decision = decision.when(followers || !walk.to.is_empty(), |decision| {
         decision.tell::<Stream>(turn.me.key.clone(), &Command::FanOut(walk))
     });
@@ -87,7 +86,8 @@ pub(super) fn directed(
     draft: impl FnOnce(Draft) -> Draft,
 ) -> (Decision<Stream>, Letter) {
     let id = turn.world.iri(&object.path);
-    let letter = Letter::to(turn, 0, to, draft, verb, Reference::Embedded(object.json(&id)));
+    let letter =
+        Letter::to(turn, 0, to, draft, verb, Reference::Embedded(object.json(&id, &turn.world.iri("followers"))));
     let decision = letter.log(Decision::default());
     let recipient = Recipient::Actor(to.as_str().to_owned());
     (send(decision, &letter.ulid, recipient, &to.authority(), &id, tell), letter)
@@ -182,7 +182,7 @@ fn start_local(
         input: Input {
             input: Value::Null,
             activity: activity.raw.clone(),
-            object: object.json(&id),
+            object: object.json_here(&id, &turn.world.iri("followers")),
             actor: turn.world.actor.as_str().into(),
         },
         origin: Origin::Local { activity: activity.id.clone(), object: id },

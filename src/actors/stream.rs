@@ -7,13 +7,14 @@
 //! page a turn, puts it into the outbox of each peer.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::flow::Place;
 use super::offers::{self, Answer};
 pub use super::offers::{Allocation, allocation_rows};
 use super::publish::{self, FanOut, Published, Writer};
+use super::reactions::{self, Given, Reaction};
 use super::rows::{Index, Reads, RowKey, Rows, part, parts};
 use super::steps::Wanted;
 use super::takeback;
@@ -98,6 +99,16 @@ pub enum Command {
     Unask {
         flow: String,
         place: Place,
+    },
+    /// Somebody likes, shares or replies to the object.
+    React {
+        reaction: Reaction,
+        given: Given,
+    },
+    /// Somebody does so no more.
+    Unreact {
+        reaction: Reaction,
+        given: Given,
     },
 }
 
@@ -265,6 +276,9 @@ impl Entity for Stream {
             Command::Undo(undo) => object(takeback::reads(Reads::none(), undo)),
             Command::Ask { place, .. } => object(offers::reads_of(Reads::none(), place)),
             Command::Unask { place, .. } => offers::reads_of(Reads::none(), place),
+            Command::React { reaction, given } | Command::Unreact { reaction, given } => {
+                object(reactions::reads(Reads::none(), *reaction, given))
+            }
         }
     }
 
@@ -287,6 +301,8 @@ impl Entity for Stream {
             Command::Undo(undo) => Ok(self.undo(turn, rows, *undo)),
             Command::Ask { flow, place, target, to } => Ok(self.ask(turn, rows, flow, place, target, to)),
             Command::Unask { flow, place } => Ok(self.unask(turn, rows, flow, place)),
+            Command::React { reaction, given } => Ok(reactions::given(rows, reaction, &given)),
+            Command::Unreact { reaction, given } => Ok(reactions::taken_back(rows, reaction, &given)),
         }
     }
 
@@ -326,7 +342,8 @@ impl Stream {
         let by = create.attributed_to.unwrap_or_else(|| turn.world.actor.clone());
         let mut object = Object::new(declared, path.to_owned(), fields, by, turn.now);
         object.visibility = create.visibility.unwrap_or(object.visibility);
-        let Published { mut decision, id, ulid } = publish::object(turn, writer, Verb::Create, &object, create.to);
+        object.to = create.to;
+        let Published { mut decision, id, ulid } = publish::object(turn, writer, Verb::Create, &object);
         if let Some(into) = create.into {
             let linked = Linked { what: id.as_str().to_owned(), title: object.title.clone(), at: turn.now };
             decision = decision.put(linked_row(&into, turn.now), &linked);
@@ -347,15 +364,14 @@ impl Stream {
         let declared = declared(turn.world, &object.kind)?;
         let fields = declared.change(&object.fields, changes).map_err(Rejection::Invalid)?;
         let object = object.changed(declared, fields, turn.now);
-        let published = publish::object(turn, writer, Verb::Update, &object, Vec::new());
+        let published = publish::object(turn, writer, Verb::Update, &object);
         let result = written(&published.id, &object);
         Ok((published.decision.event(Event::Updated { activity: published.ulid }), result))
     }
 
     pub(super) fn delete(&self, turn: &Turn<'_>, rows: &Rows, writer: Writer) -> Result<Decision<Self>, Rejection> {
         let object = self.object(turn, rows)?;
-        let object = Object { deleted: Some(turn.now), fields: Map::new(), title: None, ..object };
-        let published = publish::object(turn, writer, Verb::Delete, &object, Vec::new());
+        let published = publish::object(turn, writer, Verb::Delete, &object.gone(turn.now));
         Ok(published.decision.event(Event::Deleted { activity: published.ulid }))
     }
 

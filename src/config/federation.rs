@@ -39,6 +39,8 @@ pub enum Accept {
 pub struct Federation {
     /// The only domains, with all below them, that this node has to do with; all that are not blocked when not given.
     pub allow_only: Option<BTreeSet<Domain>>,
+    /// The collections of followers and followed say how many there are, and not who.
+    pub hide_network: bool,
 }
 
 /// `[delivery]`
@@ -107,8 +109,9 @@ impl Federation {
             domain.ok()
         };
         let allow_only = texts.map(|texts| texts.iter().filter_map(domain).collect());
+        let hide_network = section.flag("hide_network", report).unwrap_or(false);
         section.finish(report);
-        Self { allow_only }
+        Self { allow_only, hide_network }
     }
 }
 

@@ -27,7 +27,7 @@ fn follow(stage: &mut Stage) -> Played {
     let (blog, events) = (format!("{}/actor", stage.blog.base), format!("{}/actor", stage.events.base));
     for (role, path, member) in [(Role::Blog, "/followers", &events), (Role::Events, "/following", &blog)] {
         let wanted = format!("orderedItems with {member}");
-        let holds = |body: &Value| list(body, "orderedItems").contains(&json!(member)).then_some(());
+        let holds = |body: &Value| list(&body["first"], "orderedItems").contains(&json!(member)).then_some(());
         stage.until(role, &get(path), &wanted, ok(holds))?;
         stage.transcript.proven(format!("{path} of {} has {member}", role.name()));
     }

@@ -105,6 +105,13 @@ impl Object {
     pub fn kind(&self) -> Option<&str> {
         self.embedded.as_ref()?.get("type")?.as_str()
     }
+
+    /// What the embedded object replies to.
+    pub fn in_reply_to(&self) -> Option<Iri> {
+        let to = self.embedded.as_ref()?.get("inReplyTo")?;
+        let to = to.as_str().or_else(|| to.get("id")?.as_str())?;
+        Iri::parse(to).ok()
+    }
 }
 
 impl Address {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::behaviours::{self, Behaviours};
+use super::shown::Shows;
 use super::types::{Field, KINDS, Kind, Type, Visibility};
 use crate::config::Report;
 use crate::config::reader::{Section, suggest};
@@ -104,7 +105,8 @@ fn one_type(name: &str, section: &mut Section<'_>, report: &mut Report) -> Type 
     }
     let words = [("public", Visibility::Public), ("followers", Visibility::Followers), ("direct", Visibility::Direct)];
     let visibility = section.word("visibility", &words, report).unwrap_or_default();
-    Type { name: name.to_owned(), fields, activity_streams, path, title: title.or(default_title), visibility }
+    let shows = Shows::read(&fields, section, report);
+    Type { name: name.to_owned(), fields, activity_streams, path, title: title.or(default_title), visibility, shows }
 }
 
 fn one_field(name: &str, section: &mut Section<'_>, report: &mut Report) -> Option<Field> {

@@ -66,7 +66,7 @@ pub fn activity_json(draft: &Draft) -> Value {
     let mut json = Map::new();
     json.insert("@context".into(), json!([ACTIVITY_STREAMS, { "Allocate": ALLOCATE }]));
     json.insert("id".into(), draft.id.as_str().into());
-    json.insert("type".into(), draft.verb.as_str().into());
+    json.insert("type".into(), kind(&draft.verb));
     json.insert("actor".into(), draft.actor.as_str().into());
     json.insert("object".into(), draft.object.to_json());
     json.insert("published".into(), draft.published.to_string().into());
@@ -78,6 +78,14 @@ pub fn activity_json(draft: &Draft) -> Value {
         json.insert(field.into(), list.iter().map(Address::as_str).collect::<Vec<_>>().into());
     }
     Value::Object(json)
+}
+
+/// Whoever does not know what it is to allocate reads an Offer, which is what it comes to.
+fn kind(verb: &Verb) -> Value {
+    match verb {
+        Verb::Allocate => json!([verb.as_str(), "Offer"]),
+        verb => verb.as_str().into(),
+    }
 }
 
 /// Takes out who was addressed in secret, from an activity and from the objects in it, before anybody else sees it.

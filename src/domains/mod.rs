@@ -15,6 +15,7 @@ pub mod json;
 pub mod object;
 pub mod rehearsal;
 pub mod schedule;
+pub mod shown;
 pub mod slug;
 pub mod trace;
 pub mod types;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::shown::Shows;
 use crate::config::nearest::nearest;
 
 /// A declared type of objects.
@@ -19,6 +20,8 @@ pub struct Type {
     /// The field that gives the slug and the ActivityStreams `name`.
     pub title: Option<String>,
     pub visibility: Visibility,
+    /// What of it others read in words of theirs.
+    pub shows: Shows,
 }
 
 /// Who may see an object that says nothing itself.
@@ -294,6 +297,7 @@ mod tests {
             path: None,
             title: Some("title".into()),
             visibility: Visibility::Public,
+            shows: Shows::default(),
         }
     }
 

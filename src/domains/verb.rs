@@ -22,6 +22,9 @@ pub enum Verb {
     Update,
     Delete,
     Allocate,
+    Like,
+    Announce,
+    Move,
     /// A type that this node knows nothing of: its name, or its IRI when it is somebody else's `Allocate`.
     Other(String),
 }
@@ -38,6 +41,9 @@ impl Verb {
             Self::Update => "Update",
             Self::Delete => "Delete",
             Self::Allocate => "Allocate",
+            Self::Like => "Like",
+            Self::Announce => "Announce",
+            Self::Move => "Move",
             Self::Other(name) => name,
         }
     }
@@ -102,6 +108,9 @@ impl From<String> for Verb {
             "Update" => Self::Update,
             "Delete" => Self::Delete,
             "Allocate" | ALLOCATE => Self::Allocate,
+            "Like" => Self::Like,
+            "Announce" => Self::Announce,
+            "Move" => Self::Move,
             _ => Self::Other(name),
         }
     }

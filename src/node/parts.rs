@@ -27,6 +27,7 @@ use crate::programs::Programs;
 use crate::store::blob::FileBlobs;
 use crate::store::redb::RedbEngine;
 use crate::tokens::TokenStore;
+use crate::web::collections::Sizes;
 use crate::web::routes::RESERVED;
 use crate::web::site::{HttpLimits, Site};
 use crate::web::store::OwnedByRuntime;
@@ -173,6 +174,8 @@ pub(super) fn site(
         keys: neighbours.deliverer.keys.clone(),
         blocks: neighbours.blocks,
         fetch_limits: fetch_limits(config),
+        hides_network: config.federation.hide_network,
+        sizes: Sizes::default(),
         tokens,
         root: identity.root.clone(),
         actor_document: Bytes::from(document.to_string()),

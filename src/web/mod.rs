@@ -4,6 +4,8 @@ pub mod admin;
 pub mod auth;
 pub mod callback;
 pub mod client;
+pub mod collections;
+pub mod discovery;
 pub mod flows;
 pub mod follow;
 mod guard;

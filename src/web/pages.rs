@@ -12,6 +12,7 @@ use super::negotiate::{self, Wanted, wanted};
 use super::public::{self, Shown};
 use super::site::Site;
 use crate::actors::held::HELD;
+use crate::actors::reactions::{Reaction, Tally};
 use crate::actors::rows::Index;
 use crate::actors::{layout, record};
 use crate::domains::object::Object;
@@ -73,7 +74,9 @@ pub async fn home(request: HttpRequest, paging: Query<Paging>, site: Data<Site>)
     .await?;
     if wanted(&request) != Wanted::Html {
         let next = objects.next;
-        let items = objects.items.iter().map(|object| object.json(&site.runtime.world.iri(&object.path))).collect();
+        let world = &site.runtime.world;
+        let followers = world.iri("followers");
+        let items = objects.items.iter().map(|object| object.json(&world.iri(&object.path), &followers)).collect();
         return Ok(negotiate::json(Wanted::Json, &Page::<Value>::whole(items, next)));
     }
     let body = html! {
@@ -121,12 +124,29 @@ fn object_as(site: &Site, wanted: Wanted, request: &HttpRequest, shown: &Shown) 
     negotiate::html(layout_of(site, &title, object_body(shown)))
 }
 
+/// What others made of it, where there is any.
+fn reactions(tally: &Tally) -> impl Iterator<Item = (&'static str, u64)> {
+    Reaction::ALL.into_iter().map(|reaction| (reaction.word(), tally.of(reaction))).filter(|(_, count)| *count > 0)
+}
+
 fn object_body(shown: &Shown) -> Markup {
+    let object = &shown.object;
+    let content = object.shown.get("content").and_then(Value::as_str);
+    let source = object.shown.get("source").and_then(|source| source["content"].as_str()).or(content);
+    // The title is the heading already, and the content stands above.
+    let above = |value: &Value| value.is_string() && [object.title.as_deref(), source].contains(&value.as_str());
+    let fields = object.fields.iter().filter(|(_, value)| !above(value));
     html! {
-        p.meta { span.kind { (shown.object.kind) } " " (time(&shown.object.published.to_string())) }
+        p.meta {
+            span.kind { (shown.object.kind) } " " (time(&shown.object.published.to_string()))
+            @for (words, count) in reactions(&shown.tally) { " " span.kind { (count) " " (words) } }
+        }
+        @if let Some(content) = content {
+            // It was cleaned when it was written.
+            div.content { (maud::PreEscaped(content)) }
+        }
         dl {
-            // The title is the heading already.
-            @for (name, value) in shown.object.fields.iter().filter(|(_, value)| value.as_str() != shown.object.title.as_deref()) {
+            @for (name, value) in fields {
                 dt { (name) }
                 dd { (text(value)) }
             }

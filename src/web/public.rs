@@ -1,33 +1,30 @@
-//! What anybody may read: the actor, its collections, activities and objects, and whether the node is well.
+//! What anybody may read: the actor, activities and objects, and whether the node is well.
 
 use actix_web::http::header;
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::caller;
-use super::list::{Page, Paging, count, page};
-use super::negotiate::{Wanted, activity_json, json as json_of, wanted};
+use super::collections::{counted, tally};
+use super::list::{Page, Paging, page};
+use super::negotiate::{Wanted, json as json_of, wanted};
 use super::signed::is_by_follower;
 use super::site::Site;
 use crate::actors::entity::ActorId;
 use crate::actors::held::HELD;
 use crate::actors::log::{Entry, Way};
+use crate::actors::reactions::{Reaction, Tally};
 use crate::actors::rows::{Index, RowKey, parts};
 use crate::actors::runtime::Health;
 use crate::actors::stream::{self, Allocation, Linked, Record, Stream};
-use crate::actors::{follower, following, layout, record};
-use crate::domains::activity::ACTIVITY_STREAMS;
+use crate::actors::{layout, record};
 use crate::domains::object::Object;
 use crate::domains::types::Visibility;
 use crate::store::{Direction, Key, Span};
 use crate::tokens::Scope;
 use crate::wire::error::Problem;
-use crate::wire::webfinger::{self, Account};
 
-/// Members counted for `totalItems`; a larger collection says this.
-const COUNT_MAX: usize = 100_000;
 /// Entries of a collection shown with it.
 const ITEMS_MAX: usize = 200;
 
@@ -75,103 +72,6 @@ pub async fn actor(site: Data<Site>) -> HttpResponse {
         .body(site.actor_document.clone())
 }
 
-/// `GET /.well-known/webfinger?resource=`
-pub async fn account(query: Query<Resource>, site: Data<Site>) -> Result<HttpResponse, Problem> {
-    let world = &site.runtime.world;
-    let us = Account { name: world.name.clone(), host: world.authority.clone() };
-    let account = format!("acct:{us}");
-    let asked = query
-        .resource
-        .as_deref()
-        .ok_or_else(|| Problem::bad_request("resource is missing: ask for ?resource=acct:NAME@HOST"))?;
-    if !webfinger::means(asked, &us, [world.actor.as_str(), &world.base]) {
-        return Err(Problem::not_found(format!("{asked} is not here; the one account is {account}")));
-    }
-    let body = json!({
-        "subject": account,
-        "aliases": [world.actor.as_str()],
-        "links": [{ "rel": "self", "type": "application/activity+json", "href": world.actor.as_str() }],
-    });
-    Ok(HttpResponse::Ok()
-        .content_type("application/jrd+json")
-        .insert_header(("access-control-allow-origin", "*"))
-        .body(body.to_string()))
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Resource {
-    resource: Option<String>,
-}
-
-/// `GET /.well-known/nodeinfo`
-pub async fn nodeinfo_links(site: Data<Site>) -> HttpResponse {
-    let href = format!("{}/nodeinfo/2.1", site.runtime.world.base);
-    HttpResponse::Ok()
-        .json(json!({ "links": [{ "rel": "http://nodeinfo.diaspora.software/ns/schema/2.1", "href": href }] }))
-}
-
-/// `GET /nodeinfo/2.1`
-pub async fn nodeinfo(site: Data<Site>) -> Result<HttpResponse, Problem> {
-    let objects =
-        count(site.runtime.engine.as_ref(), &layout::index_prefix(Index::Objects, &Key::default()), COUNT_MAX).await?;
-    Ok(HttpResponse::Ok().json(json!({
-        "version": "2.1",
-        "software": { "name": "quickbeam", "version": env!("CARGO_PKG_VERSION") },
-        "protocols": ["activitypub"],
-        "services": { "inbound": [], "outbound": [] },
-        "openRegistrations": false,
-        "usage": { "users": { "total": 1 }, "localPosts": objects },
-        "metadata": {},
-    })))
-}
-
-/// `GET /followers`, `GET /following`
-pub async fn people(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
-    let followers = request.path() == "/followers";
-    let index = if followers { Index::FollowersByActor } else { Index::Following };
-    let prefix = layout::index_prefix(index, &Key::default());
-    let engine = site.runtime.engine.as_ref();
-    let page = page(engine, &prefix, Direction::Forward, &paging, |row| {
-        if followers {
-            let listed: follower::Listed = record::decode(&row.value).ok()?;
-            (listed.status == follower::Status::Accepted).then(|| listed.actor.as_str().to_owned())
-        } else {
-            let listed: following::Listed = record::decode(&row.value).ok()?;
-            (listed.status == following::Status::Accepted).then(|| listed.actor.as_str().to_owned())
-        }
-    })
-    .await?;
-    Ok(activity_json(&collection(&site, request.path(), &paging, page)))
-}
-
-/// A collection with its first or a later page in it.
-///
-/// How many there are in all is said where one page has them all. Else counting would read every row, those that this
-/// reader may not see with them, for anybody who asks.
-fn collection<T: serde::Serialize>(site: &Site, path: &str, paging: &Paging, page: Page<T>) -> Value {
-    let id = format!("{}{path}", site.runtime.world.base);
-    let total = page.items.len();
-    let mut value =
-        json!({ "@context": ACTIVITY_STREAMS, "id": id, "type": "OrderedCollection", "orderedItems": page.items });
-    match page.next {
-        Some(next) => value["next"] = format!("{id}?after={next}").into(),
-        None if paging.after.is_none() => value["totalItems"] = total.into(),
-        None => {}
-    }
-    value
-}
-
-/// `GET /outbox`: the public activities of this node, the newest first.
-pub async fn outbox(paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
-    let prefix = layout::index_prefix(Index::Activities, &Key::default());
-    let page = page(site.runtime.engine.as_ref(), &prefix, Direction::Backward, &paging, |row| {
-        let entry: Entry = record::decode(&row.value).ok()?;
-        (entry.way == Way::Made && entry.public).then(|| entry.json())
-    })
-    .await?;
-    Ok(activity_json(&collection(&site, "/outbox", &paging, page)))
-}
-
 /// The activity log as a page; without a token only what is public.
 ///
 /// # Errors
@@ -215,6 +115,8 @@ pub struct Shown {
     pub object: Object,
     pub json: Value,
     pub items: Vec<Linked>,
+    /// What others made of it.
+    pub tally: Tally,
     pub allocations: Vec<Allocation>,
 }
 
@@ -233,7 +135,14 @@ pub async fn object(site: &Site, request: &HttpRequest, path: &str) -> Result<Sh
     let follows = !open && is_by_follower(site, request).await?;
     let object = object.filter(|object| open || follows && object.visibility == Visibility::Followers);
     let object = object.ok_or_else(missing)?;
-    let json = object.json(&site.runtime.world.iri(path));
+    let world = &site.runtime.world;
+    let mut json = object.json(&world.iri(path), &world.iri("followers"));
+    let tally = tally(site, path).await?;
+    if object.deleted.is_none() {
+        for reaction in Reaction::ALL {
+            json[reaction.word()] = counted(site, path, reaction, &tally);
+        }
+    }
     let items = Span::prefix(&layout::index_prefix(Index::Linked, &stream::linked_rows(path)), ITEMS_MAX);
     let items = read_all(engine.range(items).await?);
     let owner = ActorId::of::<Stream>(stream::object_stream(path));
@@ -242,7 +151,7 @@ pub async fn object(site: &Site, request: &HttpRequest, path: &str) -> Result<Sh
         true => read_all(engine.range(Span::prefix(&allocations, ITEMS_MAX)).await?),
         false => Vec::new(),
     };
-    Ok(Shown { object, json, items, allocations })
+    Ok(Shown { object, json, items, tally, allocations })
 }
 
 fn read_all<T: serde::de::DeserializeOwned>(rows: Vec<crate::store::Row>) -> Vec<T> {

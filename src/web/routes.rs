@@ -4,7 +4,10 @@ use actix_web::HttpRequest;
 use actix_web::web::{PathConfig, QueryConfig, ServiceConfig};
 
 use super::methods::{self as web, Routes};
-use super::{admin, callback, flows, follow, objects, pages, public, queues, retention, runners, schedules, store};
+use super::{
+    admin, callback, collections, discovery, flows, follow, objects, pages, public, queues, retention, runners,
+    schedules, store,
+};
 use crate::wire::error::Problem;
 use crate::wire::inbox;
 
@@ -23,10 +26,13 @@ pub const RESERVED: &[&str] = &[
     "following",
     "health",
     "inbox",
+    "likes",
     "metrics",
     "nodeinfo",
     "outbox",
     "ready",
+    "replies",
+    "shares",
     "store",
     "tags",
 ];
@@ -52,12 +58,17 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/ready", web::get().to(public::ready))
         .route("/inbox", web::post().to(inbox::receive))
         .route("/actor", web::get().to(public::actor))
-        .route("/outbox", web::get().to(public::outbox))
-        .route("/followers", web::get().to(public::people))
-        .route("/following", web::get().to(public::people))
-        .route("/.well-known/webfinger", web::get().to(public::account))
-        .route("/.well-known/nodeinfo", web::get().to(public::nodeinfo_links))
-        .route("/nodeinfo/2.1", web::get().to(public::nodeinfo))
+        .route("/outbox", web::get().to(collections::outbox))
+        .route("/followers", web::get().to(collections::people))
+        .route("/following", web::get().to(collections::people))
+        .route("/likes/{path:.*}", web::get().to(collections::reactions))
+        .route("/shares/{path:.*}", web::get().to(collections::reactions))
+        .route("/replies/{path:.*}", web::get().to(collections::reactions))
+        .route("/.well-known/webfinger", web::get().to(discovery::account))
+        .route("/.well-known/host-meta", web::get().to(discovery::host_meta))
+        .route("/.well-known/host-meta.json", web::get().to(discovery::host_meta))
+        .route("/.well-known/nodeinfo", web::get().to(discovery::nodeinfo_links))
+        .route("/nodeinfo/2.1", web::get().to(discovery::nodeinfo))
         .route("/activities", web::get().to(pages::activities))
         .route("/activities/{ulid}/deliveries", web::get().to(pages::deliveries::deliveries))
         .route("/activities/{ulid}", web::get().to(public::activity))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
+use super::collections::Sizes;
 use super::routes::RESERVED;
 use crate::actors::blocking::Blocklist;
 use crate::actors::retention::Keep;
@@ -38,6 +39,9 @@ pub struct Site {
     /// For what is asked of peers and told them, and what a document of theirs may take.
     pub deliverer: Arc<Deliverer>,
     pub fetch_limits: Limits,
+    /// Who follows and is followed is not said, only how many.
+    pub hides_network: bool,
+    pub sizes: Sizes,
     pub tokens: TokenStore,
     /// The base with its slash, as requests are checked against it.
     pub root: Iri,

@@ -125,6 +125,7 @@ impl Outside for Deliverer {
                 Errand::Webhook { url, body, place } => deliverer.webhook(&url, &body, &place).await,
                 Errand::Http { request, place } => deliverer.caller.call(request, &place).await,
                 Errand::Lent { request, place } => deliverer.lent.call(request, &place).await,
+                Errand::Vouch { actor, alias, .. } => deliverer.vouch(&actor, &alias).await,
                 Errand::Signed { url, key, body, needs, .. } => deliverer.post_signed(&url, &key, &body, &needs).await,
             }
         })
@@ -185,6 +186,24 @@ impl Deliverer {
                 Err(error) if error.is_passing() => Err(Report::Unreachable { reason: error.to_string() }),
                 Err(error) => Err(Report::Impossible { reason: error.to_string() }),
             },
+        }
+    }
+
+    /// What an actor says about an alias: 200 when it has it.
+    async fn vouch(&self, actor: &str, alias: &str) -> Report {
+        let impossible = |reason: String| Report::Impossible { reason };
+        let actor = match Iri::parse(actor) {
+            Ok(actor) => actor,
+            Err(error) => return impossible(error.to_string()),
+        };
+        // Not what is remembered of it: that may be from before it took the name.
+        match self.keys.anew(&actor).await {
+            Ok(document) if document.also_known_as.iter().any(|known| known.as_str() == alias) => {
+                Report::Answered { status: 200, detail: String::new(), retry_after: None, scheme: None }
+            }
+            Ok(_) => impossible(format!("{actor} does not have {alias} among its `alsoKnownAs`")),
+            Err(error) if error.is_passing() => Report::Unreachable { reason: error.to_string() },
+            Err(error) => impossible(error.to_string()),
         }
     }
 

@@ -15,6 +15,9 @@ pub const KEYS_MAX: usize = 16;
 pub const ED25519_FRAGMENT: &str = "ed25519";
 pub const RSA_FRAGMENT: &str = "main-key";
 
+/// Aliases read from one document.
+const ALIASES_MAX: usize = 64;
+
 const ACTOR_TYPES: [&str; 5] = ["Application", "Group", "Organization", "Person", "Service"];
 
 /// What this node goes by of a peer's actor document.
@@ -25,6 +28,8 @@ pub struct ActorDocument {
     pub name: Option<String>,
     pub inbox: Iri,
     pub shared_inbox: Option<Iri>,
+    /// Who it says it is as well: accounts that moved here.
+    pub also_known_as: Vec<Iri>,
     pub keys: Vec<PublishedKey>,
     /// Keys that stand in the document but are not its actor's, or are none.
     pub refused: BTreeMap<Iri, KeyRefused>,
@@ -102,6 +107,7 @@ impl ActorDocument {
             name: text("name").or_else(|| text("preferredUsername")).map(str::to_owned),
             inbox,
             shared_inbox: iri(shared, asked, "endpoints.sharedInbox")?,
+            also_known_as: aliases(value.get("alsoKnownAs")),
             keys: Vec::new(),
             refused: BTreeMap::new(),
         };
@@ -225,6 +231,12 @@ fn actor_type(value: &Value, asked: &Iri) -> Result<String, DocumentError> {
 fn iri(value: Option<&Value>, asked: &Iri, field: &'static str) -> Result<Option<Iri>, DocumentError> {
     let Some(text) = value.and_then(Value::as_str) else { return Ok(None) };
     Iri::parse(text).map(Some).map_err(|source| DocumentError::BadId { asked: asked.clone(), field, source })
+}
+
+/// What is no id names nobody.
+fn aliases(value: Option<&Value>) -> Vec<Iri> {
+    let ids = many(value).filter_map(Value::as_str).filter_map(|text| Iri::parse(text).ok());
+    ids.take(ALIASES_MAX).collect()
 }
 
 fn read_with(

@@ -93,5 +93,6 @@ async fn received(site: &Site, verified: Verified<Activity>, signed: Signed) -> 
     let activity = verified.into_value();
     let about = local(&activity.object.id);
     let target = activity.target.as_ref().and_then(local);
-    Ok(Received { activity, body, inbox, shared_inbox, signed: Some(signed), about, target })
+    let reply_to = activity.object.in_reply_to().as_ref().and_then(local);
+    Ok(Received { activity, body, inbox, shared_inbox, signed: Some(signed), about, target, reply_to })
 }

@@ -171,6 +171,15 @@ impl KeyCache {
         self.reader.get(document).await
     }
 
+    /// The document of an actor as it is just now.
+    pub(super) async fn anew(&self, id: &Iri) -> Result<Arc<ActorDocument>, KeyError> {
+        self.blocks.judge(&id.authority())?;
+        if id.authority() == self.own {
+            return Err(KeyError::Ourselves { key_id: id.clone() });
+        }
+        Ok(self.load(id).await?.document.clone())
+    }
+
     async fn key_in(&self, document: &Iri, key_id: &Iri) -> Result<Arc<Found>, KeyError> {
         let entry = self.entry(key_id, document).await?;
         if let Some(found) = entry.find(key_id) {

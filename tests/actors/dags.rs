@@ -278,7 +278,7 @@ impl Outside for Lent {
                     Report::Replied { status: 200, body: json!("yes") }
                 }
                 Errand::Deliver { activity, .. } => them.delivered(&activity).await,
-                Errand::Webhook { .. } | Errand::Lent { .. } | Errand::Signed { .. } => {
+                Errand::Webhook { .. } | Errand::Lent { .. } | Errand::Signed { .. } | Errand::Vouch { .. } => {
                     panic!("nobody is asked to do this")
                 }
             };
@@ -362,7 +362,8 @@ async fn answer(node: &Node, allocate: &str, accepted: bool) {
     let inbox = Iri::parse(&format!("{THEM}/inbox")).unwrap();
     let about = Some(format!("activities/{ulid}"));
     let activity = Activity::from_value(raw).unwrap();
-    let received = Received { activity, body, inbox, shared_inbox: None, signed: None, about, target: None };
+    let received =
+        Received { activity, body, inbox, shared_inbox: None, signed: None, about, target: None, reply_to: None };
     let command = inbox::Command::Receive(Box::new(received));
     node.runtime.registry().ask::<Inbox>("there.example", command, None).await.unwrap();
 }

@@ -112,6 +112,7 @@ async fn receive(node: &Node, name: &str, verb: &str) -> Receipt {
         signed: None,
         about: (verb == "Follow").then(|| "actor".to_owned()),
         target: Some("calendars/main".to_owned()),
+        reply_to: None,
     }));
     node.runtime.registry().ask::<Inbox>("there.example", command, None).await.unwrap()
 }

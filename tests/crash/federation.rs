@@ -530,7 +530,8 @@ impl Domain {
         let (shared_inbox, body) = (verified.shared_inbox().cloned(), verified.body().clone());
         let activity = verified.into_value();
         let (about, target) = (local(&activity.object.id), activity.target.as_ref().and_then(local));
-        let received = Box::new(Received { activity, body, inbox, shared_inbox, signed: None, about, target });
+        let received =
+            Box::new(Received { activity, body, inbox, shared_inbox, signed: None, about, target, reply_to: None });
         let command = inbox::Command::Receive(received);
         match running.runtime.registry().ask::<Inbox>(authority.as_str(), command, None).await {
             Ok(_) => response(202, String::new()),

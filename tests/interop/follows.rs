@@ -11,7 +11,7 @@ fn a_follow_of_the_node_is_accepted_and_can_be_undone() {
     node.run(&["follow", &fedify.actor("gigs")]).done();
     fedify.is_followed_by(&[node.actor()]);
     node.activity("an Accept", |it| it["verb"] == "Accept" && it["actor"] == fedify.actor("gigs"));
-    let follows = || node.get("/following").expect(200).json()["orderedItems"].clone();
+    let follows = || node.get("/following").expect(200).json()["first"]["orderedItems"].clone();
     eventually("it follows the actor", || (follows() == json!([fedify.actor("gigs")])).then_some(()));
     node.run(&["unfollow", &format!("@gigs@{}", fedify.authority())]).done();
     fedify.is_followed_by(&[]);
@@ -25,7 +25,7 @@ fn a_follow_of_fedify_is_accepted_and_can_be_undone() {
     let follow = fedify.control("follow", &json!({ "named": node.actor() }));
     let follow = follow["activity"].as_str().unwrap();
     fedify.hears("Accept", follow);
-    let followers = || node.get("/followers").expect(200).json()["orderedItems"].clone();
+    let followers = || node.get("/followers").expect(200).json()["first"]["orderedItems"].clone();
     assert_eq!(followers(), json!([fedify.actor("gigs")]));
     let undo: Value = fedify.control("undo", &json!({ "activity": follow }));
     let undone = logged(&node, undo["activity"].as_str().unwrap());

@@ -58,7 +58,7 @@ fn a_peer_that_knows_only_the_draft_is_found_out_and_spoken_to_in_it() {
 fn an_actor_that_only_proves_what_it_says_is_heard() {
     let (fedify, node) = pair(Knock::Rfc9421, |plan| plan);
     is_followed(&node, &fedify, "prover");
-    assert_eq!(node.get("/followers").json()["orderedItems"], json!([fedify.actor("prover")]));
+    assert_eq!(node.get("/followers").json()["first"]["orderedItems"], json!([fedify.actor("prover")]));
     let went = fedify.requests("went", "Follow");
     assert_eq!((way(&went), &went[0]["proved"]), ((1, "none"), &json!(true)), "{went:#?}");
     fedify.is_content();

@@ -20,7 +20,7 @@ fn host(peer: &Peer) -> String {
 }
 
 fn members(node: &Node, list: &str) -> Vec<Value> {
-    node.get(list).expect(200).json()["orderedItems"].as_array().unwrap().clone()
+    node.get(list).expect(200).json()["first"]["orderedItems"].as_array().unwrap().clone()
 }
 
 fn blocked(node: &Node) -> Vec<String> {

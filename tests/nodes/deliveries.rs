@@ -129,7 +129,9 @@ fn a_peer_that_is_gone_does_not_follow_any_more() {
     peer.answers(|_| Reply::status(410));
     peer.documents(|_| Reply::status(410));
     node.publish("one");
-    eventually("the follower is gone", || (node.get("/followers").json()["orderedItems"] == json!([])).then_some(()));
+    eventually("the follower is gone", || {
+        (node.get("/followers").json()["first"]["orderedItems"] == json!([])).then_some(())
+    });
     let before = creates(&peer);
     node.publish("two");
     node.settle();

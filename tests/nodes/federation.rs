@@ -30,7 +30,7 @@ fn received(node: &Node, verb: &str) -> Vec<String> {
 #[test]
 fn a_node_follows_at_its_start_and_hears_what_is_published() {
     let (blog, events) = blog_and_events();
-    assert_eq!(blog.get("/followers").json()["orderedItems"], json!([events.actor()]));
+    assert_eq!(blog.get("/followers").json()["first"]["orderedItems"], json!([events.actor()]));
     let made = blog.publish("Gig Night");
     let expected = format!("new from {}: Gig Night", blog.actor());
     eventually("the behaviour fires", || (events.notices() == [expected.clone()]).then_some(()));
@@ -194,7 +194,7 @@ fn a_peer_that_is_down_costs_the_publisher_nothing_and_misses_nothing() {
         let about: Vec<&Value> = log.iter().filter(|it| it["object"] == id.as_str()).collect();
         let verbs: Vec<&str> = about.iter().map(|it| it["verb"].as_str().unwrap()).collect();
         assert_eq!(verbs, ["Create", "Update", "Update", "Update"], "{id}");
-        let versions = about[1..].iter().map(|it| it["activity"]["object"]["content"].as_str().unwrap());
+        let versions = about[1..].iter().map(|it| it["activity"]["object"]["source"]["content"].as_str().unwrap());
         assert_eq!(versions.collect::<Vec<_>>(), ["version 1", "version 2", "version 3"], "{id}");
     }
     events.settle();
@@ -241,17 +241,19 @@ fn who_is_not_followed_any_more_sends_nothing() {
     let (blog, events) = blog_and_events();
     let unfollow = Call::new("DELETE", &format!("/api/follow?peer={}", blog.authority())).token(&events.token);
     events.send(&unfollow).expect(202);
-    eventually("the follower is gone", || (blog.get("/followers").json()["orderedItems"] == json!([])).then_some(()));
+    eventually("the follower is gone", || {
+        (blog.get("/followers").json()["first"]["orderedItems"] == json!([])).then_some(())
+    });
     blog.publish("Gig");
     blog.settle();
     assert_eq!(
-        (received(&events, "Create").len(), events.get("/following").json()["orderedItems"].clone()),
+        (received(&events, "Create").len(), events.get("/following").json()["first"]["orderedItems"].clone()),
         (0, json!([]))
     );
     // And again, and it hears again.
     events.post("/api/follow", &json!({ "peer": blog.authority() })).expect(202);
     eventually("it follows again", || {
-        (blog.get("/followers").json()["orderedItems"] == json!([events.actor()])).then_some(())
+        (blog.get("/followers").json()["first"]["orderedItems"] == json!([events.actor()])).then_some(())
     });
     blog.publish("Second");
     eventually("it hears again", || (received(&events, "Create").len() == 1).then_some(()));
@@ -267,7 +269,7 @@ fn a_node_that_asks_before_it_accepts_waits_for_a_person() {
     }
     let asked = || node.all("/admin/followers?status=asked");
     eventually("both are listed", || (asked().len() == 2).then_some(()));
-    assert_eq!(node.get("/followers").json()["orderedItems"], json!([]));
+    assert_eq!(node.get("/followers").json()["first"]["orderedItems"], json!([]));
     assert_eq!(node.get("/followers").json()["totalItems"], 0, "who only asked is nobody's business");
     node.publish("Before");
     node.admin("POST", &format!("/admin/followers/accept?actor={}", one.actor())).expect(200);
@@ -300,7 +302,9 @@ fn an_account_is_followed_by_its_name_and_one_that_nobody_has_is_not() {
     events.run(&["follow", &format!("@blog@{there}")]).done();
     followed(&events, &blog);
     events.run(&["unfollow", &format!("@blog@{there}")]).done();
-    eventually("it follows no more", || (blog.get("/followers").json()["orderedItems"] == json!([])).then_some(()));
+    eventually("it follows no more", || {
+        (blog.get("/followers").json()["first"]["orderedItems"] == json!([])).then_some(())
+    });
 }
 
 #[test]

@@ -56,8 +56,8 @@ fn every_id_leads_to_the_thing_itself() {
         assert_eq!((&collection["id"], &collection["type"]), (&json!(id), &json!("OrderedCollection")));
     }
     let outbox = get(&node, "/outbox", "application/activity+json").json();
-    assert_eq!((&outbox["totalItems"], &outbox["orderedItems"][0]["type"]), (&json!(1), &json!("Create")));
-    let activity = outbox["orderedItems"][0].clone();
+    assert_eq!((&outbox["totalItems"], &outbox["first"]["orderedItems"][0]["type"]), (&json!(1), &json!("Create")));
+    let activity = outbox["first"]["orderedItems"][0].clone();
     let shown = get(&node, &path(activity["id"].as_str().unwrap()), "application/activity+json").expect(200);
     assert_eq!((shown.header("content-type"), shown.json()), (Some("application/activity+json"), activity));
     let calendar = get(&node, "/calendars/main", "application/activity+json").expect(200).json();

@@ -185,7 +185,8 @@ impl Peer {
     pub(crate) fn awaits(&self, verb: &str, about: Option<&str>) -> Value {
         let fits = |activity: &Value| {
             let object = activity["object"].as_str().or_else(|| activity["object"]["id"].as_str());
-            activity["type"] == verb && about.is_none_or(|about| object == Some(about))
+            let is_verb = activity["type"] == verb || activity["type"][0] == verb;
+            is_verb && about.is_none_or(|about| object == Some(about))
         };
         eventually(&format!("a {verb} arrives at {}", self.authority()), || self.activities().into_iter().find(fits))
     }
@@ -300,7 +301,7 @@ impl Peer {
         self.sends(node, &self.activity("Accept", follow["id"].clone()), "taken");
         eventually("the node follows", || {
             let following = node.get("/following").expect(200).json();
-            following["orderedItems"].as_array()?.contains(&self.actor().into()).then_some(())
+            following["first"]["orderedItems"].as_array()?.contains(&self.actor().into()).then_some(())
         });
     }
 }

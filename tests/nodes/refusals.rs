@@ -165,7 +165,7 @@ fn a_change_that_does_not_fit_changes_nothing() {
     });
     patch(json!({ "content": "more" })).expect(200);
     let shown = node.get("/gig").expect(200).json();
-    assert_eq!(shown["content"], "more", "{shown}");
+    assert_eq!(shown["source"]["content"], "more", "{shown}");
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn only_who_did_something_takes_it_back() {
     drop(node);
     let node = Node::start(plan);
     let follow = peer.follows(&node);
-    let followers = || node.get("/followers").expect(200).json()["orderedItems"].clone();
+    let followers = || node.get("/followers").expect(200).json()["first"]["orderedItems"].clone();
     node.settle();
     node.unchanged(|| {
         other.send(&node, &other.activity("Undo", follow["id"].clone())).refused_with(403, "not yours");

@@ -1,0 +1,229 @@
+//! What other servers of the fediverse look for in a node, and what they send to it besides what nodes send.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Node, Plan, eventually};
+use crate::http::Call;
+use crate::peer::{Peer, Reply};
+
+const PUBLIC: &str = "https://www.w3.org/ns/activitystreams#Public";
+
+fn blog_and_peer() -> (Node, Peer) {
+    let peer = Peer::start();
+    let node = Node::start(Plan::blog().allow(peer.authority()));
+    (node, peer)
+}
+
+/// As strangers see it.
+fn seen(node: &Node, path: &str) -> Value {
+    node.send(&Call::get(path).accept("application/activity+json")).expect(200).json()
+}
+
+fn counts(node: &Node, path: &str) -> Value {
+    let object = seen(node, path);
+    json!(["likes", "shares", "replies"].map(|word| object[word]["totalItems"].clone()))
+}
+
+fn encoded(id: &str) -> String {
+    id.replace(':', "%3A").replace('/', "%2F")
+}
+
+#[test]
+fn likes_shares_and_replies_are_counted_and_taken_back() {
+    let (node, peer) = blog_and_peer();
+    let made = node.publish("Gig Night");
+    let gig = made["id"].as_str().unwrap();
+    assert_eq!(counts(&node, "/gig-night"), json!([0, 0, 0]));
+    let (like, share) = (peer.activity("Like", gig.into()), peer.activity("Announce", gig.into()));
+    let note = json!({
+        "id": peer.new_id("notes"), "type": "Note", "attributedTo": peer.actor(), "inReplyTo": gig,
+        "content": "<p>I come.</p>",
+    });
+    let mut reply = peer.activity("Create", note.clone());
+    reply["to"] = json!([PUBLIC]);
+    for activity in [&like, &share, &reply] {
+        peer.sends(&node, activity, "taken");
+        peer.sends(&node, activity, "repeated");
+    }
+    eventually("all are counted", || (counts(&node, "/gig-night") == json!([1, 1, 1])).then_some(()));
+    let replies = seen(&node, "/replies/gig-night");
+    assert_eq!((&replies["totalItems"], &replies["first"]["orderedItems"]), (&json!(1), &json!([note["id"]])));
+    let likes = seen(&node, "/likes/gig-night");
+    assert_eq!(
+        (&likes["totalItems"], &likes["first"], &likes["type"]),
+        (&json!(1), &Value::Null, &json!("OrderedCollection"))
+    );
+    let page = node.send(&Call::get("/gig-night").accept("text/html")).expect(200).text();
+    assert!(page.contains("1 likes") && page.contains("1 replies"), "{page}");
+
+    for activity in [&like, &share] {
+        peer.sends(&node, &peer.activity("Undo", activity.clone()), "taken");
+    }
+    let gone = json!({ "id": note["id"], "type": "Tombstone" });
+    peer.sends(&node, &peer.activity("Delete", gone), "taken");
+    eventually("none is left", || (counts(&node, "/gig-night") == json!([0, 0, 0])).then_some(()));
+
+    // Of what is not here, and of what is not for them, there is nothing to like.
+    peer.sends(&node, &peer.activity("Like", format!("{}/none", node.base()).into()), "ignored");
+    let hidden = node.post("/api/objects/article", &json!({ "title": "Friends", "visibility": "followers" })).json();
+    peer.sends(&node, &peer.activity("Like", hidden["id"].clone()), "ignored");
+    node.send(&Call::get("/likes/friends")).refused(404);
+    node.send(&Call::get("/likes/none")).refused(404);
+}
+
+#[test]
+fn what_is_counted_survives_a_kill() {
+    let (node, peer) = blog_and_peer();
+    let made = node.publish("Gig Night");
+    peer.sends(&node, &peer.activity("Like", made["id"].clone()), "taken");
+    node.kill();
+    node.spawn();
+    node.wait_ready();
+    eventually("it is counted", || (counts(&node, "/gig-night") == json!([1, 0, 0])).then_some(()));
+}
+
+#[test]
+fn an_account_that_moves_is_followed_where_it_is_when_both_say_so() {
+    let (old, new, thief) = (Peer::start(), Peer::start(), Peer::start());
+    let plan = [&old, &new, &thief].into_iter().fold(Plan::events(), |plan, peer| plan.allow(peer.authority()));
+    let node = Node::start(plan);
+    old.is_followed_by(&node);
+    let mut moves = old.activity("Move", old.actor().into());
+    moves["target"] = thief.actor().into();
+    old.sends(&node, &moves, "taken");
+    eventually("it is not believed", || {
+        let following = node.admin("GET", &format!("/admin/actors/following/{}", encoded(&old.actor()))).json();
+        following["value"]["last_error"].as_str().is_some_and(|error| error.contains("alsoKnownAs")).then_some(())
+    });
+    assert_eq!(seen(&node, "/following")["first"]["orderedItems"], json!([old.actor()]));
+
+    let mut document = new.document();
+    document["alsoKnownAs"] = json!([old.actor()]);
+    new.documents(move |_| Reply::json(&document));
+    let mut moves = old.activity("Move", old.actor().into());
+    moves["target"] = new.actor().into();
+    old.sends(&node, &moves, "taken");
+    old.awaits("Undo", None);
+    new.accepts_follow(&node);
+    assert_eq!(seen(&node, "/following")["first"]["orderedItems"], json!([new.actor()]));
+    assert_eq!(thief.activities(), [Value::Null; 0]);
+}
+
+#[test]
+fn an_account_that_is_deleted_is_gone_from_both_lists() {
+    let (node, peer) = blog_and_peer();
+    peer.is_followed_by(&node);
+    peer.follows(&node);
+    peer.sends(&node, &peer.activity("Delete", peer.actor().into()), "taken");
+    for list in ["/followers", "/following"] {
+        eventually("it is gone", || (seen(&node, list)["first"]["orderedItems"] == json!([])).then_some(()));
+    }
+    peer.sends(&node, &peer.activity("Delete", peer.actor().into()), "ignored");
+}
+
+#[test]
+fn an_article_is_shown_as_others_read_it() {
+    let (node, peer) = blog_and_peer();
+    peer.follows(&node);
+    let body = json!({
+        "title": "Gig Night", "content": "Three *bands*. <script>alert(1)</script>",
+        "summary": "Bring <friends>", "image": "https://cdn.example/poster.png", "start": "2026-12-01T20:00:00Z",
+    });
+    node.post("/api/objects/article", &body).expect(201);
+    let sent = peer.awaits("Create", Some(&format!("{}/gig-night", node.base())))["object"].clone();
+    assert_eq!(sent["content"], "<p>Three <em>bands</em>. </p>\n");
+    assert_eq!(sent["source"], json!({ "content": body["content"], "mediaType": "text/markdown" }));
+    assert_eq!((&sent["name"], &sent["summary"]), (&json!("Gig Night"), &json!("Bring&#32;&lt;friends&gt;")));
+    let image = json!([{ "type": "Image", "url": "https://cdn.example/poster.png", "mediaType": "image/png" }]);
+    assert_eq!((&sent["attachment"], &sent["startTime"]), (&image, &body["start"]));
+    let followers = format!("{}/followers", node.base());
+    assert_eq!((&sent["to"], &sent["cc"]), (&json!([PUBLIC]), &json!([followers])));
+    let shown = seen(&node, "/gig-night");
+    for word in ["content", "attachment", "to", "cc", "url", "published", "attributedTo"] {
+        assert_eq!(shown[word], sent[word], "{word}");
+    }
+    let page = node.send(&Call::get("/gig-night").accept("text/html")).expect(200).text();
+    assert!(page.contains("<em>bands</em>") && !page.contains("<script>"), "{page}");
+}
+
+#[test]
+fn who_was_named_hears_of_changes_and_of_the_end_as_well() {
+    let (node, peer) = blog_and_peer();
+    let body = json!({ "title": "Letter", "visibility": "direct", "to": [peer.authority()] });
+    let made = node.post("/api/objects/article", &body).expect(201).json();
+    let id = made["id"].as_str();
+    peer.awaits("Create", id);
+    node.send(
+        &Call::new("PATCH", "/api/objects/article/letter").token(&node.token).key("1").json(&json!({ "title": "New" })),
+    )
+    .expect(200);
+    assert_eq!(peer.awaits("Update", id)["object"]["name"], "New");
+    node.send(&Call::new("DELETE", "/api/objects/article/letter").token(&node.token).key("2")).expect(200);
+    assert_eq!(peer.awaits("Delete", id)["object"]["type"], "Tombstone");
+}
+
+#[test]
+fn an_allocate_says_to_others_that_it_is_an_offer() {
+    let (node, peer) = blog_and_peer();
+    node.publish("Gig Night");
+    let target = format!("/gig-night/allocate?calendar=main&to={}", peer.authority());
+    node.send(&Call::post(&target).token(&node.token).key("1")).expect(202);
+    let allocate = peer.awaits("Allocate", None);
+    assert_eq!(allocate["type"], json!(["Allocate", "Offer"]));
+    assert_eq!(allocate["@context"][1]["Allocate"], "urn:quickbeam:ns#Allocate");
+}
+
+#[test]
+fn lists_come_in_pages_that_say_of_what_they_are_a_part() {
+    let (node, peer) = blog_and_peer();
+    for title in ["One", "Two", "Three"] {
+        node.publish(title);
+    }
+    peer.follows(&node);
+    let whole = seen(&node, "/outbox?limit=2");
+    assert_eq!((&whole["id"], &whole["totalItems"]), (&json!(format!("{}/outbox", node.base())), &Value::Null));
+    let (mut page, mut found) = (whole["first"].clone(), Vec::new());
+    loop {
+        assert_eq!((&page["type"], &page["partOf"]), (&json!("OrderedCollectionPage"), &whole["id"]));
+        let items = page["orderedItems"].as_array().unwrap();
+        assert!(items.len() <= 2);
+        found.extend(items.iter().map(|item| item["object"]["name"].clone()).filter(|name| !name.is_null()));
+        let Some(next) = page["next"].as_str() else { break };
+        let next = next.strip_prefix(&node.base()).unwrap().to_owned();
+        page = seen(&node, &next);
+        assert_eq!(page["id"], format!("{}{next}", node.base()));
+    }
+    assert_eq!(found, ["Three", "Two", "One"]);
+    let followers = seen(&node, "/followers");
+    assert_eq!((&followers["totalItems"], &followers["first"]["orderedItems"]), (&json!(1), &json!([peer.actor()])));
+}
+
+#[test]
+fn a_node_may_keep_to_itself_whom_it_deals_with() {
+    let peer = Peer::start();
+    let node = Node::start(Plan::blog().allow(peer.authority()).more("[federation]\nhide_network = true\n"));
+    peer.follows(&node);
+    let followers = seen(&node, "/followers");
+    assert_eq!((&followers["totalItems"], &followers["first"]), (&json!(1), &Value::Null));
+    node.send(&Call::get("/followers?after=abc")).refused_with(404, "totalItems");
+}
+
+#[test]
+fn a_node_is_found_by_those_who_ask_where_to_ask() {
+    let (node, _) = blog_and_peer();
+    let xml = node.get("/.well-known/host-meta").expect(200);
+    assert_eq!(xml.header("content-type"), Some("application/xrd+xml; charset=utf-8"));
+    let template = format!("{}/.well-known/webfinger?resource={{uri}}", node.base());
+    assert!(xml.text().contains(&template), "{xml}");
+    let json = node.get("/.well-known/host-meta.json").expect(200);
+    assert_eq!(json.json()["links"][0]["template"], template);
+    let asked = template.replace("{uri}", &format!("acct:blog@{}", node.authority()));
+    let found = node.get(asked.strip_prefix(&node.base()).unwrap()).expect(200).json();
+    assert_eq!(found["links"][0]["href"], node.actor());
+    let info = node.get("/nodeinfo/2.1").expect(200);
+    assert_eq!(
+        info.header("content-type"),
+        Some("application/json; profile=\"http://nodeinfo.diaspora.software/ns/schema/2.1#\"")
+    );
+    assert_eq!(info.json()["usage"]["users"]["total"], 1);
+}
