@@ -82,9 +82,10 @@ pub(crate) fn plain(value: &[u8]) -> Option<&str> {
 
 /// Whether `given`, a Host header or the like, names this authority under any of its spellings.
 pub fn names_authority(given: &str, own: &Iri) -> bool {
-    let (own, default) = (Target::of(own).authority, if own.is_https() { ":443" } else { ":80" });
+    let (authority, default) = (Target::of(own).authority, if own.is_https() { ":443" } else { ":80" });
     // No other form of an address, such as one number, or one with an end dot, is what anybody was told.
-    given.eq_ignore_ascii_case(own) || given.strip_suffix(default).is_some_and(|host| host.eq_ignore_ascii_case(own))
+    let is_ours = |host: &str| host.eq_ignore_ascii_case(authority);
+    is_ours(given) || (own.authority().port().is_none() && given.strip_suffix(default).is_some_and(is_ours))
 }
 
 #[cfg(test)]
