@@ -8,7 +8,7 @@ use std::time::Duration;
 use quickbeam::clock::{Clock, SystemClock};
 use quickbeam::domains::activity::ACTIVITY_STREAMS;
 use quickbeam::domains::identity::Iri;
-use quickbeam::wire::document::OurActor;
+use quickbeam::wire::document::{OurActor, Profile};
 use quickbeam::wire::key::{NodeKey, NodeKeys};
 use quickbeam::wire::rsa::RsaKey;
 use quickbeam::wire::sign::{Signer, SignerKey};
@@ -120,7 +120,8 @@ impl Peer {
     fn document(&self) -> String {
         let rsa = RsaKey::from_pem(include_str!("../../tests/vectors/rsa/one.pem")).unwrap();
         let keys = NodeKeys { ed25519: self.key.clone(), rsa };
-        let actor = OurActor { base: &self.base, name: "peer", username: "peer", keys: &keys };
+        let actor =
+            OurActor { base: &self.base, name: "peer", username: "peer", profile: Profile::default(), keys: &keys };
         actor.to_json().to_string()
     }
 }

@@ -3,8 +3,7 @@
 //! ```text
 //! object:  none ──create──▶ live ──update──▶ live ──delete──▶ gone (for ever: the address is never used again)
 //! ```
-//! Whatever changes an object is published in the same turn: the activity is logged, and a walk over the followers, one
-//! page a turn, puts it into the outbox of each peer.
+//! Whatever changes an object is published in the same turn: logged, and put into the outbox of each peer, by the page.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -19,6 +19,12 @@ pub struct Node {
     pub base: String,
     /// The folder of the store, keys and tokens.
     pub data: PathBuf,
+    /// What its actor is, as an ActivityStreams type.
+    pub actor: &'static str,
+    /// What it says of itself: plain text.
+    pub summary: Option<String>,
+    /// The URL of a picture.
+    pub icon: Option<Url>,
 }
 
 /// `[public]`
@@ -119,7 +125,8 @@ impl Node {
         if !top.has("node") {
             let remedy = "add [node] with name, base and data";
             report.add(top.place(), "node", "the section [node] is missing", remedy);
-            return Self { name: String::new(), base: String::new(), data: folder.join("data") };
+            let (name, base, data) = (String::new(), String::new(), folder.join("data"));
+            return Self { name, base, data, actor: "Service", summary: None, icon: None };
         }
         let mut section = top.section("node", report);
         let name = section.required("name", "\"blog\"", report).unwrap_or_default();
@@ -137,11 +144,17 @@ impl Node {
             check_base(base, &section, report);
         }
         let data = section.text("data", report).unwrap_or_else(|| "data".into());
+        let kinds = ["Application", "Group", "Organization", "Person", "Service"].map(|kind| (kind, kind));
+        let actor = section.word("actor", &kinds, report).unwrap_or("Service");
+        let (summary, icon) = (section.text("summary", report), section.url("icon", report));
         section.finish(report);
         Self {
             name,
             base: base.map(|base| base.origin().ascii_serialization()).unwrap_or_default(),
             data: folder.join(data),
+            actor,
+            summary,
+            icon,
         }
     }
 }

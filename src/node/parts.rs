@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
+use url::Url;
 
 use super::NodeError;
 use super::identity::Identity;
@@ -34,7 +35,7 @@ use crate::web::store::OwnedByRuntime;
 use crate::wire::address::{AddressPolicy, AllowList};
 use crate::wire::call::Caller;
 use crate::wire::deliver::{Deliverer, Signers};
-use crate::wire::document::OurActor;
+use crate::wire::document::{OurActor, Profile};
 use crate::wire::fetch::HttpTransport;
 use crate::wire::keys::{KeyCache, KeySettings, Pair};
 use crate::wire::rate::Rates;
@@ -163,7 +164,10 @@ pub(super) fn site(
     let engine = keeper.engine.clone();
     let settings = scrubber::Settings { every: config.store.scrub_every, bytes_per_second: config.store.scrub_rate };
     let name = &config.node.name;
-    let document = OurActor { base: &identity.root, name, username: name, keys: &identity.keys }.to_json();
+    let node = &config.node;
+    let (summary, icon) = (node.summary.as_deref(), node.icon.as_ref().map(Url::as_str));
+    let profile = Profile { kind: node.actor, summary, icon };
+    let document = OurActor { base: &identity.root, name, username: name, profile, keys: &identity.keys }.to_json();
     let limits = &config.limits;
     let mut admin_hosts: BTreeSet<String> = config.admin.hosts.iter().cloned().collect();
     admin_hosts.insert(config.admin.listen.to_string());

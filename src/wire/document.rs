@@ -86,7 +86,25 @@ pub struct OurActor<'a> {
     pub name: &'a str,
     /// The part before `@` in `acct:` addresses.
     pub username: &'a str,
+    pub profile: Profile<'a>,
     pub keys: &'a NodeKeys,
+}
+
+/// What others show of it to people.
+#[derive(Debug, Clone, Copy)]
+pub struct Profile<'a> {
+    /// An ActivityStreams type.
+    pub kind: &'a str,
+    /// Plain text.
+    pub summary: Option<&'a str>,
+    /// The URL of a picture.
+    pub icon: Option<&'a str>,
+}
+
+impl Default for Profile<'_> {
+    fn default() -> Self {
+        Self { kind: "Service", summary: None, icon: None }
+    }
 }
 
 impl ActorDocument {
@@ -186,7 +204,7 @@ impl OurActor<'_> {
     /// (FEP-521a), where nodes like this one look for theirs and Fedify looks for those of proofs.
     pub fn to_json(&self) -> Value {
         let id = self.id();
-        json!({
+        let mut document = json!({
             "@context": [
                 ACTIVITY_STREAMS,
                 "https://w3id.org/security/v1",
@@ -194,7 +212,7 @@ impl OurActor<'_> {
                 "https://w3id.org/security/multikey/v1",
             ],
             "id": id,
-            "type": "Service",
+            "type": self.profile.kind,
             "name": self.name,
             "preferredUsername": self.username,
             "url": self.base,
@@ -210,7 +228,14 @@ impl OurActor<'_> {
                 "controller": id,
                 "publicKeyMultibase": self.keys.ed25519.public_multikey(),
             }],
-        })
+        });
+        if let Some(summary) = self.profile.summary {
+            document["summary"] = ammonia::clean_text(summary).into();
+        }
+        if let Some(icon) = self.profile.icon {
+            document["icon"] = json!({ "type": "Image", "url": icon });
+        }
+        document
     }
 
     fn at(&self, path: &str) -> Iri {
@@ -269,7 +294,7 @@ mod tests {
 
     fn our_json() -> Value {
         let base = iri("https://a.example/");
-        OurActor { base: &base, name: "A", username: "a", keys: &keys(1) }.to_json()
+        OurActor { base: &base, name: "A", username: "a", profile: Profile::default(), keys: &keys(1) }.to_json()
     }
 
     fn parse(value: &Value) -> Result<ActorDocument, DocumentError> {

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::document::OurActor;
+use super::document::{OurActor, Profile};
 use super::key::{NodeKey, NodeKeys};
 use super::rsa::RsaKey;
 use super::sign::{Signer, SignerKey};
@@ -140,7 +140,8 @@ impl Peer {
     }
 
     pub(crate) fn document(&self) -> Value {
-        OurActor { base: &self.base, name: "peer", username: "peer", keys: &self.keys }.to_json()
+        OurActor { base: &self.base, name: "peer", username: "peer", profile: Profile::default(), keys: &self.keys }
+            .to_json()
     }
 
     pub(crate) fn actor(&self) -> Iri {

@@ -29,7 +29,7 @@ use quickbeam::domains::{blog, events};
 use quickbeam::store::{Batch, Change, Engine, Key, MemoryEngine, Outcome, ReadError, Row, Span, Versioned};
 use quickbeam::wire::call::Caller;
 use quickbeam::wire::deliver::{Deliverer, Signers};
-use quickbeam::wire::document::OurActor;
+use quickbeam::wire::document::{OurActor, Profile};
 use quickbeam::wire::key::{NodeKey, NodeKeys};
 use quickbeam::wire::keys::{KeyCache, KeySettings};
 use quickbeam::wire::message::Target;
@@ -504,7 +504,13 @@ impl Domain {
     async fn answer(&self, federation: &Federation, running: &Running, request: &Request) -> Response {
         if request.method == "GET" {
             let base = self.base();
-            let ours = OurActor { base: &base, name: self.name, username: self.name, keys: &self.keys };
+            let ours = OurActor {
+                base: &base,
+                name: self.name,
+                username: self.name,
+                profile: Profile::default(),
+                keys: &self.keys,
+            };
             return response(200, ours.to_json().to_string());
         }
         let root = self.base();

@@ -209,6 +209,20 @@ fn a_node_may_keep_to_itself_whom_it_deals_with() {
 }
 
 #[test]
+fn a_node_says_what_it_is_and_how_it_looks() {
+    let plain = Node::start(Plan::blog());
+    let actor = seen(&plain, "/actor");
+    assert_eq!((&actor["type"], &actor["summary"], &actor["icon"]), (&json!("Service"), &Value::Null, &Value::Null));
+    let person = Plan::blog().edit(
+        "[node]\n",
+        "[node]\nactor = \"Person\"\nsummary = \"Bands & <barns>\"\nicon = \"https://cdn.example/face.png\"\n",
+    );
+    let actor = seen(&Node::start(person), "/actor");
+    assert_eq!((&actor["type"], &actor["icon"]["url"]), (&json!("Person"), &json!("https://cdn.example/face.png")));
+    assert!(actor["summary"].as_str().is_some_and(|it| it.contains("&amp;") && !it.contains('<')), "{actor}");
+}
+
+#[test]
 fn a_node_is_found_by_those_who_ask_where_to_ask() {
     let (node, _) = blog_and_peer();
     let xml = node.get("/.well-known/host-meta").expect(200);

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use quickbeam::clock::{Clock, SystemClock};
 use quickbeam::domains::identity::Iri;
 use quickbeam::wire::digest::content_digest;
-use quickbeam::wire::document::OurActor;
+use quickbeam::wire::document::{OurActor, Profile};
 use quickbeam::wire::key::{NodeKey, NodeKeys, PairSecret};
 use quickbeam::wire::rsa::RsaKey;
 use serde_json::{Value, json};
@@ -322,7 +322,7 @@ pub(crate) fn keys(ed25519: &NodeKey) -> NodeKeys {
 
 fn document(address: SocketAddr, key: &NodeKey) -> Value {
     let base = Iri::parse(&format!("http://{address}/")).unwrap();
-    OurActor { base: &base, name: "peer", username: "peer", keys: &keys(key) }.to_json()
+    OurActor { base: &base, name: "peer", username: "peer", profile: Profile::default(), keys: &keys(key) }.to_json()
 }
 
 fn serve(listener: &TcpListener, state: &Arc<State>) {
