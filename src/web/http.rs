@@ -199,10 +199,6 @@ fn admit(site: &Site, request: &ServiceRequest, listener: Listener) -> Result<()
         let detail = format!("more than {count} headers or {bytes} bytes of them; send fewer");
         return Err(Problem::new(431, "headers too large", detail));
     }
-    // Whoever stands before this node may have gone by the other one.
-    if headers.get_all(header::HOST).nth(1).is_some() {
-        return Err(Problem::bad_request("the request has the header host twice: send it once"));
-    }
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     let host = request
         .uri()

@@ -170,10 +170,12 @@ fn readers_that_do_not_read_are_cut() {
         .map(|_| {
             let mut stream = connect(&stage);
             stream.write_all(head.as_bytes()).unwrap();
+            let mut begin = [0; 12];
+            stream.read_exact(&mut begin).unwrap();
+            assert_eq!(&begin, b"HTTP/1.1 200");
             stream
         })
         .collect();
-    eventually("they are answered", || (open_files(&stage) >= before + CLIENTS).then_some(()));
     // Half of them take a byte now and then.
     eventually("all of them are cut", || {
         for stream in &mut streams[CLIENTS / 2..] {
@@ -195,6 +197,13 @@ fn looked_at(answers: &[Answer]) -> usize {
         assert!(wait.is_some_and(|wait: u64| (1..=120).contains(&wait)), "{answer}");
     }
     answers.iter().filter(|answer| answer.status != 429).count()
+}
+
+/// Waits until the address has one failure back, and uses it up: for the next seconds there is none.
+#[track_caller]
+fn exhausts(fail: impl Fn() -> Answer) {
+    eventually("there is nothing left", || (fail().status == 429).then_some(()));
+    eventually("one failure has come back", || (fail().status != 429).then_some(()));
 }
 
 fn metric(stage: &Stage, name: &str) -> u64 {
@@ -220,6 +229,8 @@ fn an_address_that_sends_false_signatures_is_told_to_wait_and_no_other_is() {
     assert!(metric(&stage, "turned_away_total") >= (FLOOD - looked) as u64);
     assert!(metric(&stage, "unproved_total") >= looked as u64);
     // A name that is new here would cost a fetch, and is not even read.
+    let unsigned = Call::post("/inbox").json(&stage.follow());
+    exhausts(|| stage.node.send(&unsigned));
     stage.neighbour.send(&stage.node, &stage.neighbour.create("one")).refused(429);
     assert_eq!(stage.connections(), asked, "a key was fetched for an address that has to wait");
     // Pages ask to be believed by nobody, and other addresses have done nothing.
@@ -237,6 +248,7 @@ fn who_was_believed_at_an_address_is_heard_beside_a_bad_neighbour() {
     let unsigned = Call::post("/inbox").json(&stage.follow());
     let answers: Vec<Answer> = (0..FAILURES * 5).map(|_| stage.node.send(&unsigned)).collect();
     assert!(looked_at(&answers) < FAILURES * 3);
+    exhausts(|| stage.node.send(&unsigned));
     stage.neighbour.send(&stage.node, &stage.neighbour.create("one")).refused(429);
     stage.serves_others();
 }
@@ -274,6 +286,7 @@ fn behind_a_trusted_proxy_each_address_counts_for_itself() {
     let answers: Vec<Answer> = (0..FAILURES * 5).map(|_| forwarded(&stage, "198.51.100.1")).collect();
     assert!((FAILURES..FAILURES * 3).contains(&looked_at(&answers)));
     forwarded(&stage, "198.51.100.2").refused(401);
+    exhausts(|| forwarded(&stage, "198.51.100.1"));
     // What a client says of itself stands before what the proxy says of it.
     forwarded(&stage, "198.51.100.2, 198.51.100.1").refused(429);
     let network: Vec<Answer> =
