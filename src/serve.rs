@@ -3,10 +3,16 @@
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
+use actix_http::HttpService;
+use actix_rt::net::TcpStream;
+use actix_server::{Server, ServerBuilder, ServerHandle};
+use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
+use actix_web::App;
+use actix_web::dev::{AppConfig, Extensions};
 use actix_web::web::Data;
-use actix_web::{App, HttpServer};
+use futures_util::future::ready;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::error;
 
@@ -16,9 +22,12 @@ use crate::config::Config;
 use crate::web::http::{KEEP_ALIVE, Listener, around};
 use crate::web::routes::{admin_routes, public_routes};
 use crate::web::site::Site;
+use crate::web::stream::{Deadlines, Timed};
 
 /// One worker is enough for the few requests of administration.
 const ADMIN_WORKERS: usize = 1;
+/// How long a client that was refused half way may go on sending before its connection is closed.
+const DISCONNECT: Duration = Duration::from_secs(1);
 /// How long open requests get when the node stops.
 const STOP_SECONDS: u64 = 5;
 
@@ -47,37 +56,14 @@ pub struct Ended {
 /// # Errors
 /// What the operating system says of the sockets.
 pub fn start(site: &Arc<Site>, listeners: Listeners, config: &Config) -> std::io::Result<Servers> {
-    let data = Data::from(site.clone());
-    let public = {
-        let data = data.clone();
-        let app = move || {
-            let app = App::new().app_data(data.clone()).configure(public_routes);
-            app.wrap_fn(|request, service| around(request, service, Listener::Public))
-        };
-        let server = HttpServer::new(app).workers(workers(config.runtime.workers));
-        server
-            .backlog(u32::try_from(listeners.backlog).unwrap_or(u32::MAX))
-            .client_request_timeout(config.limits.header_timeout)
-            .keep_alive(KEEP_ALIVE)
-            .disable_signals()
-            .shutdown_timeout(STOP_SECONDS)
-            .listen(listeners.public)?
-            .run()
-    };
-    let admin = {
-        let app = move || {
-            let app = App::new().app_data(data.clone()).configure(admin_routes);
-            app.wrap_fn(|request, service| around(request, service, Listener::Admin))
-        };
-        let server = HttpServer::new(app).workers(ADMIN_WORKERS);
-        server
-            .client_request_timeout(config.limits.header_timeout)
-            .keep_alive(KEEP_ALIVE)
-            .disable_signals()
-            .shutdown_timeout(STOP_SECONDS)
-            .listen(listeners.admin)?
-            .run()
-    };
+    let limits = &config.limits;
+    let backlog = u32::try_from(listeners.backlog).unwrap_or(u32::MAX);
+    let public = Server::build().workers(workers(config.runtime.workers)).backlog(backlog);
+    let deadlines = Deadlines { head: limits.header_timeout, write: limits.write_timeout };
+    let public = serve(site, public, (listeners.public, Listener::Public), deadlines)?;
+    // Backups go out here, which have a limit of their own for whoever takes them slowly.
+    let deadlines = Deadlines { write: limits.write_timeout.max(limits.backup_stall * 2), ..deadlines };
+    let admin = serve(site, Server::build().workers(ADMIN_WORKERS), (listeners.admin, Listener::Admin), deadlines)?;
     let servers = Servers { public: public.handle(), admin: admin.handle() };
     for server in [public, admin] {
         actix_rt::spawn(async move {
@@ -87,6 +73,47 @@ pub fn start(site: &Arc<Site>, listeners: Listeners, config: &Config) -> std::io
         });
     }
     Ok(servers)
+}
+
+/// As `actix_web::HttpServer` puts a server together, but for the connections, which have deadlines here.
+fn serve(
+    site: &Arc<Site>,
+    server: ServerBuilder,
+    (socket, listener): (TcpListener, Listener),
+    deadlines: Deadlines,
+) -> std::io::Result<Server> {
+    let (data, clock, local) = (Data::from(site.clone()), site.clock.clone(), socket.local_addr()?);
+    let server = server.disable_signals().shutdown_timeout(STOP_SECONDS);
+    let stopping = server.graceful_shutdown_signal();
+    let connections = move || {
+        let routes = match listener {
+            Listener::Public => public_routes,
+            Listener::Admin => admin_routes,
+        };
+        let app = App::new().app_data(data.clone()).configure(routes);
+        let app = app.wrap_fn(move |request, service| around(request, service, listener));
+        let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
+        let (stopping, clock) = (stopping.clone(), clock.clone());
+        let http = HttpService::build()
+            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(deadlines.head)
+            .client_disconnect_timeout(DISCONNECT)
+            .local_addr(local)
+            .graceful_shutdown_signal(move || {
+                let stopping = stopping.clone();
+                async move { stopping.notified().await }
+            })
+            .on_connect_ext(|connection: &Timed<TcpStream>, data: &mut Extensions| {
+                data.insert(connection.work());
+            })
+            .h1(map_config(app, |()| AppConfig::default()));
+        let timed = move |stream: TcpStream| {
+            let client = stream.peer_addr().ok();
+            ready(Ok((Timed::new(stream, clock.clone(), deadlines), client)))
+        };
+        fn_service(timed).and_then(http)
+    };
+    Ok(server.listen(local.to_string(), socket, connections)?.run())
 }
 
 fn workers(wanted: usize) -> usize {

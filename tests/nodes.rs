@@ -26,6 +26,8 @@ mod flows;
 mod harness;
 #[path = "nodes/held.rs"]
 mod held;
+#[path = "nodes/hostile/mod.rs"]
+mod hostile;
 #[path = "nodes/http.rs"]
 mod http;
 #[path = "nodes/kernel.rs"]

@@ -87,9 +87,10 @@ pub(super) fn changed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Resu
     if activity.verb == Verb::Delete && object.id == activity.actor {
         return Ok(left(turn, rows, received));
     }
-    let owner =
-        held.as_ref().map(|held| held.attributed_to.as_str()).or_else(|| attributed_to(object.embedded.as_ref()));
-    if let Some(owner) = owner.filter(|owner| *owner != activity.actor.as_str()) {
+    let actor = activity.actor.as_str();
+    let keeper = held.as_ref().map(|held| held.attributed_to.as_str()).filter(|keeper| *keeper != actor);
+    // Also of what is known to be the sender's: nobody puts its words into the mouth of another.
+    if let Some(owner) = keeper.or_else(|| another(object.embedded.as_ref(), actor)) {
         return Err(Rejection::NotYourObject { object: object.id.clone(), owner: owner.to_owned() });
     }
     let creates = activity.verb == Verb::Create;
@@ -175,9 +176,13 @@ fn behaviour<'a>(turn: &Turn<'a>, rows: &Rows, activity: &Activity, kind: &str) 
     target.and_then(|target| catalog.remote(&target.kind, verb)).or_else(|| catalog.remote(kind, verb))
 }
 
-fn attributed_to(object: Option<&Value>) -> Option<&str> {
+/// Whose an object is said to be, when that is not the actor: not alone, and not with others.
+fn another<'a>(object: Option<&'a Value>, actor: &str) -> Option<&'a str> {
     let by = object?.get("attributedTo")?;
-    by.as_str().or_else(|| by.get("id")?.as_str())
+    let list = by.as_array().map_or(std::slice::from_ref(by), Vec::as_slice);
+    let mut named = list.iter().filter_map(|one| one.as_str().or_else(|| one.get("id")?.as_str()));
+    let first = named.next()?;
+    (first != actor && !named.any(|other| other == actor)).then_some(first)
 }
 
 fn start(turn: &Turn<'_>, received: &Received, behaviour: &Behaviour, answer: bool) -> Decision<Inbox> {

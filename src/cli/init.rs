@@ -179,7 +179,7 @@ fn remedied(mistake: &Mistake) -> String {
 fn caddyfile(host: &str, listen: &str) -> String {
     format!(
         "# Caddy gets the certificate and speaks HTTPS; the node speaks plain HTTP to it, on this machine only.\n\
-         # List Caddy's address under trusted_proxies in quickbeam.toml to see the addresses of clients.\n\
+         # List Caddy's address under trusted_proxies in quickbeam.toml, or one bad client counts for all of them.\n\
          {host} {{\n\
          \x20   reverse_proxy {listen}\n\
          }}\n"

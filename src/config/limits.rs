@@ -53,6 +53,8 @@ limits! {
     header_timeout: Duration = span(S * 10, MS * 100, MINUTE * 5);
     /// For the body of a request to arrive.
     body_timeout: Duration = span(S * 30, MS * 100, HOUR);
+    /// For a client to take the next 16 KiB of an answer.
+    write_timeout: Duration = span(S * 30, MS * 100, HOUR);
     /// How deep lists and tables of JSON may stand in one another.
     json_depth: u64 = integer(64, 4, 120);
     /// Bytes of a blob that programs store.
@@ -73,6 +75,8 @@ limits! {
     peer_in_flight: u64 = integer(32, 1, 4_096);
     /// Activities that one peer may send in a second, in bursts.
     peer_rate: u64 = integer(100, 1, 1_000_000);
+    /// Requests from one address that may turn out not to be believed in a minute, in bursts.
+    address_failures: u64 = integer(120, 1, 1_000_000);
     /// Deliveries to one peer under way at the same time.
     delivery_parallel: u64 = integer(16, 1, 256);
     /// Before a failed delivery is tried for the second time; twice as long each time after.

@@ -39,6 +39,7 @@ use crate::wire::keys::{KeyCache, KeySettings, Pair};
 use crate::wire::rate::Rates;
 use crate::wire::runners::RunnerBook;
 use crate::wire::signers::Signers;
+use crate::wire::strangers::Strangers;
 use crate::wire::transport;
 
 /// The way to other nodes, with what is known of them, and with whom this one has nothing to do.
@@ -195,6 +196,8 @@ pub(super) fn site(
             clock_window: limits.signature_window,
         },
         rates: Rates::new(runtime.clock.clone(), per_second, size(limits.peer_in_flight)),
+        strangers: Strangers::new(runtime.clock.clone(), limits.address_failures),
+        trusted_proxies: config.public.trusted_proxies.clone(),
         callbacks: Rates::new(runtime.clock.clone(), per_second, size(limits.peer_in_flight)),
         keep: keep(config),
         kernel: identity.kernel.clone(),

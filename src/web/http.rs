@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use actix_web::Error;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Service, ServiceRequest, ServiceResponse};
 use actix_web::http::header;
 use actix_web::web::{Data, Payload};
+use actix_web::{Error, HttpRequest};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
@@ -14,8 +14,10 @@ use serde_json::Value;
 use tracing::field::display;
 use tracing::{Instrument as _, Span, error, info_span};
 
+use super::guard;
 use super::routes::is_care;
 use super::site::Site;
+use super::stream::Work;
 use crate::actors::ambient;
 use crate::domains::json::parse_json;
 use crate::domains::trace::{self, Context};
@@ -23,6 +25,7 @@ use crate::wire::challenge;
 use crate::wire::error::{Problem, SIGNATURE};
 use crate::wire::message::names_authority;
 use crate::wire::refusal::Refusal;
+use crate::wire::strangers::Client;
 
 /// Behind this stands what nobody else may know.
 const CALLBACKS: &str = "/flow/callback/";
@@ -62,6 +65,28 @@ async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, Problem> {
     Ok(body.freeze())
 }
 
+/// Refuses a body that is packed in some way: it would be kept and given out again as if it were not.
+///
+/// # Errors
+/// 415 with a `Content-Encoding` other than `identity`.
+pub fn as_it_is(request: &HttpRequest) -> Result<(), Problem> {
+    let Some(encoding) = joined(request, header::CONTENT_ENCODING.as_str()) else { return Ok(()) };
+    if encoding.split(',').all(|coding| coding.trim().is_empty() || coding.trim().eq_ignore_ascii_case("identity")) {
+        return Ok(());
+    }
+    let detail = format!(
+        "Content-Encoding is {encoding:?}, and nothing is unpacked here; send the content itself, without this header"
+    );
+    Err(Problem::new(415, "unsupported media type", detail))
+}
+
+/// A header that may stand in several lines.
+pub(super) fn joined(request: &HttpRequest, name: &str) -> Option<String> {
+    let values: Vec<&str> =
+        request.headers().get_all(name).map(|value| value.to_str().unwrap_or("malformed")).collect();
+    (!values.is_empty()).then(|| values.join(", "))
+}
+
 /// A body as JSON that has one meaning and bounded depth.
 ///
 /// # Errors
@@ -95,14 +120,17 @@ where
     let site = request.app_data::<Data<Site>>().expect("every app has its site").clone();
     let id = site.request_id();
     let (span, trace) = traced(&site, &request, &id);
+    let working = request.conn_data::<Work>().map(Work::begin);
     let admitted = admit(&site, &request, listener).and_then(|()| admit_held(&site, &request));
+    let admitted = admitted.and_then(|()| guard::admit(&site, request.request()));
     let called = match admitted {
-        Ok(()) => Ok(service.call(request)),
+        Ok(client) => Ok((service.call(request), client)),
         Err(problem) => Err(request.into_response(problem.respond(id.clone()))),
     };
     let answered = async move {
+        let _working = working;
         let response = match called {
-            Ok(call) => written_out(call.await?, &id),
+            Ok((call, client)) => written_out(&site, call.await?, &id, client),
             Err(refused) => refused.map_into_right_body(),
         };
         Ok(with_id(response, &id))
@@ -128,9 +156,17 @@ fn traced(site: &Site, request: &ServiceRequest, id: &str) -> (Span, Context) {
 }
 
 /// The response, or the problem that travels with it.
-fn written_out<B: MessageBody>(response: ServiceResponse<B>, id: &str) -> ServiceResponse<EitherBody<B>> {
+fn written_out<B: MessageBody>(
+    site: &Site,
+    response: ServiceResponse<B>,
+    id: &str,
+    client: Option<Client>,
+) -> ServiceResponse<EitherBody<B>> {
     let problem = response.response().extensions().get::<Problem>().cloned();
     let Some(problem) = problem else { return response.map_into_left_body() };
+    if let Some(client) = client.filter(|_| problem.unproved) {
+        guard::count(site, client, response.request());
+    }
     if problem.status >= 500 && problem.status != 503 {
         error!(request_id = id, status = problem.status, detail = problem.detail, "a request failed");
     }

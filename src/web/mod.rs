@@ -3,10 +3,12 @@
 pub mod admin;
 pub mod auth;
 pub mod callback;
+pub mod client;
 pub mod collections;
 pub mod discovery;
 pub mod flows;
 pub mod follow;
+mod guard;
 pub mod http;
 pub mod list;
 pub mod methods;
@@ -25,3 +27,4 @@ pub mod schedules;
 mod signed;
 pub mod site;
 pub mod store;
+pub mod stream;

@@ -15,6 +15,7 @@ use crate::actors::runtime::Runtime;
 use crate::care::keeper::Keeper;
 use crate::care::scrubber::Scrubber;
 use crate::clock::{SharedClock, ulid};
+use crate::config::Network;
 use crate::domains::identity::{Authority, IdentityError, Iri};
 use crate::keyring::live::Keyring;
 use crate::programs::Programs;
@@ -24,6 +25,7 @@ use crate::wire::error::Problem;
 use crate::wire::keys::KeyCache;
 use crate::wire::rate::Rates;
 use crate::wire::runners::RunnerBook;
+use crate::wire::strangers::Strangers;
 use crate::wire::transport::Limits;
 use crate::wire::webfinger::{self, Account};
 
@@ -55,6 +57,10 @@ pub struct Site {
     pub admin_hosts: BTreeSet<String>,
     pub limits: HttpLimits,
     pub rates: Rates,
+    /// Addresses, by what came from there and was not believed.
+    pub strangers: Strangers,
+    /// Whose word counts for where a request came from.
+    pub trusted_proxies: Vec<Network>,
     /// Those who call back, by the instance that they call: only the address that they were given says who they are.
     pub callbacks: Rates<String>,
     /// Nodes that may use this one's kernel.

@@ -53,6 +53,9 @@ pub struct Problem {
     /// How much there is, of which a part was wanted that there is not.
     #[serde(skip)]
     pub content_range: Option<String>,
+    /// Who sent the request is not known: it counts for the address from which it came.
+    #[serde(skip)]
+    pub unproved: bool,
 }
 
 impl Problem {
@@ -60,8 +63,26 @@ impl Problem {
         let word = title.replace(' ', "-");
         let kind = format!("urn:quickbeam:problem:{word}");
         let (request_id, errors, current, retry_after, challenge, allow, content_range) = Default::default();
-        let detail = detail.into();
-        Self { kind, title, status, detail, request_id, errors, current, retry_after, challenge, allow, content_range }
+        let (detail, unproved) = (detail.into(), false);
+        Self {
+            kind,
+            title,
+            status,
+            detail,
+            request_id,
+            errors,
+            current,
+            retry_after,
+            challenge,
+            allow,
+            content_range,
+            unproved,
+        }
+    }
+
+    /// The same of a request before it is known whose it is.
+    pub fn unproved(self) -> Self {
+        Self { unproved: true, ..self }
     }
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
@@ -218,14 +239,16 @@ impl From<OpError> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let detail = refusal.to_string();
-        match refusal.class() {
+        let unproved = refusal.is_of_nobody();
+        let problem = match refusal.class() {
             Class::BadRequest => Self::bad_request(detail),
             Class::Unauthorized => Self { challenge: Some(SIGNATURE), ..Self::new(401, "signature refused", detail) },
             Class::Forbidden => Self::new(403, "signature refused", detail),
             Class::TooLarge => Self::new(413, "too large", detail),
             Class::MediaType => Self::new(415, "unsupported media type", detail),
             Class::Unavailable => Self::unavailable(detail),
-        }
+        };
+        Self { unproved, ..problem }
     }
 }
 

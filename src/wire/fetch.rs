@@ -51,8 +51,14 @@ tokio::task_local! {
     static DESTINATION: Destination;
 }
 
+/// What finds the addresses of a host.
+type Lookup = fn(String, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;
+
 /// Resolves names to the addresses that the policy lets this request connect to.
-struct Resolver(Arc<AddressPolicy>);
+struct Resolver {
+    policy: Arc<AddressPolicy>,
+    lookup: Lookup,
+}
 
 /// Why a name gives no address; found again in the chain of the client's error.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +74,10 @@ enum LookupError {
 impl HttpTransport {
     /// `base` is named in `User-Agent`, so that whoever we call can see who we are.
     pub fn new(policy: AddressPolicy, clock: SharedClock, base: &Iri) -> Result<Self, ClientError> {
+        Self::resolving(policy, clock, base, system_lookup)
+    }
+
+    fn resolving(policy: AddressPolicy, clock: SharedClock, base: &Iri, lookup: Lookup) -> Result<Self, ClientError> {
         let policy = Arc::new(policy);
         let client = Client::builder()
             .user_agent(user_agent(base))
@@ -80,7 +90,7 @@ impl HttpTransport {
             .pool_max_idle_per_host(IDLE_PER_PLACE_MAX)
             .pool_idle_timeout(IDLE)
             .tcp_nodelay(true)
-            .dns_resolver(Arc::new(Resolver(policy.clone())))
+            .dns_resolver(Arc::new(Resolver { policy: policy.clone(), lookup }))
             .build()
             .map_err(ClientError)?;
         Ok(Self { client, policy, clock })
@@ -147,14 +157,18 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         // Read now, in the task of the request: what goes on elsewhere has no destination and is refused.
         let destination = DESTINATION.try_with(Clone::clone).ok().filter(|to| to.host == name.as_str());
-        let policy = self.0.clone();
+        let (policy, lookup) = (self.policy.clone(), self.lookup);
         Box::pin(async move {
             let to = destination.ok_or(LookupError::NoDestination)?;
-            let found = tokio::net::lookup_host((to.host.as_str(), to.port)).await.map_err(LookupError::Failed)?;
-            let permitted = permitted(&policy, &to.authority, found).map_err(LookupError::Refused)?;
+            let found = lookup(to.host.clone(), to.port).await.map_err(LookupError::Failed)?;
+            let permitted = permitted(&policy, &to.authority, found.into_iter()).map_err(LookupError::Refused)?;
             Ok(Box::new(permitted.into_iter()) as Addrs)
         })
     }
+}
+
+fn system_lookup(host: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+    Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
 }
 
 fn permitted(

@@ -1,5 +1,7 @@
 //! Fetching from a local listener that misbehaves in every way.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -47,6 +49,49 @@ fn transport(allow: &[&str], own_listeners: Vec<SocketAddr>) -> HttpTransport {
 fn get(url: &str, deadline_ms: u64) -> Request {
     let limits = Limits { bytes_max: 1_000, deadline: Duration::from_millis(deadline_ms) };
     Request::get(Iri::parse(url).unwrap(), "application/activity+json", limits)
+}
+
+/// Lookups so far of the name that moves.
+static LOOKUPS: AtomicUsize = AtomicUsize::new(0);
+
+/// A name server that moves `turning.example` inside when it is asked again, and has both for `both.example`.
+fn rebinding(host: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+    let (outside, inside) = (SocketAddr::from(([8, 8, 8, 8], port)), SocketAddr::from(([127, 0, 0, 1], port)));
+    let found = match host.as_str() {
+        "both.example" => vec![inside, outside],
+        _ if LOOKUPS.fetch_add(1, Ordering::SeqCst) == 0 => vec![outside],
+        _ => vec![inside],
+    };
+    Box::pin(async move { Ok(found) })
+}
+
+/// The addresses at which a request for this URL may knock, or none.
+async fn resolved(url: &str) -> Option<Vec<SocketAddr>> {
+    let destination = Destination::of(&Iri::parse(url).unwrap());
+    let name = destination.host.parse().unwrap();
+    let resolver = Resolver { policy: Arc::default(), lookup: rebinding };
+    let found = DESTINATION.scope(destination, async { resolver.resolve(name).await }).await;
+    found.ok().map(Iterator::collect)
+}
+
+#[tokio::test]
+async fn a_name_that_is_moved_inside_after_its_first_answer_leads_nowhere() {
+    let listener = unused_listener();
+    let port = listener.local_addr().unwrap().port();
+    let url = format!("https://turning.example:{port}/actor");
+    let outside: SocketAddr = format!("8.8.8.8:{port}").parse().unwrap();
+    assert_eq!(resolved(&url).await, Some(vec![outside]));
+    assert_eq!(resolved(&url).await, None);
+    // The one that is inside is not left for when the other does not answer.
+    assert_eq!(resolved(&format!("https://both.example:{port}/")).await, Some(vec![outside]));
+    let (base, clock) = (Iri::parse("https://blog.example/").unwrap(), SystemClock::shared());
+    let transport = HttpTransport::resolving(AddressPolicy::default(), clock, &base, rebinding).unwrap();
+    for _ in 0..3 {
+        let error = transport.send(get(&url, PATIENT)).await.unwrap_err();
+        assert!(matches!(error, TransportError::Refused(AddressRefused::NotGlobal { .. })), "{error}");
+    }
+    assert_eq!(LOOKUPS.load(Ordering::SeqCst), 5, "an answer was kept from one request to the next");
+    assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock, "somebody connected");
 }
 
 /// Long enough never to matter.

@@ -1,5 +1,6 @@
 //! `POST /inbox`: the only way in for activities of peers, and the only place that calls `verify`.
 
+use actix_web::http::header::CONTENT_LENGTH;
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -12,12 +13,14 @@ use crate::actors::inbox::{self, Inbox, Receipt, Received};
 use crate::actors::log::Signed;
 use crate::domains::activity::Activity;
 use crate::domains::identity::Iri;
-use crate::web::http::{read_body, refused};
+use crate::web::client::client;
+use crate::web::http::{as_it_is, read_body, refused};
 use crate::web::site::Site;
 
 /// Takes a signed activity; answers 202 when what follows from it is on disk.
 pub async fn receive(request: HttpRequest, payload: Payload, site: Data<Site>) -> Result<HttpResponse, Problem> {
-    let body = read_body(&site, payload).await?;
+    check_length(&site, &request).and_then(|()| as_it_is(&request)).map_err(Problem::unproved)?;
+    let body = read_body(&site, payload).await.map_err(Problem::unproved)?;
     let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
     let headers = request.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let view = RequestView { method: request.method().as_str(), target: Target::at(&site.root, path), headers };
@@ -28,6 +31,10 @@ pub async fn receive(request: HttpRequest, payload: Payload, site: Data<Site>) -
     };
     let verified =
         verify(&view, body, &site.keys, site.clock.now(), limits).await.map_err(|refusal| refused(&site, refusal))?;
+    // A proof travels with its activity, so that it says nothing of the address from which it came.
+    if view.has_header("signature") {
+        site.strangers.prove(client(&site, &request), verified.authority());
+    }
     let signed = signed(&view, &verified);
     let receipt = take(&site, verified, signed).await?;
     let word = match receipt {
@@ -36,6 +43,15 @@ pub async fn receive(request: HttpRequest, payload: Payload, site: Data<Site>) -
         Receipt::Ignored => "ignored",
     };
     Ok(HttpResponse::Accepted().json(serde_json::json!({ "status": word })))
+}
+
+/// A body that says itself that it is too large is not waited for.
+fn check_length(site: &Site, request: &HttpRequest) -> Result<(), Problem> {
+    let announced = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    match announced.is_some_and(|bytes| bytes > site.limits.body_bytes as u64) {
+        true => Err(Problem::too_large(site.limits.body_bytes)),
+        false => Ok(()),
+    }
 }
 
 /// With what it was shown whose it is, for who looks at it later.

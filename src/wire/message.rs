@@ -1,6 +1,6 @@
 //! A request as a signature sees it, whoever received or will send it.
 
-use crate::domains::identity::{Authority, Iri};
+use crate::domains::identity::Iri;
 
 /// Where a request goes to, in the pieces that signatures name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,13 +82,10 @@ pub(crate) fn plain(value: &[u8]) -> Option<&str> {
 
 /// Whether `given`, a Host header or the like, names this authority under any of its spellings.
 pub fn names_authority(given: &str, own: &Iri) -> bool {
-    // What nearly every request says, which needs no parsing.
-    if given == Target::of(own).authority {
-        return true;
-    }
-    let default = if own.is_https() { ":443" } else { ":80" };
-    let given = given.to_ascii_lowercase();
-    Authority::parse(given.strip_suffix(default).unwrap_or(&given)).is_ok_and(|named| named == own.authority())
+    let (authority, default) = (Target::of(own).authority, if own.is_https() { ":443" } else { ":80" });
+    // No other form of an address, such as one number, or one with an end dot, is what anybody was told.
+    let is_ours = |host: &str| host.eq_ignore_ascii_case(authority);
+    is_ours(given) || (own.authority().port().is_none() && given.strip_suffix(default).is_some_and(is_ours))
 }
 
 #[cfg(test)]
@@ -122,7 +119,10 @@ mod tests {
         let plain = Iri::parse("http://127.0.0.1:8001/").unwrap();
         assert!(names_authority("B.example:443", &secure) && names_authority("b.example", &secure));
         assert!(names_authority("127.0.0.1:8001", &plain));
-        for other in ["b.example:80", "b.example.", "evil.example", "b.example@evil.example", "", "127.0.0.1"] {
+        for other in ["b.example:80", "b.example.", "evil.example", "b.example@evil.example", "", "127.0.0.1"]
+            .into_iter()
+            .chain(["127.0.0.1.:8001", "2130706433:8001", "0x7f.1:8001", "127.1:8001", "127.0.0.1:8001:80"])
+        {
             assert!(!names_authority(other, &secure) && !names_authority(other, &plain), "{other}");
         }
     }

@@ -34,6 +34,7 @@ pub mod runners;
 pub mod sign;
 pub mod signature;
 pub mod signers;
+pub mod strangers;
 pub mod transport;
 pub mod verify;
 pub mod webfinger;

@@ -38,6 +38,11 @@ impl<K: Ord + Clone, V> Recent<K, V> {
         self.entries.insert(key, (self.mark, value));
     }
 
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         let (mark, value) = self.entries.remove(key)?;
         self.by_mark.remove(&mark);

@@ -88,6 +88,14 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    /// Whether the request counts for its address. One in the name of a domain that is blocked does not: it is refused
+    /// before it costs anything, and such domains go on knocking for months beside their neighbours.
+    pub fn is_of_nobody(&self) -> bool {
+        !matches!(self, Self::Key(KeyError::Blocked(_)))
+    }
+}
+
 impl From<KeyError> for Refusal {
     fn from(error: KeyError) -> Self {
         if error.is_passing() { Self::KeyUnavailable(error) } else { Self::Key(error) }

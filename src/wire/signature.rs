@@ -49,6 +49,8 @@ pub enum SignatureError {
     Malformed { field: &'static str, why: String },
     #[error("{field} has the label {label} twice: give each signature its own")]
     LabelTwice { field: &'static str, label: String },
+    #[error("{field} has a parameter twice: write each once, since readers differ about which of them counts")]
+    ParameterTwice { field: &'static str },
     #[error("{field} has more than {LABELS_MAX} labels: send fewer signatures")]
     LabelsTooMany { field: &'static str },
     #[error("signature {label:?} is not a list of components with its bytes under the same label")]
@@ -212,7 +214,36 @@ pub(super) fn dictionary(field: &'static str, text: &str) -> Result<Dictionary, 
         Some(LabelRefused::TooMany) => return Err(SignatureError::LabelsTooMany { field }),
         None => unique.map_err(malformed)?,
     }
-    Parser::new(text).parse().map_err(malformed)
+    let members: Dictionary = Parser::new(text).parse().map_err(malformed)?;
+    if written(text) > members.values().map(parameters).sum::<usize>() {
+        return Err(SignatureError::ParameterTwice { field });
+    }
+    Ok(members)
+}
+
+/// How many parameters stand in a dictionary. Of those with one name the library keeps the last, as the standard says.
+fn written(text: &str) -> usize {
+    let (mut count, mut quoted, mut escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b';' if !quoted => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
+/// How many parameters a member has, with those of its items.
+fn parameters(member: &ListEntry) -> usize {
+    match member {
+        ListEntry::Item(item) => item.params.len(),
+        ListEntry::InnerList(list) => {
+            list.params.len() + list.items.iter().map(|item| item.params.len()).sum::<usize>()
+        }
+    }
 }
 
 /// Refuses a label that was seen before, and the first one too many.

@@ -62,6 +62,7 @@ struct State {
 #[derive(Debug, Clone)]
 pub(crate) enum With {
     Key(NodeKey),
+    Rsa(RsaKey),
     Secret(Vec<u8>),
 }
 
@@ -72,6 +73,8 @@ pub(crate) struct Signed {
     pub(crate) covered: Vec<String>,
     pub(crate) created: Option<i64>,
     pub(crate) expires: Option<i64>,
+    /// Further parameters, as they stand.
+    pub(crate) more: String,
     pub(crate) key_id: String,
     pub(crate) with: With,
     pub(crate) content_type: String,
@@ -113,7 +116,7 @@ impl Reply {
     }
 }
 
-fn now() -> i64 {
+pub(crate) fn now() -> i64 {
     SystemClock::default().now().seconds()
 }
 
@@ -234,6 +237,7 @@ impl Peer {
             covered: COVERED.map(str::to_owned).to_vec(),
             created: Some(now()),
             expires: None,
+            more: String::new(),
             key_id: format!("{}#ed25519", self.actor()),
             with: With::Key(self.key.lock().clone()),
             content_type: "application/activity+json".into(),
@@ -388,10 +392,12 @@ impl Signed {
         params += &self.created.map(|at| format!(";created={at}")).unwrap_or_default();
         params += &self.expires.map(|at| format!(";expires={at}")).unwrap_or_default();
         params += &format!(";keyid=\"{}\"", self.key_id);
+        params += &self.more;
         let lines: String = self.covered.iter().map(|name| format!("\"{name}\": {}\n", self.component(name))).collect();
         let base = format!("{lines}\"@signature-params\": {params}");
         let mut signature = match &self.with {
             With::Key(key) => key.sign(base.as_bytes()).to_vec(),
+            With::Rsa(key) => key.sign(base.as_bytes()),
             With::Secret(secret) => PairSecret::new(secret).unwrap().sign(base.as_bytes()).to_vec(),
         };
         signature[0] ^= u8::from(self.forged);

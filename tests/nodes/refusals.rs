@@ -33,18 +33,6 @@ fn bodies_that_cannot_be_read_are_refused() {
 }
 
 #[test]
-fn headers_that_are_too_many_or_too_large_are_refused() {
-    let node = blog();
-    let many = (0..70).fold(Call::get("/"), |call, n| call.header(&format!("x-{n}"), "1"));
-    node.send(&many).refused_with(431, "64");
-    let large = Call::get("/").header("x-large", &"a".repeat(17 * 1024));
-    node.send(&large).refused_with(431, "16384");
-    // Past what the server reads at all the answer is its own, and still the same status.
-    let flood = (0..500).fold(Call::get("/"), |call, n| call.header(&format!("x-{n}"), "1"));
-    assert_eq!(node.send(&flood).status, 431);
-}
-
-#[test]
 fn a_body_that_does_not_come_is_not_waited_for() {
     let node = Node::start(Plan::blog().limit("body_timeout = \"300ms\""));
     let peer = crate::peer::Peer::start();

@@ -209,22 +209,6 @@ fn what_was_published_too_long_ago_is_refused() {
 }
 
 #[test]
-fn who_sends_too_fast_is_told_to_slow_down() {
-    let peer = Peer::start();
-    let node = Node::start(Plan::events().allow(peer.authority()).limit("peer_rate = 3"));
-    let answers: Vec<_> = (0..20).map(|_| peer.send(&node, &peer.create("fast"))).collect();
-    let slowed: Vec<_> = answers.iter().filter(|answer| answer.status != 202).collect();
-    assert!(!slowed.is_empty() && slowed.len() < 20, "{} of 20 were slowed down", slowed.len());
-    for answer in slowed {
-        answer.refused_with(429, "slow down");
-        assert!(answer.header("retry-after").is_some_and(|after| after.parse::<u64>().is_ok()), "{answer}");
-    }
-    // Nobody else waits for that.
-    let other = Call::get("/ready");
-    node.send(&other).expect(200);
-}
-
-#[test]
 fn what_a_peer_names_after_a_page_of_ours_gets_another_address() {
     let (node, peer) = node_and_peer();
     peer.is_followed_by(&node);

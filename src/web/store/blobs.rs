@@ -8,8 +8,8 @@ use futures_util::future::{Either, select};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::json;
 
+use super::super::http::as_it_is;
 use super::super::list::{Page, place};
-use super::body::as_it_is;
 use super::conditions::{Wanted, wanted};
 use super::{BLOBS, LISTED, Listing, Shared, Wants, access, answering, holds, list_problem, once, range};
 use crate::programs::blobs::{Entry, Expected, check_hash};
