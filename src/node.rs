@@ -19,7 +19,7 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::domains::catalog::Catalog;
 use crate::domains::identity::{IdentityError, Iri};
-use crate::private::PrivateError;
+use crate::keyring::folder::{self, FolderError};
 use crate::serve::{self, Listeners};
 use crate::store::Engine;
 use crate::store::blob::BlobError;
@@ -61,9 +61,7 @@ pub enum NodeError {
     #[error("the folder of blobs {folder} cannot be used: {source}")]
     Blobs { folder: PathBuf, source: BlobError },
     #[error(transparent)]
-    Key(#[from] PrivateError),
-    #[error("{path} holds no usable key: {source}")]
-    KeyFormat { path: PathBuf, source: KeyFormatError },
+    Keys(#[from] FolderError),
     #[error("the setting {setting} is not usable: {source}")]
     Identity { setting: String, source: IdentityError },
     #[error("the secret of [peers.{peer}] is not usable: {source}")]
@@ -108,13 +106,13 @@ struct Node {
 
 impl Node {
     async fn start(config: Config, catalog: Catalog) -> Result<Self, NodeError> {
-        let identity = Identity::read(&config)?;
+        let clock = SystemClock::shared();
+        let identity = Identity::read(&config, clock.now())?;
         // Ports first: a node that cannot be reached must not touch its data.
         let listeners = listen(&config)?;
-        let clock = SystemClock::shared();
         let tokens = TokenStore::open(&config.node.data)?;
         let engine = open_store(&config)?;
-        identity.keep_new_key(&config.node.data)?;
+        folder::write(&identity.keys, &config.node.data)?;
         let shared: Arc<dyn Engine> = engine.clone();
         let start = first::start(&shared, &clock, &identity.base, &catalog).await?;
         let arbiters = arbiters(config.runtime.arbiters);
@@ -143,6 +141,7 @@ impl Node {
         site.keeper.recall(notes::recall(&runtime, notes::LAST_BACKUP).await);
         let servers = serve::start(&site, listeners, &config)?;
         actix_rt::spawn(site.scrubber.clone().run());
+        actix_rt::spawn(site.keyring.clone().keep_up());
         if runtime.is_held() {
             actix_rt::spawn(begin_when_released(site.clone(), config.follow.at_start.clone()));
         } else {

@@ -95,6 +95,15 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), PrivateError> {
     written.map_err(|source| PrivateError::Io { path: path.into(), verb: "written", source })
 }
 
+/// Takes a file away, so that it is gone also after a crash. One that is not there is no mistake.
+///
+/// # Errors
+/// When it cannot be taken away.
+pub fn remove(path: &Path) -> Result<(), PrivateError> {
+    let removed = remove_if_there(path).and_then(|()| sync_folder_of(path));
+    removed.map_err(|source| PrivateError::Io { path: path.into(), verb: "removed", source })
+}
+
 /// Makes a folder that only its owner may enter, and those above it.
 ///
 /// # Errors
@@ -141,6 +150,9 @@ mod tests {
         replace(&path, b"two").unwrap();
         assert_eq!((mode(&path), read(&path).unwrap().as_slice()), (0o600, b"two".as_slice()));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft stays");
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+        assert!(matches!(read(&path), Err(PrivateError::Missing { .. })));
     }
 
     #[test]

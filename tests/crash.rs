@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "crash/absence.rs"]
+mod absence;
 #[path = "crash/across.rs"]
 mod across;
 #[allow(dead_code, reason = "shared with the tests of the store, which use more of it")]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "nodes/authorized.rs"]
+mod authorized;
 #[path = "nodes/backup.rs"]
 mod backup;
 #[path = "nodes/blocks.rs"]
@@ -44,6 +46,8 @@ mod reach;
 mod readers;
 #[path = "nodes/refusals.rs"]
 mod refusals;
+#[path = "nodes/rotation.rs"]
+mod rotation;
 #[path = "nodes/runners.rs"]
 mod runners;
 #[path = "nodes/sagas.rs"]

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use quickbeam::clock::{Clock, SystemClock};
+use quickbeam::wire::transport::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -24,6 +25,21 @@ pub(crate) struct Outcome {
     latencies: Vec<f64>,
     /// One answer that was no 2xx.
     pub(crate) refusal: Option<String>,
+}
+
+/// A signed post to an inbox as it goes over the wire.
+pub(crate) fn raw(request: &Request) -> Vec<u8> {
+    let host = request.url.authority();
+    let mut bytes = format!("POST {} HTTP/1.1\r\n", request.url.path()).into_bytes();
+    if !request.headers.iter().any(|(name, _)| name == "host") {
+        bytes.extend_from_slice(format!("host: {host}\r\n").as_bytes());
+    }
+    for (name, value) in &request.headers {
+        bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    }
+    bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", request.body.len()).as_bytes());
+    bytes.extend_from_slice(&request.body);
+    bytes
 }
 
 impl Load {

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 
 pub(crate) mod caller;
 pub(crate) mod counts;
+pub(crate) mod crowd;
 pub(crate) mod disk;
 pub(crate) mod floor;
 pub(crate) mod http;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use quickbeam::clock::{Clock, SystemClock};
 use quickbeam::domains::activity::ACTIVITY_STREAMS;
 use quickbeam::domains::identity::Iri;
+use quickbeam::keyring::Ring;
 use quickbeam::wire::document::{OurActor, Profile};
 use quickbeam::wire::key::{NodeKey, NodeKeys};
 use quickbeam::wire::rsa::RsaKey;
@@ -17,7 +18,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::load::Load;
+use super::load::{Load, raw};
 
 pub(crate) const AUTHORITIES: usize = 256;
 /// So that a body is about as long as that of the floor's first measurement: 800 bytes.
@@ -94,13 +95,7 @@ impl Peers {
         let url = Iri::parse(&format!("http://{inbox}/inbox")).unwrap();
         let request = Request::post(url, "application/activity+json", body, limits);
         let request = peer.signer.sign(request, self.clock.now()).unwrap();
-        let mut bytes = format!("POST /inbox HTTP/1.1\r\nhost: {inbox}\r\n").into_bytes();
-        for (name, value) in &request.headers {
-            bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
-        }
-        bytes.extend_from_slice(format!("content-length: {}\r\n\r\n", request.body.len()).as_bytes());
-        bytes.extend_from_slice(&request.body);
-        bytes
+        raw(&request)
     }
 }
 
@@ -119,9 +114,9 @@ impl Peer {
 
     fn document(&self) -> String {
         let rsa = RsaKey::from_pem(include_str!("../../tests/vectors/rsa/one.pem")).unwrap();
-        let keys = NodeKeys { ed25519: self.key.clone(), rsa };
-        let actor =
-            OurActor { base: &self.base, name: "peer", username: "peer", profile: Profile::default(), keys: &keys };
+        let keys = Ring::first(NodeKeys { ed25519: self.key.clone(), rsa });
+        let profile = Profile::default();
+        let actor = OurActor { base: &self.base, name: "peer", username: "peer", profile, keys: &keys };
         actor.to_json().to_string()
     }
 }

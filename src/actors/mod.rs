@@ -2,6 +2,7 @@
 //! one file per kind.
 
 pub mod ambient;
+pub mod announce;
 pub mod answers;
 mod arrivals;
 pub mod ask;

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::announce::{self, News};
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
 use super::flow::Place;
 use super::offers::{self, Answer};
@@ -74,6 +75,8 @@ pub enum Command {
     },
     /// One page of the walk over the followers.
     FanOut(FanOut),
+    /// Tells followers that this node's own actor has changed.
+    Announce(News),
     /// A step of a flow.
     Effect {
         flow: String,
@@ -268,6 +271,7 @@ impl Entity for Stream {
             Command::Update { .. } | Command::Delete | Command::Allocate { .. } => object(Reads::none()),
             Command::Answered { activity, .. } | Command::Undelivered { activity, .. } => offers::reads_sent(activity),
             Command::FanOut(walk) => publish::reads(walk),
+            Command::Announce(news) => announce::reads(news),
             Command::Effect { place, .. } => {
                 let marks = Reads::none().own("done", done_key(&place.key));
                 object(marks.own("undone", takeback::undone_key(&place.key)))
@@ -294,6 +298,7 @@ impl Entity for Stream {
                 Ok(offers::undelivered(rows, &activity, &reason, refused))
             }
             Command::FanOut(walk) => Ok(publish::fan_out(turn, rows, walk)),
+            Command::Announce(news) => Ok(announce::tell(turn, rows, news)),
             Command::Effect { flow, place, op, tries, undo } => {
                 Ok(self.effect(turn, rows, Wanted { flow, place, op, tries, undo }))
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::actors::announce;
 use crate::actors::errands::Recipient;
 use crate::actors::flow::{self, Flow};
 use crate::actors::follower::{self, Follow, Follower};
@@ -103,6 +104,28 @@ fn follows(stage: &mut Stage<Stream>, actor: &str, shared: Option<&str>, accept:
     follower.take(follower::Command::Follow(follow)).unwrap();
     let log = crate::actors::layout::index_prefix(Index::Activities, &Key::default());
     stage.rows.extend(follower.rows.into_iter().filter(|(key, _)| !key.starts_with(&log)));
+}
+
+// The actor itself
+
+#[test]
+fn news_of_our_own_actor_are_logged_and_told_to_followers_once() {
+    let mut stage = Stage::<Stream>::new(&announce::teller(), DECLARED);
+    follows(&mut stage, "https://a.example/u", None, Accept::All);
+    let document = json!({ "id": "https://here.example/actor", "type": "Service", "name": "here" });
+    let news = News { activity: "01NEWS".into(), document: document.clone() };
+    let taken = stage.take(Command::Announce(news.clone())).unwrap();
+    let log: Vec<Entry> = stage.entries(Index::Activities);
+    assert_eq!((log.len(), log[0].verb.clone(), log[0].public), (1, Verb::Update, true));
+    assert_eq!(log[0].id.as_str(), "https://here.example/activities/01NEWS");
+    assert_eq!(log[0].json()["object"], document);
+    assert_eq!(log[0].json()["cc"], json!(["https://here.example/followers"]));
+    assert_eq!(taken.reply.activity.as_ref(), Some(&log[0].id));
+    assert_eq!(told_to(&mut stage, &taken), ["https://a.example/u/inbox"]);
+    assert_eq!(starts(&taken), 0);
+    let again = stage.take(Command::Announce(news)).unwrap();
+    assert_eq!((again.told::<Stream>().len(), again.reply.activity), (0, taken.reply.activity));
+    assert_eq!(stage.entries::<Entry>(Index::Activities).len(), 1);
 }
 
 // Objects

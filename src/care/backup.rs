@@ -16,7 +16,7 @@ use super::format::{
 };
 use crate::clock::Time;
 use crate::config::Config;
-use crate::private::{KEY_FILE, RSA_KEY_FILE};
+use crate::keyring::folder::{self, FolderError};
 use crate::store::Failure;
 use crate::store::blob::{BlobError, BlobHash, Blobs, Hold};
 use crate::store::redb::{Scrub, Snapshot, Step, Walk};
@@ -35,6 +35,8 @@ pub enum BackupError {
     Store(#[from] Failure),
     #[error(transparent)]
     Blob(#[from] BlobError),
+    #[error(transparent)]
+    Keys(#[from] FolderError),
     #[error("{} cannot be read: {source}", path.display())]
     File {
         path: PathBuf,
@@ -75,12 +77,9 @@ pub struct Source {
 pub fn files_of(config: &Config) -> Result<Vec<File>, BackupError> {
     let data = &config.node.data;
     let mut files = vec![file("config/quickbeam.toml".to_owned(), Role::Config, &config.file, &config.file)?];
-    for path in [data.join(KEY_FILE), data.join(RSA_KEY_FILE), tokens::admin_file(data), tokens::file(data)] {
-        let name = path.file_name().map(Path::new).unwrap_or(&path).to_owned();
-        match file(format!("data/{}", name.display()), Role::Data, &path, &name) {
-            Err(BackupError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            read => files.push(read?),
-        }
+    files.extend(keys_of(data)?);
+    for path in [tokens::admin_file(data), tokens::file(data)] {
+        files.extend(data_file(&path)?);
     }
     let folder = config.file.parent().unwrap_or(Path::new(""));
     for (name, peer) in &config.peers {
@@ -89,6 +88,26 @@ pub fn files_of(config: &Config) -> Result<Vec<File>, BackupError> {
         files.push(file(format!("peers/{name}.secret"), role, &folder.join(secret), Path::new(secret))?);
     }
     Ok(files)
+}
+
+/// All keys, of one moment: they may be rotated while they are read.
+fn keys_of(data: &Path) -> Result<Vec<File>, BackupError> {
+    loop {
+        let before = folder::version(data);
+        let files = folder::all_files(data)?.iter().map(|path| data_file(path)).collect::<Result<Vec<_>, _>>();
+        if folder::version(data) == before {
+            return Ok(files?.into_iter().flatten().collect());
+        }
+    }
+}
+
+/// A file of the data folder, if it is there.
+fn data_file(path: &Path) -> Result<Option<File>, BackupError> {
+    let name = path.file_name().map(Path::new).unwrap_or(path);
+    match file(format!("data/{}", name.display()), Role::Data, path, name) {
+        Err(BackupError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 fn file(part: String, role: Role, path: &Path, said: &Path) -> Result<File, BackupError> {

@@ -9,7 +9,8 @@ use super::list::text;
 use crate::config::Config;
 use crate::domains::behaviours::Verb;
 use crate::domains::catalog::Catalog;
-use crate::private::{self, KEY_FILE, PrivateError, RSA_KEY_FILE};
+use crate::keyring::folder;
+use crate::private::{self, PrivateError, RSA_KEY_FILE};
 use crate::tokens;
 
 const VERBS: [Verb; 4] = [Verb::Create, Verb::Update, Verb::Delete, Verb::Allocate];
@@ -70,11 +71,17 @@ fn behaviours(catalog: &Catalog, types: &[&str]) -> Vec<String> {
 
 /// What is no mistake of the configuration and keeps the node from starting, or its secrets from being secret.
 fn warnings(data: &Path) -> Vec<String> {
-    let needed = [data.join(KEY_FILE), tokens::admin_file(data)].map(|path| private::read(&path).err());
+    let keys = match folder::all_files(data) {
+        Ok(files) => files,
+        Err(error) => return vec![error.to_string()],
+    };
     // Both are made when they are needed.
-    let held = [data.join(RSA_KEY_FILE), tokens::file(data)].map(|path| match private::read(&path) {
+    let held = [data.join(RSA_KEY_FILE), tokens::file(data)];
+    let needed = keys.into_iter().chain([tokens::admin_file(data)]).filter(|path| !held.contains(path));
+    let needed = needed.filter_map(|path| private::read(&path).err());
+    let held = held.iter().filter_map(|path| match private::read(path) {
         Err(PrivateError::Missing { .. }) | Ok(_) => None,
         Err(error) => Some(error),
     });
-    needed.into_iter().chain(held).flatten().map(|error| error.to_string()).collect()
+    needed.chain(held).map(|error| error.to_string()).collect()
 }

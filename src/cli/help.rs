@@ -4,7 +4,7 @@ use clap::Subcommand as _;
 
 /// Every command stands in one of them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Begin", &["demo", "init", "check", "flow", "serve", "token"]),
+    ("Begin", &["demo", "init", "check", "flow", "serve", "token", "key"]),
     ("Tell others", &["follow", "unfollow", "followers", "blocks", "publish", "allocate", "activities"]),
     ("See what happens", &["status", "flows", "schedules", "actors", "inspect", "peers", "dead-letters", "verify"]),
     ("For programs", &["store"]),

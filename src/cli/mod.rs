@@ -30,6 +30,7 @@ mod help;
 pub(crate) mod init;
 mod inspect;
 mod journal;
+mod key;
 mod list;
 mod peers;
 mod progress;
@@ -85,6 +86,9 @@ enum Command {
     /// Make, list and revoke the tokens of programs and people
     #[command(subcommand)]
     Token(token::Args),
+    /// What the node signs with; new keys in the place of the old ones
+    #[command(alias = "keys")]
+    Key(key::Args),
     /// Follow a peer
     Follow(follow::Args),
     /// Follow a peer no longer
@@ -160,6 +164,7 @@ pub fn run(cli: Cli, start_log: StartLog) -> ExitCode {
         Command::Serve(args) => serve::run(args, &context),
         Command::Check(args) => check::run(args, &context),
         Command::Token(args) => token::run(args, &context),
+        Command::Key(args) => key::run(args, &context),
         Command::Follow(args) => follow::run(args, &context),
         Command::Unfollow(args) => unfollow::run(args, &context),
         Command::Publish(args) => publish::run(args, &context),

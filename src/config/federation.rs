@@ -41,6 +41,8 @@ pub struct Federation {
     pub allow_only: Option<BTreeSet<Domain>>,
     /// The collections of followers and followed say how many there are, and not who.
     pub hide_network: bool,
+    /// Whether whoever wants activities, objects and collections as JSON has to sign.
+    pub authorized_fetch: bool,
 }
 
 /// `[delivery]`
@@ -109,9 +111,10 @@ impl Federation {
             domain.ok()
         };
         let allow_only = texts.map(|texts| texts.iter().filter_map(domain).collect());
+        let authorized_fetch = section.flag("authorized_fetch", report).unwrap_or(false);
         let hide_network = section.flag("hide_network", report).unwrap_or(false);
         section.finish(report);
-        Self { allow_only, hide_network }
+        Self { allow_only, hide_network, authorized_fetch }
     }
 }
 

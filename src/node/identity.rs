@@ -1,16 +1,14 @@
 //! Who a node is, as its configuration and its keys say.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-
 use super::NodeError;
+use crate::clock::Time;
 use crate::config::{self, Config};
 use crate::domains::blocks::Domain;
 use crate::domains::flow::kinds::{Remote, Runner, Runners};
 use crate::domains::identity::{Authority, IdentityError, Iri};
-use crate::private::{self, KEY_FILE, PrivateError, RSA_KEY_FILE};
-use crate::wire::key::{NodeKey, NodeKeys, PairSecret};
-use crate::wire::rsa::RsaKey;
+use crate::keyring::{Ring, folder};
+use crate::wire::key::PairSecret;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the configuration says, read and checked.
 pub(super) struct Identity {
@@ -18,9 +16,8 @@ pub(super) struct Identity {
     pub(super) root: Iri,
     pub(super) actor: Iri,
     pub(super) authority: Authority,
-    pub(super) keys: NodeKeys,
-    /// The RSA key is not in its file yet.
-    rsa_is_new: bool,
+    /// As they are in the folder, but for an RSA key that is not in its file yet.
+    pub(super) keys: Ring,
     pub(super) peers: BTreeMap<String, Iri>,
     pub(super) secrets: BTreeMap<Iri, PairSecret>,
     pub(super) allow: BTreeSet<Authority>,
@@ -35,7 +32,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn read(config: &Config) -> Result<Self, NodeError> {
+    pub(super) fn read(config: &Config, now: Time) -> Result<Self, NodeError> {
         let wrong = |setting: &str| {
             let setting = setting.to_owned();
             move |source| NodeError::Identity { setting, source }
@@ -64,16 +61,14 @@ impl Identity {
         let runners = config.runners.iter().map(runner).collect::<Result<_, _>>().map_err(wrong("runner.url"))?;
         let runners = Runners(runners);
         let allow_only = config.federation.allow_only.clone();
-        let (keys, rsa_is_new) = read_keys(&config.node.data)?;
+        let keys = folder::read(&config.node.data, now)?;
         let authority = root.authority();
         Ok(Self {
             base,
             authority,
             root,
             actor,
-
             keys,
-            rsa_is_new,
             peers,
             secrets,
             allow,
@@ -84,14 +79,6 @@ impl Identity {
             allow_only,
         })
     }
-
-    /// Writes the RSA key that was made because there was none. For when the folder is known to be this process's own.
-    pub(super) fn keep_new_key(&self, data: &Path) -> Result<(), PrivateError> {
-        match self.rsa_is_new {
-            true => private::create(&data.join(RSA_KEY_FILE), self.keys.rsa.to_pem().as_bytes()),
-            false => Ok(()),
-        }
-    }
 }
 
 fn runner(declared: &config::runners::Runner) -> Result<Runner, IdentityError> {
@@ -101,18 +88,4 @@ fn runner(declared: &config::runners::Runner) -> Result<Runner, IdentityError> {
             Runner::At(Remote { base: base.clone(), actor: Iri::parse(&format!("{base}/actor"))? })
         }
     })
-}
-
-/// The keys of a data folder. One of a version that had no RSA key gets one now; whether it did is said as well.
-fn read_keys(data: &Path) -> Result<(NodeKeys, bool), NodeError> {
-    let wrong = |file: &str| {
-        let path = data.join(file);
-        move |source| NodeError::KeyFormat { path, source }
-    };
-    let ed25519 = NodeKey::from_pem(&private::read_text(&data.join(KEY_FILE))?).map_err(wrong(KEY_FILE))?;
-    let (rsa, is_new) = match private::read_text(&data.join(RSA_KEY_FILE)) {
-        Err(PrivateError::Missing { .. }) => (RsaKey::generate(), true),
-        read => (RsaKey::from_pem(&read?), false),
-    };
-    Ok((NodeKeys { ed25519, rsa: rsa.map_err(wrong(RSA_KEY_FILE))? }, is_new))
 }

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
-use url::Url;
 
 use super::NodeError;
 use super::identity::Identity;
@@ -14,7 +12,6 @@ use crate::actors::blocking::Blocklist;
 use crate::actors::retention::Keep;
 use crate::actors::root::Rounds;
 use crate::actors::runtime::{self, Runtime};
-use crate::actors::scheme::Scheme;
 use crate::actors::world::{Accept, Delivery, World};
 use crate::care::BLOBS_FOLDER;
 use crate::care::keeper::Keeper;
@@ -24,6 +21,7 @@ use crate::config::{self, Config};
 use crate::domains::all_effects;
 use crate::domains::catalog::Catalog;
 use crate::domains::identity::Authority;
+use crate::keyring::live::Keyring;
 use crate::programs::Programs;
 use crate::store::blob::FileBlobs;
 use crate::store::redb::RedbEngine;
@@ -34,12 +32,13 @@ use crate::web::site::{HttpLimits, Site};
 use crate::web::store::OwnedByRuntime;
 use crate::wire::address::{AddressPolicy, AllowList};
 use crate::wire::call::Caller;
-use crate::wire::deliver::{Deliverer, Signers};
-use crate::wire::document::{OurActor, Profile};
+use crate::wire::deliver::Deliverer;
+use crate::wire::document::Profile;
 use crate::wire::fetch::HttpTransport;
 use crate::wire::keys::{KeyCache, KeySettings, Pair};
 use crate::wire::rate::Rates;
 use crate::wire::runners::RunnerBook;
+use crate::wire::signers::Signers;
 use crate::wire::strangers::Strangers;
 use crate::wire::transport;
 
@@ -133,8 +132,8 @@ pub(super) fn outside(
     let own = identity.authority.clone();
     let keys = KeyCache::new(transport.clone(), clock.clone(), own, pairs.collect(), settings);
     let secrets = identity.secrets.iter().map(|(actor, secret)| (actor.authority(), secret.clone()));
-    let signers = Signers::new(&identity.actor, identity.keys.clone(), secrets);
-    let keys = Arc::new(keys.blocking(blocks.clone()).signing(signers.own(Scheme::Draft).clone()));
+    let signers = Signers::of(&identity.actor, &identity.keys, secrets);
+    let keys = Arc::new(keys.blocking(blocks.clone()).signing(signers.clone()));
     let deliverer = Deliverer {
         engine: runtime.engine.clone(),
         transport,
@@ -163,11 +162,11 @@ pub(super) fn site(
 ) -> Site {
     let engine = keeper.engine.clone();
     let settings = scrubber::Settings { every: config.store.scrub_every, bytes_per_second: config.store.scrub_rate };
-    let name = &config.node.name;
+    let (data, signers) = (config.node.data.clone(), neighbours.deliverer.signers.clone());
+    let (ring, root) = (identity.keys.clone(), &identity.root);
     let node = &config.node;
-    let (summary, icon) = (node.summary.as_deref(), node.icon.as_ref().map(Url::as_str));
-    let profile = Profile { kind: node.actor, summary, icon };
-    let document = OurActor { base: &identity.root, name, username: name, profile, keys: &identity.keys }.to_json();
+    let profile = Profile { kind: node.actor, summary: node.summary.clone(), icon: node.icon.clone() };
+    let keyring = Arc::new(Keyring::new(data, ring, runtime, (root, profile), keeper.incarnation, signers));
     let limits = &config.limits;
     let mut admin_hosts: BTreeSet<String> = config.admin.hosts.iter().cloned().collect();
     admin_hosts.insert(config.admin.listen.to_string());
@@ -182,7 +181,8 @@ pub(super) fn site(
         sizes: Sizes::default(),
         tokens,
         root: identity.root.clone(),
-        actor_document: Bytes::from(document.to_string()),
+        keyring,
+        authorized_fetch: config.federation.authorized_fetch,
         peers: identity.peers.clone(),
         plain: identity.allow.clone(),
         admin_hosts,

@@ -27,6 +27,7 @@ pub mod blocks;
 pub mod care;
 pub mod checkup;
 pub mod held;
+pub mod keys;
 mod metrics;
 
 pub use metrics::metrics;

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use super::list::{Page, Paging, page};
 use super::negotiate::activity_json;
-use super::public;
+use super::public::{self, for_readers};
+use super::reader::Reader;
 use super::site::Site;
 use crate::actors::entity::ActorId;
 use crate::actors::log::{Entry, Way};
@@ -57,6 +58,7 @@ impl Sizes {
 
 /// `GET /followers`, `GET /following`: names only where the configuration lets them be seen.
 pub async fn people(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+    Reader::of(&site, &request).await?;
     let (path, index, fits): (_, _, fn(&Row) -> Option<String>) = match request.path() {
         "/followers" => ("followers", Index::FollowersByActor, follows),
         _ => ("following", Index::Following, is_followed),
@@ -71,10 +73,10 @@ pub async fn people(request: HttpRequest, paging: Query<Paging>, site: Data<Site
         if paging.after.is_some() {
             return Err(Problem::not_found("this node says how many there are, and not who: see totalItems"));
         }
-        return Ok(activity_json(&collection.alone()));
+        return Ok(for_readers(&site, activity_json(&collection.alone())));
     }
     let page = page(site.runtime.engine.as_ref(), &prefix, Direction::Forward, &paging, fits).await?;
-    Ok(activity_json(&collection.with(&paging, page)))
+    Ok(for_readers(&site, activity_json(&collection.with(&paging, page))))
 }
 
 fn follows(row: &Row) -> Option<String> {
@@ -88,7 +90,8 @@ fn is_followed(row: &Row) -> Option<String> {
 }
 
 /// `GET /outbox`: the public activities of this node, the newest first.
-pub async fn outbox(paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+pub async fn outbox(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
+    Reader::of(&site, &request).await?;
     let prefix = layout::index_prefix(Index::Activities, &Key::default());
     let page = page(site.runtime.engine.as_ref(), &prefix, Direction::Backward, &paging, |row| {
         let entry: Entry = record::decode(&row.value).ok()?;
@@ -97,7 +100,8 @@ pub async fn outbox(paging: Query<Paging>, site: Data<Site>) -> Result<HttpRespo
     .await?;
     // Where one page does not have them all, counting would read all that this reader may not see with it.
     let size = (page.next.is_none() && paging.after.is_none()).then_some(page.items.len() as u64);
-    Ok(activity_json(&Collection { site: &site, path: "outbox", size }.with(&paging, page)))
+    let collection = Collection { site: &site, path: "outbox", size };
+    Ok(for_readers(&site, activity_json(&collection.with(&paging, page))))
 }
 
 /// `GET /likes/{path}`, `GET /shares/{path}`: how many; `GET /replies/{path}`: which.
@@ -106,11 +110,12 @@ pub async fn reactions(request: HttpRequest, paging: Query<Paging>, site: Data<S
     let (word, path) = whole.split_once('/').unwrap_or((whole, ""));
     let reaction =
         Reaction::of_word(word).ok_or_else(|| Problem::not_found(format!("there is nothing at /{whole}")))?;
+    Reader::of(&site, &request).await?;
     public::object(&site, &request, path).await?;
     let tally = tally(&site, path).await?;
     let collection = Collection { site: &site, path: whole, size: Some(tally.of(reaction)) };
     if reaction != Reaction::Reply {
-        return Ok(activity_json(&collection.alone()));
+        return Ok(for_readers(&site, activity_json(&collection.alone())));
     }
     let owner = ActorId::of::<Stream>(stream::object_stream(path));
     let prefix = layout::row_prefix(&owner, &RowKey::Own(Given::rows(reaction)));
@@ -118,7 +123,7 @@ pub async fn reactions(request: HttpRequest, paging: Query<Paging>, site: Data<S
         Some(record::decode::<Given>(&row.value).ok()?.what.as_str().to_owned())
     })
     .await?;
-    Ok(activity_json(&collection.with(&paging, page)))
+    Ok(for_readers(&site, activity_json(&collection.with(&paging, page))))
 }
 
 /// How often an object was liked, shared and replied to.

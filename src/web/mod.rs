@@ -20,6 +20,7 @@ pub mod pages;
 pub mod picture;
 pub mod public;
 pub mod queues;
+mod reader;
 pub mod retention;
 pub mod routes;
 pub mod runners;

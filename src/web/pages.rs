@@ -5,11 +5,11 @@ use actix_web::{HttpRequest, HttpResponse};
 use maud::{DOCTYPE, Markup, html};
 use serde_json::Value;
 
-use super::auth::caller;
 use super::list::{Page, Paging, page};
 use super::methods::nothing;
 use super::negotiate::{self, Wanted, wanted};
-use super::public::{self, Shown};
+use super::public::{self, Shown, for_readers};
+use super::reader::Reader;
 use super::site::Site;
 use crate::actors::held::HELD;
 use crate::actors::reactions::{Reaction, Tally};
@@ -66,7 +66,7 @@ fn time(at: &str) -> Markup {
 /// `GET /`
 pub async fn home(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
     let prefix = layout::index_prefix(Index::Objects, &Key::default());
-    let known = caller(&site, &request)?.is_some();
+    let known = Reader::of_page(&site, &request).await?.is_known();
     let objects = page(site.runtime.engine.as_ref(), &prefix, Direction::Forward, &paging, |row| {
         let object: Object = record::decode(&row.value).ok()?;
         (object.deleted.is_none() && (known || object.visibility == Visibility::Public)).then_some(object)
@@ -77,7 +77,7 @@ pub async fn home(request: HttpRequest, paging: Query<Paging>, site: Data<Site>)
         let world = &site.runtime.world;
         let followers = world.iri("followers");
         let items = objects.items.iter().map(|object| object.json(&world.iri(&object.path), &followers)).collect();
-        return Ok(negotiate::json(Wanted::Json, &Page::<Value>::whole(items, next)));
+        return Ok(for_readers(&site, negotiate::json(Wanted::Json, &Page::<Value>::whole(items, next))));
     }
     let body = html! {
         @if objects.items.is_empty() { p.empty { "Nothing has been published here yet." } }
@@ -105,9 +105,10 @@ pub async fn object(request: HttpRequest, site: Data<Site>) -> Result<HttpRespon
         return nothing(request).await;
     }
     let shown = public::object(&site, &request, &path).await?;
-    let mut response = object_as(&site, wanted(&request), &request, &shown);
+    let wanted = wanted(&request);
+    let mut response = object_as(&site, wanted, &request, &shown);
     public::for_one_only(&mut response, shown.object.visibility == Visibility::Public);
-    Ok(response)
+    Ok(if wanted == Wanted::Html { response } else { for_readers(&site, response) })
 }
 
 fn object_as(site: &Site, wanted: Wanted, request: &HttpRequest, shown: &Shown) -> HttpResponse {
@@ -194,10 +195,10 @@ pub async fn activities(
     paging: Query<Paging>,
     site: Data<Site>,
 ) -> Result<HttpResponse, Problem> {
-    let known = caller(&site, &request)?.is_some();
+    let known = Reader::of_page(&site, &request).await?.is_known();
     let page = public::activities(&site, &paging, known).await?;
     if wanted(&request) != Wanted::Html {
-        return Ok(negotiate::json(Wanted::Json, &page));
+        return Ok(for_readers(&site, negotiate::json(Wanted::Json, &page)));
     }
     let field = |item: &Value, name: &str| item[name].as_str().unwrap_or_default().to_owned();
     let body = html! {

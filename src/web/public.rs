@@ -5,11 +5,10 @@ use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use serde_json::{Value, json};
 
-use super::auth::caller;
 use super::collections::{counted, tally};
 use super::list::{Page, Paging, page};
 use super::negotiate::{Wanted, json as json_of, wanted};
-use super::signed::is_by_follower;
+use super::reader::{Among, Reader};
 use super::site::Site;
 use crate::actors::entity::ActorId;
 use crate::actors::held::HELD;
@@ -69,7 +68,7 @@ pub async fn actor(site: Data<Site>) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("application/activity+json")
         .insert_header((header::VARY, "Accept"))
-        .body(site.actor_document.clone())
+        .body(site.keyring.document())
 }
 
 /// The activity log as a page; without a token only what is public.
@@ -93,18 +92,20 @@ pub async fn activities(site: &Site, paging: &Paging, all: bool) -> Result<Page<
 
 /// `GET /activities/{ulid}`: one of ours; what came from others is theirs to show.
 pub async fn activity(request: HttpRequest, ulid: Path<String>, site: Data<Site>) -> Result<HttpResponse, Problem> {
-    let known = caller(&site, &request)?.is_some();
+    let reader = Reader::of(&site, &request).await?;
+    let known = reader.is_known();
     let prefix = layout::index_prefix(Index::Activities, &parts([ulid.as_str()]));
     let rows = site.runtime.engine.range(Span::prefix(&prefix, 1)).await?;
     let entry = rows.first().and_then(|row| record::decode::<Entry>(&row.value).ok());
     let open = entry.as_ref().is_some_and(|entry| known || entry.way == Way::Made && entry.public);
-    let follows = !open && is_by_follower(&site, &request).await?;
+    let among = if open { Among::default() } else { reader.among(&site, &request, entry.as_ref()).await? };
     let followers = site.runtime.world.iri("followers");
-    match entry.filter(|entry| open || follows && entry.way == Way::Made && entry.is_for(&followers)) {
+    let is_for = |entry: &Entry| among.addressed || among.followers && entry.is_for(&followers);
+    match entry.filter(|entry| open || entry.way == Way::Made && is_for(entry)) {
         Some(entry) => {
             let mut response = HttpResponse::Ok().content_type("application/activity+json").body(entry.body);
             for_one_only(&mut response, entry.public);
-            Ok(response)
+            Ok(for_readers(&site, response))
         }
         None => Err(Problem::not_found(format!("there is no public activity {ulid}"))),
     }
@@ -125,14 +126,15 @@ pub struct Shown {
 /// # Errors
 /// 404 if there is none, or none for this caller.
 pub async fn object(site: &Site, request: &HttpRequest, path: &str) -> Result<Shown, Problem> {
-    let known = caller(site, request)?.is_some();
+    let reader = Reader::of_page(site, request).await?;
+    let known = reader.is_known();
     let missing = || Problem::not_found(format!("there is nothing at /{path}"));
     let engine = &site.runtime.engine;
     let prefix = layout::index_prefix(Index::Objects, &parts([path]));
     let rows = engine.range(Span::prefix(&prefix, 1)).await?;
     let object = rows.first().and_then(|row| record::decode::<Object>(&row.value).ok());
     let open = object.as_ref().is_some_and(|object| known || object.visibility == Visibility::Public);
-    let follows = !open && is_by_follower(site, request).await?;
+    let follows = !open && reader.among(site, request, None).await?.followers;
     let object = object.filter(|object| open || follows && object.visibility == Visibility::Followers);
     let object = object.ok_or_else(missing)?;
     let world = &site.runtime.world;
@@ -163,6 +165,12 @@ pub fn for_one_only(response: &mut HttpResponse, public: bool) {
     if !public {
         response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private"));
     }
+}
+
+/// The same of whatever is shown only to readers who say who they are.
+pub(super) fn for_readers(site: &Site, mut response: HttpResponse) -> HttpResponse {
+    for_one_only(&mut response, !site.authorized_fetch);
+    response
 }
 
 /// The object as JSON: 410 with a Tombstone once it is deleted.

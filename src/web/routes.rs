@@ -143,6 +143,8 @@ pub fn admin_routes(config: &mut ServiceConfig) {
         .route("/admin/backup", web::get().to(admin::care::backup))
         .route("/admin/held", web::get().to(admin::held::held))
         .route("/admin/continue", web::post().to(admin::held::continue_now))
+        .route("/admin/keys", web::get().to(admin::keys::list))
+        .route("/admin/keys/rotate", web::post().to(admin::keys::rotate))
         .route("/admin/tokens", web::get().to(admin::tokens))
         .route("/admin/tokens", web::post().to(admin::add_token))
         .route("/admin/tokens/{name}", web::delete().to(admin::revoke_token))

@@ -1,18 +1,12 @@
-//! Signed requests that post no activity: what they claim, who made them, and which of them show what is for followers.
+//! Signed requests that post no activity: what they claim, and who made them.
 
 use actix_web::HttpRequest;
 use actix_web::http::header;
 use bytes::Bytes;
 
 use super::client::client;
-use super::http::refused;
 use super::site::Site;
-use crate::actors::follower::{Listed, Status};
-use crate::actors::rows::{Index, parts};
-use crate::actors::{layout, record};
 use crate::clock::Time;
-use crate::domains::identity::Iri;
-use crate::store::{Key, ReadError, Span};
 use crate::wire::claim::{Claim, claims};
 use crate::wire::error::Problem;
 use crate::wire::message::{RequestView, Target};
@@ -43,40 +37,6 @@ pub(super) fn is_signed(request: &HttpRequest) -> bool {
 /// By whom a request says that it is signed; nobody when that cannot be read.
 pub(super) fn claimed(site: &Site, request: &HttpRequest) -> Vec<Claim> {
     Signed::new(site, request, Bytes::new(), &[]).claims().unwrap_or_default()
-}
-
-/// Whether an accepted follower signed this request. Ask also where there is nothing to see: the answer to a signature
-/// must not tell whether there is.
-///
-/// # Errors
-/// 401 and 403 as [`Refusal`] says for signatures in the name of a server that has followers, 429.
-pub(super) async fn is_by_follower(site: &Site, request: &HttpRequest) -> Result<bool, Problem> {
-    if !is_signed(request) {
-        return Ok(false);
-    }
-    let signed = Signed::new(site, request, Bytes::new(), &[]);
-    for claim in signed.claims()? {
-        // A stranger cannot have this node fetch a key.
-        if !follows_from(site, &claim.key_id).await? {
-            return Ok(false);
-        }
-    }
-    let verified = signed.check().await.map_err(|refusal| refused(site, refusal))?;
-    let _place = admit(site, &verified)?;
-    let key = layout::index_prefix(Index::FollowersByActor, &parts([verified.actor().as_str()]));
-    let rows = site.runtime.engine.range(Span::prefix(&key, 1)).await?;
-    let listed = rows.first().and_then(|row| record::decode::<Listed>(&row.value).ok());
-    Ok(listed.is_some_and(|listed| listed.status == Status::Accepted))
-}
-
-/// Whether anybody there follows this node or has asked to.
-async fn follows_from(site: &Site, id: &Iri) -> Result<bool, ReadError> {
-    let Target { scheme, authority, .. } = Target::of(id);
-    // The beginning of a text in a key: what ends it stands behind the rest.
-    let there = Key::build().raw(format!("{scheme}://{authority}/").as_bytes()).done();
-    let rows =
-        site.runtime.engine.range(Span::prefix(&layout::index_prefix(Index::FollowersByActor, &there), 1)).await?;
-    Ok(!rows.is_empty())
 }
 
 /// Lets a request of somebody in, who then counts for what a peer may ask for.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
 use super::collections::Sizes;
@@ -18,6 +17,7 @@ use crate::care::scrubber::Scrubber;
 use crate::clock::{SharedClock, ulid};
 use crate::config::Network;
 use crate::domains::identity::{Authority, IdentityError, Iri};
+use crate::keyring::live::Keyring;
 use crate::programs::Programs;
 use crate::tokens::TokenStore;
 use crate::wire::deliver::Deliverer;
@@ -45,8 +45,10 @@ pub struct Site {
     pub tokens: TokenStore,
     /// The base with its slash, as requests are checked against it.
     pub root: Iri,
-    /// Our actor document, as it is served.
-    pub actor_document: Bytes,
+    /// Whether whoever wants JSON has to say who they are.
+    pub authorized_fetch: bool,
+    /// What we sign with, and our actor document, which says so.
+    pub keyring: Arc<Keyring>,
     /// Names of `[peers]`, and their actors.
     pub peers: BTreeMap<String, Iri>,
     /// Authorities that may speak http.

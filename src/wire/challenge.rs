@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use sfv::{BareItem, Dictionary, InnerList, Integer, ListEntry};
 
-use super::deliver::Signers;
 use super::sign::{key, text};
 use super::signature::{Demand, SignatureInput, dictionary};
+use super::signers::Pen;
 use super::transport::{Request, Response};
 use crate::actors::scheme::Scheme;
 use crate::clock::Time;
@@ -26,23 +26,23 @@ pub fn wanted(with_body: bool, with_key: bool) -> String {
 
 /// The request signed as its receiver asked for it, with the key that this takes; none when nothing was asked for, or
 /// nothing that this node can make and would believe itself.
-pub(super) fn answer(refusal: &Response, signers: &Signers, request: &Request, now: Time) -> Option<(Scheme, Request)> {
+pub(super) fn answer(refusal: &Response, pen: &Pen, request: &Request, now: Time) -> Option<(Scheme, Request)> {
     let asked = refusal.header("accept-signature").filter(|asked| asked.len() <= TEXT_MAX)?;
     let asked: Dictionary = dictionary("accept-signature", asked).ok()?;
     let request = request.clone().digested();
     asked.into_iter().find_map(|(label, entry)| {
         let ListEntry::InnerList(list) = entry else { return None };
-        let (scheme, params) = params(&list, signers, now)?;
+        let (scheme, params) = params(&list, pen, now)?;
         let input = SignatureInput::new(InnerList::with_params(list.items, params)).ok()?;
         let demand = Demand { body: !request.body.is_empty(), fields: &[], window: EXPIRES_AFTER };
         input.check(demand, now).ok()?;
-        let signed = signers.own(scheme).sign_input(label.as_str(), &input, request.clone()).ok()?;
+        let signed = pen.own(scheme).sign_input(label.as_str(), &input, request.clone()).ok()?;
         Some((scheme, signed))
     })
 }
 
 /// The parameters of a signature as it is asked for, and the key that makes it; none for one that is not ours to make.
-fn params(list: &InnerList, signers: &Signers, now: Time) -> Option<(Scheme, sfv::Parameters)> {
+fn params(list: &InnerList, pen: &Pen, now: Time) -> Option<(Scheme, sfv::Parameters)> {
     let seconds = |time: Time| Integer::try_from(time.seconds()).map(BareItem::Integer).ok();
     let (mut scheme, mut algorithm) = (None, None);
     let mut params = sfv::Parameters::new();
@@ -53,7 +53,7 @@ fn params(list: &InnerList, signers: &Signers, now: Time) -> Option<(Scheme, sfv
             ("expires", BareItem::Boolean(true)) => {
                 drop(params.insert(key("expires"), seconds(now.plus(EXPIRES_AFTER))?))
             }
-            ("keyid", BareItem::String(id)) => scheme = Some(signers.scheme_of(id.as_str())?),
+            ("keyid", BareItem::String(id)) => scheme = Some(pen.scheme_of(id.as_str())?),
             ("alg", BareItem::String(name)) => algorithm = Some(scheme_for(name.as_str())?),
             ("nonce" | "tag", value @ BareItem::String(_)) => drop(params.insert(name.clone(), value.clone())),
             _ => return None,
@@ -64,7 +64,7 @@ fn params(list: &InnerList, signers: &Signers, now: Time) -> Option<(Scheme, sfv
     if algorithm.is_some_and(|algorithm| algorithm != wanted) {
         return None;
     }
-    params.insert(key("keyid"), text(signers.own(wanted).key_id.as_str()));
+    params.insert(key("keyid"), text(pen.own(wanted).key_id.as_str()));
     Some((wanted, params))
 }
 

@@ -1,6 +1,5 @@
 //! Going out for actors: delivers signed activities to inboxes, and posts webhooks.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +8,10 @@ use futures_util::future::BoxFuture;
 use serde_json::Value;
 use tracing::debug;
 
-use super::base::BaseError;
 use super::call::Caller;
-use super::document::{ED25519_FRAGMENT, RSA_FRAGMENT};
-use super::key::{NodeKey, NodeKeys, PairSecret};
 use super::keys::{KeyCache, KeyError};
-use super::proof::{ProofError, prove};
 use super::runners::RunnerBook;
-use super::sign::{Signer, SignerKey};
+use super::signers::Signers;
 use super::transport::{Limits, Request, Response, Transport, TransportError};
 use crate::actors::errands::{Errand, Outside, Recipient, Report};
 use crate::actors::flow::Place;
@@ -25,8 +20,8 @@ use crate::actors::log::Entry;
 use crate::actors::record;
 use crate::actors::rows::{Index, parts};
 use crate::actors::scheme::Scheme;
-use crate::clock::{SharedClock, Time};
-use crate::domains::identity::{Authority, Iri};
+use crate::clock::SharedClock;
+use crate::domains::identity::Iri;
 use crate::store::{Engine, ReadError, Span};
 
 /// Bytes of an answer that are read: enough for a problem that says why.
@@ -51,67 +46,6 @@ pub struct Deliverer {
     pub deadline: Duration,
     /// Whether public activities get a proof of their own (`[delivery]`).
     pub proofs: bool,
-}
-
-/// Which key signs for whom: the node's own, or the secret shared with a peer.
-#[derive(Clone)]
-pub struct Signers {
-    ed25519: Signer,
-    rsa: Signer,
-    /// Makes proofs, under the id of the first.
-    prover: NodeKey,
-    pairs: BTreeMap<Authority, Signer>,
-}
-
-impl Signers {
-    /// `actor` is our own; `pairs` are the authorities that share a secret with us.
-    pub fn new(actor: &Iri, keys: NodeKeys, pairs: impl IntoIterator<Item = (Authority, PairSecret)>) -> Self {
-        let id = |fragment: &str| Iri::parse(&format!("{actor}#{fragment}")).expect("an id with a fragment is an id");
-        let pair = |(authority, secret)| {
-            (authority, Signer { key_id: id(super::keys::PAIR_FRAGMENT), secret: SignerKey::HmacSha256(secret) })
-        };
-        Self {
-            prover: keys.ed25519.clone(),
-            ed25519: Signer { key_id: id(ED25519_FRAGMENT), secret: SignerKey::Ed25519(keys.ed25519) },
-            rsa: Signer { key_id: id(RSA_FRAGMENT), secret: SignerKey::Rsa(keys.rsa) },
-            pairs: pairs.into_iter().map(pair).collect(),
-        }
-    }
-
-    /// Who signs for nodes like this one.
-    pub fn signer(&self, peer: &Authority) -> &Signer {
-        self.pair(peer).unwrap_or(&self.ed25519)
-    }
-
-    /// Who signs for a peer that shares a secret with us, and then nobody else does.
-    pub(super) fn pair(&self, peer: &Authority) -> Option<&Signer> {
-        self.pairs.get(peer)
-    }
-
-    /// An activity of ours with a proof.
-    pub(super) fn prove(&self, activity: &Value, made: Time) -> Result<Value, ProofError> {
-        prove(activity, &self.prover, &self.ed25519.key_id, made)
-    }
-
-    /// The key of ours that signs by a scheme.
-    pub(crate) fn own(&self, scheme: Scheme) -> &Signer {
-        match scheme {
-            Scheme::Ed25519 => &self.ed25519,
-            Scheme::Rsa | Scheme::Draft => &self.rsa,
-        }
-    }
-
-    /// What a key of ours signs by RFC 9421.
-    pub(super) fn scheme_of(&self, key_id: &str) -> Option<Scheme> {
-        [Scheme::Ed25519, Scheme::Rsa].into_iter().find(|scheme| self.own(*scheme).key_id.as_str() == key_id)
-    }
-
-    pub(super) fn sign(&self, scheme: Scheme, request: Request, now: Time) -> Result<Request, BaseError> {
-        match scheme {
-            Scheme::Ed25519 | Scheme::Rsa => self.own(scheme).sign(request, now),
-            Scheme::Draft => self.own(scheme).sign_draft(request, now),
-        }
-    }
 }
 
 impl Outside for Deliverer {
@@ -148,7 +82,12 @@ impl Deliverer {
             Err(report) => return report,
         };
         let request = Request::post(inbox, "application/activity+json", body, self.limits());
-        self.knock(request, known, refusals).await
+        let Some(before) = self.signers.pen_before(activity) else { return self.knock(request, known, refusals).await };
+        match self.knock_with(&before, request.clone(), known, refusals).await {
+            // It knows the new keys by something else that went there first, and has forgotten the old ones.
+            Report::Answered { status: 401 | 403, .. } => self.knock(request, known, refusals).await,
+            report => report,
+        }
     }
 
     async fn entry(&self, activity: &str) -> Result<Option<Entry>, ReadError> {

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use url::Url;
 
-use super::key::{KeyFormatError, NodeKeys, PublicKey};
+use super::key::{KeyFormatError, PublicKey};
 use crate::domains::activity::ACTIVITY_STREAMS;
 use crate::domains::identity::{IdentityError, Iri};
+use crate::keyring::{FIRST, Generation, Ring};
 
 /// Keys read from one document; honest actors have two or three.
 pub const KEYS_MAX: usize = 16;
 
-/// What the ids of our keys end in, for ever.
-pub const ED25519_FRAGMENT: &str = "ed25519";
-pub const RSA_FRAGMENT: &str = "main-key";
+/// What the ids of our keys end in, for ever. Those of a later generation have its name behind it: `ed25519-2`.
+pub const ED25519: &str = "ed25519";
+pub const RSA: &str = "main-key";
 
 /// Aliases read from one document.
 const ALIASES_MAX: usize = 64;
@@ -86,22 +88,40 @@ pub struct OurActor<'a> {
     pub name: &'a str,
     /// The part before `@` in `acct:` addresses.
     pub username: &'a str,
-    pub profile: Profile<'a>,
-    pub keys: &'a NodeKeys,
+    pub profile: Profile,
+    pub keys: &'a Ring,
+}
+
+/// The id of a key of a node's actor, of one kind and generation.
+pub fn key_id(actor: &Iri, kind: &str, generation: &str) -> Iri {
+    let id = match generation {
+        FIRST => format!("{actor}#{kind}"),
+        later => format!("{actor}#{kind}-{later}"),
+    };
+    Iri::parse(&id).expect("an id with a plain fragment is an id")
+}
+
+/// Whether it is the id that a node like this one gives an ed25519 key of its actor, of whatever generation.
+pub(super) fn is_like_ours(key_id: &Iri, actor: &Iri) -> bool {
+    let behind = || key_id.as_str().strip_prefix(actor.as_str())?.strip_prefix('#')?.strip_prefix(ED25519);
+    behind().is_some_and(|behind| match behind.strip_prefix('-') {
+        Some(name) => name.starts_with(|first: char| first.is_ascii_digit()),
+        None => behind.is_empty(),
+    })
 }
 
 /// What others show of it to people.
-#[derive(Debug, Clone, Copy)]
-pub struct Profile<'a> {
+#[derive(Debug, Clone)]
+pub struct Profile {
     /// An ActivityStreams type.
-    pub kind: &'a str,
+    pub kind: &'static str,
     /// Plain text.
-    pub summary: Option<&'a str>,
-    /// The URL of a picture.
-    pub icon: Option<&'a str>,
+    pub summary: Option<String>,
+    /// Of a picture.
+    pub icon: Option<Url>,
 }
 
-impl Default for Profile<'_> {
+impl Default for Profile {
     fn default() -> Self {
         Self { kind: "Service", summary: None, icon: None }
     }
@@ -185,25 +205,26 @@ impl OurActor<'_> {
         self.at("actor")
     }
 
-    /// The id of our ed25519 key, which stands under `assertionMethod` as a Multikey.
-    pub fn ed25519_id(&self) -> Iri {
-        self.at(&format!("actor#{ED25519_FRAGMENT}"))
-    }
-
-    /// The id of our RSA key, which stands under `publicKey` as PEM.
-    pub fn rsa_id(&self) -> Iri {
-        self.at(&format!("actor#{RSA_FRAGMENT}"))
-    }
-
     pub fn inbox(&self) -> Iri {
         self.at("inbox")
     }
 
-    /// The document as it is served. `publicKey` is one object and no list, and it is the RSA key: Lemmy and Pleroma
-    /// read nothing else there, and Mastodon takes the first of a list. Other keys belong under `assertionMethod`
-    /// (FEP-521a), where nodes like this one look for theirs and Fedify looks for those of proofs.
+    /// The document as it is served. `publicKey` is one object and no list, and it is the RSA key that signs: Lemmy and
+    /// Pleroma read nothing else there, and Mastodon takes the first of a list. An old RSA key checks nothing but what
+    /// was on its way when keys were rotated, which is sent again. Other keys belong under `assertionMethod` (FEP-521a),
+    /// where nodes like this one look for theirs and Fedify looks for those of proofs. Old ones stay there for their
+    /// overlap: a proof is checked long after it was made.
     pub fn to_json(&self) -> Value {
-        let id = self.id();
+        let (id, newest) = (self.id(), self.keys.newest());
+        let asserts = |one: &Generation| {
+            json!({
+                "id": key_id(&id, ED25519, &one.name),
+                "type": "Multikey",
+                "controller": id,
+                "publicKeyMultibase": one.keys.ed25519.public_multikey(),
+            })
+        };
+        let asserting: Vec<Value> = self.keys.generations().iter().map(asserts).collect();
         let mut document = json!({
             "@context": [
                 ACTIVITY_STREAMS,
@@ -221,19 +242,18 @@ impl OurActor<'_> {
             "followers": self.at("followers"),
             "following": self.at("following"),
             "endpoints": { "sharedInbox": self.inbox() },
-            "publicKey": { "id": self.rsa_id(), "owner": id, "publicKeyPem": self.keys.rsa.public_pem() },
-            "assertionMethod": [{
-                "id": self.ed25519_id(),
-                "type": "Multikey",
-                "controller": id,
-                "publicKeyMultibase": self.keys.ed25519.public_multikey(),
-            }],
+            "publicKey": {
+                "id": key_id(&id, RSA, &newest.name),
+                "owner": id,
+                "publicKeyPem": newest.keys.rsa.public_pem(),
+            },
+            "assertionMethod": asserting,
         });
-        if let Some(summary) = self.profile.summary {
+        if let Some(summary) = &self.profile.summary {
             document["summary"] = ammonia::clean_text(summary).into();
         }
-        if let Some(icon) = self.profile.icon {
-            document["icon"] = json!({ "type": "Image", "url": icon });
+        if let Some(icon) = &self.profile.icon {
+            document["icon"] = json!({ "type": "Image", "url": icon.as_str() });
         }
         document
     }
@@ -284,7 +304,11 @@ pub(super) fn many(value: Option<&Value>) -> impl Iterator<Item = &Value> + Clon
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::clock::Time;
+    use crate::keyring::{Old, Rotation};
     use crate::wire::for_tests::keys;
     use crate::wire::key::Kind;
 
@@ -294,7 +318,8 @@ mod tests {
 
     fn our_json() -> Value {
         let base = iri("https://a.example/");
-        OurActor { base: &base, name: "A", username: "a", profile: Profile::default(), keys: &keys(1) }.to_json()
+        let (profile, keys) = (Profile::default(), Ring::first(keys(1)));
+        OurActor { base: &base, name: "A", username: "a", profile, keys: &keys }.to_json()
     }
 
     fn parse(value: &Value) -> Result<ActorDocument, DocumentError> {
@@ -321,6 +346,37 @@ mod tests {
         assert_eq!(json["publicKey"]["id"], "https://a.example/actor#main-key");
         // Fedify looks for keys of proofs only in documents that name this context.
         assert!(json["@context"].as_array().unwrap().contains(&"https://www.w3.org/ns/did/v1".into()));
+    }
+
+    #[test]
+    fn in_an_overlap_the_new_keys_stand_first_and_the_old_one_for_proofs_stays() {
+        let first = Ring::first(keys(1));
+        let new = Generation { name: first.next_name(1), since: None, until: None, keys: keys(2) };
+        let rotation = Rotation { activity: "01A".into(), logged: false, request: None };
+        let ring = first.rotated(new, Old::StayFor(Duration::from_secs(1)), rotation, Time(1));
+        let (base, profile) = (iri("https://a.example/"), Profile::default());
+        let json = OurActor { base: &base, name: "A", username: "a", profile, keys: &ring }.to_json();
+        assert_eq!(json["publicKey"]["id"], "https://a.example/actor#main-key-2");
+        assert_eq!(json["publicKey"]["publicKeyPem"], keys(2).rsa.public_pem());
+        let asserting: Vec<_> = json["assertionMethod"].as_array().unwrap().iter().map(|it| &it["id"]).collect();
+        assert_eq!(asserting, ["https://a.example/actor#ed25519-2", "https://a.example/actor#ed25519"]);
+        let read = parse(&json).unwrap();
+        let of = |id: &str| read.key(&iri(id)).map(|found| found.key.clone());
+        assert_eq!(of("https://a.example/actor#ed25519-2"), Some(keys(2).ed25519.public()));
+        assert_eq!(of("https://a.example/actor#ed25519"), Some(keys(1).ed25519.public()));
+    }
+
+    #[test]
+    fn ids_of_every_generation_are_known_as_those_of_nodes_like_this_one() {
+        let actor = iri("https://a.example/actor");
+        for name in ["1", "2", "17", "3-2"] {
+            assert!(is_like_ours(&key_id(&actor, ED25519, name), &actor), "{name}");
+            assert!(!is_like_ours(&key_id(&actor, RSA, name), &actor), "{name}");
+        }
+        for other in ["#ed25519x", "#ed25519-", "#ed25519-key", "/2#ed25519", "#key"] {
+            assert!(!is_like_ours(&iri(&format!("{actor}{other}")), &actor), "{other}");
+        }
+        assert!(!is_like_ours(&iri("https://b.example/actor#ed25519"), &actor));
     }
 
     #[test]

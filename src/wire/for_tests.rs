@@ -17,6 +17,7 @@ use super::sign::{Signer, SignerKey};
 use super::transport::{Limits, Request, Response, Transport, TransportError};
 use crate::clock::{Clock, Time};
 use crate::domains::identity::Iri;
+use crate::keyring::Ring;
 
 pub(crate) const START: Time = Time(1_700_000_000_000);
 
@@ -140,8 +141,8 @@ impl Peer {
     }
 
     pub(crate) fn document(&self) -> Value {
-        OurActor { base: &self.base, name: "peer", username: "peer", profile: Profile::default(), keys: &self.keys }
-            .to_json()
+        let (profile, keys) = (Profile::default(), Ring::first(self.keys.clone()));
+        OurActor { base: &self.base, name: "peer", username: "peer", profile, keys: &keys }.to_json()
     }
 
     pub(crate) fn actor(&self) -> Iri {

@@ -43,6 +43,8 @@ pub enum KeyError {
     Ourselves { key_id: Iri },
     #[error("the actor at {document} does not publish the key {key_id}")]
     NotPublished { key_id: Iri, document: Iri },
+    #[error("the key {key_id} is not in {document}, which was asked for a moment ago: it is asked for again soon")]
+    NotYet { key_id: Iri, document: Iri },
     #[error("the key {key_id} is published but not usable: {source}")]
     NotUsable {
         key_id: Iri,
@@ -96,7 +98,7 @@ impl KeyError {
         match self {
             Self::Status { status, .. } => *status >= 500 || matches!(status, 408 | 425 | 429),
             Self::Transport { source, .. } => source.is_passing(),
-            Self::Busy { .. } => true,
+            Self::Busy { .. } | Self::NotYet { .. } => true,
             _ => false,
         }
     }
@@ -104,9 +106,10 @@ impl KeyError {
     /// The document that could not be had, of one that may be had later.
     pub fn document(&self) -> Option<&Iri> {
         match self {
-            Self::Status { document, .. } | Self::Transport { document, .. } | Self::Busy { document } => {
-                Some(document)
-            }
+            Self::Status { document, .. }
+            | Self::Transport { document, .. }
+            | Self::Busy { document }
+            | Self::NotYet { document, .. } => Some(document),
             _ => None,
         }
     }

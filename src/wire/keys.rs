@@ -14,7 +14,7 @@ pub use super::found::{Found, Key, KeyError};
 use super::key::PairSecret;
 use super::known::{Entry, Known, Refresh};
 use super::published::Reader;
-use super::sign::Signer;
+use super::signers::Signers;
 use super::transport::{Limits, Response, Transport};
 use crate::actors::blocking::Blocklist;
 use crate::clock::{SharedClock, Time};
@@ -90,7 +90,7 @@ impl KeyCache {
         let turns = Mutex::new(BTreeMap::new());
         let fetches = Semaphore::new(settings.fetches_max);
         let blocks = Arc::default();
-        let reader = Reader { transport, clock: clock.clone(), signer: None, limits: settings.limits };
+        let reader = Reader { transport, clock: clock.clone(), signers: None, limits: settings.limits };
         Self { reader, clock, own, pairs, settings, blocks, known, turns, fetches }
     }
 
@@ -100,8 +100,8 @@ impl KeyCache {
     }
 
     /// The same for a node that says who it is where strangers are shown nothing.
-    pub fn signing(self, signer: Signer) -> Self {
-        Self { reader: Reader { signer: Some(signer), ..self.reader }, ..self }
+    pub fn signing(self, signers: Signers) -> Self {
+        Self { reader: Reader { signers: Some(signers), ..self.reader }, ..self }
     }
 
     /// The key of that id, from memory or from its owner. The caller has made all cheap checks before.
@@ -160,7 +160,7 @@ impl KeyCache {
 
     /// How long a document that could not be had is not asked for again, for `Retry-After`.
     pub fn retry_after(&self, key_id: &Iri) -> Duration {
-        let until = self.known.lock().until(key_id, self.settings.failure_min);
+        let until = self.known.lock().until(key_id, &self.settings);
         until.map_or(Duration::ZERO, |until| until.since(self.clock.now())).max(Duration::from_secs(1))
     }
 
@@ -188,7 +188,18 @@ impl KeyCache {
         // A key that is not in a document of yesterday may be in that of today.
         match self.fetch_again(document, entry.fetched_at).await? {
             Some(newer) => newer.find(key_id).ok_or_else(|| newer.why_not(key_id)),
-            None => Err(entry.why_not(key_id)),
+            None => Err(self.why_not_now(document, &entry, key_id)),
+        }
+    }
+
+    /// A document that is as new as it can be does not have a key. Keys may have been rotated since, also twice in a
+    /// row, and anybody could have used up the fetch that would show it: who signs with a new one is to come again.
+    fn why_not_now(&self, document: &Iri, entry: &Entry, key_id: &Iri) -> KeyError {
+        match entry.why_not(key_id) {
+            KeyError::NotPublished { key_id, .. } if entry.fetched_at < self.clock.now() => {
+                KeyError::NotYet { key_id, document: document.clone() }
+            }
+            why => why,
         }
     }
 

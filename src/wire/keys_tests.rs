@@ -170,9 +170,20 @@ async fn a_key_that_is_new_in_a_known_document_is_found_and_made_up_ones_cost_no
     world.clock.step(MINUTE);
     for number in 0..50 {
         let made_up = iri(&format!("https://a.example/actor#{number}"));
-        assert!(matches!(world.cache.key(&made_up).await, Err(KeyError::NotPublished { .. })));
+        let error = world.cache.key(&made_up).await.unwrap_err();
+        assert!(matches!(error, KeyError::NotYet { .. }) && error.is_passing(), "{error}");
     }
     assert_eq!(world.net.asked(), 2);
+    // Who rotates twice in a row is heard when it is time for another look, and is told when that is.
+    document["assertionMethod"][0]["id"] = "https://a.example/actor#once-more".into();
+    world.net.serve("https://a.example/actor", &document);
+    let once_more = iri("https://a.example/actor#once-more");
+    let error = world.cache.key(&once_more).await.unwrap_err();
+    assert_eq!(world.cache.retry_after(error.document().unwrap()), 4 * MINUTE);
+    world.clock.step(4 * MINUTE);
+    assert!(world.cache.key(&once_more).await.is_ok());
+    world.clock.step(HOUR);
+    assert!(matches!(world.cache.key(&iri("https://a.example/actor#0")).await, Err(KeyError::NotPublished { .. })));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::challenge;
 use super::deliver::{Deliverer, report};
+use super::signers::Pen;
 use super::transport::{Request, Response};
 use crate::actors::errands::Report;
 use crate::actors::scheme::Scheme;
@@ -15,6 +16,11 @@ impl Deliverer {
     /// Sends a request to a peer that is `known` to take a scheme, or not known at all, and has refused it `refusals`
     /// times. The report says which scheme turned out to be right, when that is worth remembering.
     pub(super) async fn knock(&self, request: Request, known: Option<Scheme>, refusals: u32) -> Report {
+        self.knock_with(&self.signers.pen(), request, known, refusals).await
+    }
+
+    /// The same with keys that need not be the newest.
+    pub(super) async fn knock_with(&self, pen: &Pen, request: Request, known: Option<Scheme>, refusals: u32) -> Report {
         let peer = request.url.authority();
         let now = self.clock.now();
         if let Some(pair) = self.signers.pair(&peer) {
@@ -25,7 +31,7 @@ impl Deliverer {
         }
         let alike = if self.keys.takes_ed25519(&peer) { Scheme::Ed25519 } else { Scheme::Rsa };
         let [first, second] = known.unwrap_or(alike).to_try(refusals);
-        let signed = match self.signers.sign(first, request.clone(), now) {
+        let signed = match pen.sign(first, request.clone(), now) {
             Ok(signed) => signed,
             Err(error) => return unsignable(&error),
         };
@@ -35,10 +41,10 @@ impl Deliverer {
             let settled = known != Some(first) && (first != Scheme::Rsa || known.is_some());
             return with(report(&answer), settled.then_some(first));
         };
-        let asked = challenge::answer(refusal, &self.signers, &request, now);
+        let asked = challenge::answer(refusal, pen, &request, now);
         let (scheme, signed) = match asked {
             Some(asked) => asked,
-            None => match self.signers.sign(second, request, now) {
+            None => match pen.sign(second, request, now) {
                 Ok(signed) => (second, signed),
                 Err(error) => return unsignable(&error),
             },

@@ -10,11 +10,11 @@ use parking_lot::Mutex;
 use super::*;
 use crate::store::memory::MemoryEngine;
 use crate::wire::call::Caller;
-use crate::wire::deliver::Signers;
 use crate::wire::for_tests::{LIMITS, Peer, StepClock, iri, keys, ok};
 use crate::wire::key::PairSecret;
 use crate::wire::keys::{KeyCache, KeySettings};
 use crate::wire::runners::RunnerBook;
+use crate::wire::signers::Signers;
 use crate::wire::transport::{Transport, TransportError};
 
 type Script = dyn Fn(&Request, Option<Scheme>) -> Response + Send + Sync;
@@ -262,5 +262,5 @@ fn what_this_node_asks_for_is_what_it_demands() {
     let refusal = Response { headers: vec![("accept-signature".into(), wanted(true, false))], ..answer(401, "") };
     let signers = Signers::new(&iri("https://a.example/actor"), keys(1), []);
     let now = crate::wire::for_tests::START.plus(Duration::from_secs(1));
-    assert!(challenge::answer(&refusal, &signers, &post(), now).is_some());
+    assert!(challenge::answer(&refusal, &signers.pen(), &post(), now).is_some());
 }

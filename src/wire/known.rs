@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::document::{ActorDocument, DocumentError, ED25519_FRAGMENT};
+use super::document::{ActorDocument, DocumentError, is_like_ours};
 use super::found::{Found, Key, KeyError};
 use super::keys::KeySettings;
 use super::recent::Recent;
@@ -71,12 +71,8 @@ impl Known {
     }
 
     pub(super) fn keep(&mut self, document: &Iri, entry: Arc<Entry>) {
-        let alike = format!("{document}#{ED25519_FRAGMENT}");
-        let alike = entry
-            .keys
-            .iter()
-            .any(|found| found.key_id.as_str() == alike && found.key.algorithm() == Some(Algorithm::Ed25519));
-        match alike {
+        let mut keys = entry.keys.iter().filter(|found| found.key.algorithm() == Some(Algorithm::Ed25519));
+        match keys.any(|found| is_like_ours(&found.key_id, document)) {
             true => self.alike.insert(document.authority(), ()),
             false => drop(self.alike.remove(&document.authority())),
         }
@@ -86,12 +82,11 @@ impl Known {
     }
 
     /// Until when nothing is asked for a key that could not be had.
-    pub(super) fn until(&mut self, key_id: &Iri, failure_min: Duration) -> Option<Time> {
+    pub(super) fn until(&mut self, key_id: &Iri, settings: &KeySettings) -> Option<Time> {
         let document = key_id.without_fragment();
         let document = self.pages.get(&document).map_or(document, |page| page.owner.clone());
         let failure = self.failures.get(&document).map(|failure| failure.until);
-        let refresh = self.refreshes.get(&document).filter(|last| last.failed.is_some());
-        failure.or(refresh.map(|last| last.at.plus(failure_min)))
+        failure.or(self.refreshes.get(&document).map(|last| last.at.plus(last.wait(settings))))
     }
 
     /// A document that is here outlives a fetch that fails in passing, not one that shows that it is gone.
@@ -119,11 +114,12 @@ impl Known {
 impl Refresh {
     /// The answer while it is too soon for another: that there is nothing newer, or that the last try failed.
     pub(super) fn stands<T>(&self, now: Time, settings: &KeySettings) -> Option<Result<Option<T>, KeyError>> {
-        let (wait, answer) = match &self.failed {
-            Some(error) => (settings.failure_min, Err(error.clone())),
-            None => (settings.refresh_min, Ok(None)),
-        };
-        (now.since(self.at) < wait).then_some(answer)
+        let answer = self.failed.clone().map_or(Ok(None), Err);
+        (now.since(self.at) < self.wait(settings)).then_some(answer)
+    }
+
+    fn wait(&self, settings: &KeySettings) -> Duration {
+        if self.failed.is_some() { settings.failure_min } else { settings.refresh_min }
     }
 }
 

@@ -33,6 +33,7 @@ pub mod rsa;
 pub mod runners;
 pub mod sign;
 pub mod signature;
+pub mod signers;
 pub mod strangers;
 pub mod transport;
 pub mod verify;

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::document::{ActorDocument, DocumentError, many};
 use super::found::KeyError;
-use super::sign::Signer;
+use super::signers::Signers;
 use super::transport::{Limits, Request, Response, Transport};
+use crate::actors::scheme::Scheme;
 use crate::clock::SharedClock;
 use crate::domains::identity::Iri;
 use crate::domains::json::{JSON_DEPTH_MAX, parse_json};
@@ -20,7 +21,7 @@ pub(super) struct Reader {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) clock: SharedClock,
     /// Signs where nothing is shown to strangers.
-    pub(super) signer: Option<Signer>,
+    pub(super) signers: Option<Signers>,
     pub(super) limits: Limits,
 }
 
@@ -57,7 +58,7 @@ impl Reader {
 
     /// By the draft, which is what such servers check.
     fn signed(&self, request: Request) -> Option<Request> {
-        self.signer.as_ref()?.sign_draft(request, self.clock.now()).ok()
+        self.signers.as_ref()?.pen().sign(Scheme::Draft, request, self.clock.now()).ok()
     }
 }
 

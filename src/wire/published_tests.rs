@@ -31,7 +31,7 @@ fn cache(net: &Arc<Net>, clock: &Arc<StepClock>, own: &str) -> KeyCache {
 /// A node that signs, and a peer whose key has a page of its own.
 fn world() -> World {
     let (net, clock) = (Net::shared(), StepClock::start());
-    let cache = cache(&net, &clock, "b.example").signing(us().rsa_signer());
+    let cache = cache(&net, &clock, "b.example").signing(Signers::new(&us().actor(), us().keys, []));
     net.serve(ACTOR, &actor(1));
     net.serve(KEY, &page(ACTOR));
     World { net, clock, cache }

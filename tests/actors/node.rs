@@ -31,7 +31,7 @@ use super::probe::{Command, Probe, Refused, Seen};
 pub(crate) const BEGIN: Time = Time(1_800_000_000_000);
 const TICK: Duration = Duration::from_secs(15);
 /// Far more than any test needs of the time that jumps; one that waits for what never comes ends here.
-const PATIENCE: Duration = Duration::from_secs(86_400);
+const PATIENCE: Duration = Duration::from_secs(60 * 86_400);
 
 /// Tokio's clock, which jumps to the next timer when there is nothing to do, and bytes that are new each time.
 pub(crate) struct JumpingClock {
@@ -147,7 +147,7 @@ impl Default for Plan {
             kinds: Kinds::default().with::<Probe>(),
             declares: "",
             // Retention only where a test asks for it.
-            rounds: Rounds { tick: TICK, retention: PATIENCE * 120, ..Rounds::default() },
+            rounds: Rounds { tick: TICK, retention: PATIENCE * 2, ..Rounds::default() },
             dedupe: Duration::from_secs(90 * 86_400),
         }
     }

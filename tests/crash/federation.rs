@@ -26,9 +26,10 @@ use quickbeam::domains::effects::Effects;
 use quickbeam::domains::flow::kinds::Runners;
 use quickbeam::domains::identity::Iri;
 use quickbeam::domains::{blog, events};
+use quickbeam::keyring::Ring;
 use quickbeam::store::{Batch, Change, Engine, Key, MemoryEngine, Outcome, ReadError, Row, Span, Versioned};
 use quickbeam::wire::call::Caller;
-use quickbeam::wire::deliver::{Deliverer, Signers};
+use quickbeam::wire::deliver::Deliverer;
 use quickbeam::wire::document::{OurActor, Profile};
 use quickbeam::wire::key::{NodeKey, NodeKeys};
 use quickbeam::wire::keys::{KeyCache, KeySettings};
@@ -36,6 +37,7 @@ use quickbeam::wire::message::Target;
 use quickbeam::wire::refusal::Class;
 use quickbeam::wire::rsa::RsaKey;
 use quickbeam::wire::runners::RunnerBook;
+use quickbeam::wire::signers::Signers;
 use quickbeam::wire::transport::{Request, Response, Transport, TransportError};
 use quickbeam::wire::verify::{VerifyLimits, verify};
 use tokio::sync::{mpsc, watch};
@@ -503,14 +505,8 @@ impl Domain {
 
     async fn answer(&self, federation: &Federation, running: &Running, request: &Request) -> Response {
         if request.method == "GET" {
-            let base = self.base();
-            let ours = OurActor {
-                base: &base,
-                name: self.name,
-                username: self.name,
-                profile: Profile::default(),
-                keys: &self.keys,
-            };
+            let (base, keys, profile) = (self.base(), Ring::first(self.keys.clone()), Profile::default());
+            let ours = OurActor { base: &base, name: self.name, username: self.name, profile, keys: &keys };
             return response(200, ours.to_json().to_string());
         }
         let root = self.base();

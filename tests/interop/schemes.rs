@@ -106,3 +106,60 @@ fn who_changes_its_keys_is_heard_at_the_first_try() {
     fedify.hears("Accept", again["activity"].as_str().unwrap());
     fedify.is_content();
 }
+
+/// Publishes after a rotation, and gives how the Update and the Create came.
+#[track_caller]
+fn rotated(fedify: &Fedify, node: &Node, words: &[&str]) -> [Value; 2] {
+    node.run(&[&["key", "rotate"], words].concat()).done();
+    fedify.hears("Update", &node.actor());
+    let made = node.publish(&format!("Gig Night {words:?}"));
+    fedify.hears("Create", made["id"].as_str().unwrap());
+    ["Update", "Create"].map(|verb| fedify.requests("came", verb).pop().unwrap())
+}
+
+#[test]
+fn a_node_that_rotates_its_keys_is_heard_by_either_standard() {
+    for draft in [false, true] {
+        let (fedify, node) = pair(Knock::Draft, |plan| plan);
+        if draft {
+            fedify.control("refuse", &json!({ "scheme": "rfc9421" }));
+        }
+        is_followed(&node, &fedify, "gigs");
+        let made = node.publish("Before");
+        fedify.hears("Create", made["id"].as_str().unwrap());
+        let scheme = if draft { "draft-cavage" } else { "rfc9421" };
+        let is_by = |came: &Value, key: &str| {
+            assert_eq!((&came["status"], &came["scheme"]), (&json!(202), &json!(scheme)), "{came:#}");
+            assert!(came["signature"].as_str().unwrap().contains(&format!("/actor#{key}\"")), "{came:#}");
+        };
+        let [update, create] = rotated(&fedify, &node, &[]);
+        is_by(&update, "main-key");
+        is_by(&create, "main-key-2");
+        // A stolen key: nothing is signed with it any more, and Fedify looks for the new one.
+        let [update, create] = rotated(&fedify, &node, &["--now"]);
+        is_by(&update, "main-key-3");
+        is_by(&create, "main-key-3");
+        assert_eq!(node.all("/admin/dead-letters").len(), 0);
+        if !draft {
+            fedify.is_content();
+        }
+    }
+}
+
+#[test]
+fn proofs_of_before_and_after_a_rotation_convince_fedify_in_the_overlap() {
+    let (fedify, node) = pair(Knock::Rfc9421, |plan| plan.more("[delivery]\nproofs = true"));
+    is_followed(&node, &fedify, "gigs");
+    let before = node.publish("Before");
+    fedify.hears("Create", before["id"].as_str().unwrap());
+    let [update, _] = rotated(&fedify, &node, &[]);
+    let stranger = Fedify::start(Knock::Rfc9421);
+    for create in fedify.requests("came", "Create").iter().chain([&update]) {
+        assert_eq!(relay(&stranger, create["body"].as_str().unwrap()), 202);
+    }
+    stranger.hears("Update", &node.actor());
+    let heard = |name: &str| stranger.has("heard", name, |it| it["verb"] == "Create" && it["name"] == name);
+    heard("Before");
+    heard("Gig Night []");
+    stranger.is_content();
+}

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use quickbeam::clock::{Clock, SystemClock};
 use quickbeam::domains::identity::Iri;
+use quickbeam::keyring::Ring;
 use quickbeam::wire::digest::content_digest;
 use quickbeam::wire::document::{OurActor, Profile};
 use quickbeam::wire::key::{NodeKey, NodeKeys, PairSecret};
@@ -322,7 +323,8 @@ pub(crate) fn keys(ed25519: &NodeKey) -> NodeKeys {
 
 fn document(address: SocketAddr, key: &NodeKey) -> Value {
     let base = Iri::parse(&format!("http://{address}/")).unwrap();
-    OurActor { base: &base, name: "peer", username: "peer", profile: Profile::default(), keys: &keys(key) }.to_json()
+    let (profile, keys) = (Profile::default(), Ring::first(keys(key)));
+    OurActor { base: &base, name: "peer", username: "peer", profile, keys: &keys }.to_json()
 }
 
 fn serve(listener: &TcpListener, state: &Arc<State>) {

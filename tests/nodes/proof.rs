@@ -56,6 +56,11 @@ impl Got {
 
 /// What is false about a request that should be of this node; none when all of it is true.
 pub(crate) fn false_of(got: &Got, node: &Node) -> Option<String> {
+    false_by(got, &node.send(&Call::get("/actor")).expect(200).json())
+}
+
+/// The same by an actor document, of now or of before.
+pub(crate) fn false_by(got: &Got, document: &Value) -> Option<String> {
     if let Err(error) = check(got.header("content-digest"), &got.body, &sha256(&got.body)) {
         return Some(error.to_string());
     }
@@ -63,14 +68,14 @@ pub(crate) fn false_of(got: &Got, node: &Node) -> Option<String> {
     if let Some(missing) = demanded.iter().find(|part| !got.claims().contains(*part)) {
         return Some(format!("{missing} is not in {}", got.claims()));
     }
-    let document = node.send(&Call::get("/actor")).expect(200).json();
-    let named = |id: &Value| got.claims().contains(&format!(";keyid={id}"));
-    let (rsa, ed25519) = (&document["publicKey"], &document["assertionMethod"][0]);
+    let named = |key: &&Value| got.claims().contains(&format!(";keyid={}", key["id"]));
+    let ed25519 = document["assertionMethod"].as_array().into_iter().flatten().find(named);
+    let rsa = Some(&document["publicKey"]).filter(named);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let key = match () {
-        () if named(&ed25519["id"]) => PublicKey::from_multikey(&text(&ed25519["publicKeyMultibase"])).unwrap(),
-        () if named(&rsa["id"]) => PublicKey::from_pem(&text(&rsa["publicKeyPem"])).unwrap(),
-        () => return Some(format!("no key of {} is in {}", node.actor(), got.claims())),
+    let key = match (ed25519, rsa) {
+        (Some(key), _) => PublicKey::from_multikey(&text(&key["publicKeyMultibase"])).unwrap(),
+        (None, Some(key)) => PublicKey::from_pem(&text(&key["publicKeyPem"])).unwrap(),
+        (None, None) => return Some(format!("no key of {} is in {}", document["id"], got.claims())),
     };
     let key = Key::Public(key);
     let (base, signature) = got.signed();

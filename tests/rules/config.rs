@@ -233,6 +233,7 @@ fn wrong_settings_of_the_node_are_named() {
             "[federation]\nallow_only = [\"https://a.example/\"]",
             "2:14: `https://a.example/` is no domain; write a host without scheme, port and path: \"events.example\"",
         ),
+        ("[federation]\nauthorized_fetch = \"yes\"", "2:20: `authorized_fetch` has to be true or false, not text"),
         ("[tick]\nevery = \"2d\"", "2:9: `every` is 2d, it has to be 50ms to 1d"),
         ("[retention]\nanswers = \"1h\"", "2:11: `answers` is 1h, it has to be 1d to 365d"),
         (
