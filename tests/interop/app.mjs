@@ -6,7 +6,7 @@ import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import { createFederation, InProcessMessageQueue, MemoryKvStore } from "@fedify/fedify";
 import {
-  Accept, Create, Delete, Follow, Note, Person, PUBLIC_COLLECTION, Tombstone, Undo, Update,
+  Accept, Announce, Create, Delete, Follow, Like, Note, Offer, Person, PUBLIC_COLLECTION, Tombstone, Undo, Update,
 } from "@fedify/vocab";
 
 const [host, firstKnock] = process.argv.slice(2);
@@ -109,6 +109,7 @@ federation.setInboxListeners("/users/{identifier}/inbox", "/inbox")
   .on(Create, only("Create"))
   .on(Update, only("Update"))
   .on(Delete, only("Delete"))
+  .on(Offer, only("Offer"))
   .onError((_context, error) => failed("inbox", error));
 
 const fresh = (folder) => new URL(`/${folder}/${randomUUID()}`, origin);
@@ -161,6 +162,23 @@ const controls = {
   },
   async delete({ as = "gigs", object }) {
     return about(await send(as, Delete, { object: new Tombstone({ id: new URL(object) }), to: PUBLIC_COLLECTION }));
+  },
+  async react({ as = "gigs", how, named, content }) {
+    const here = context();
+    const object = await here.lookupObject(named);
+    const to = await object.getAttribution(here);
+    const cc = PUBLIC_COLLECTION;
+    if (how === "reply") {
+      const reply = new Note({ id: fresh("notes"), content, attribution: here.getActorUri(as), replyTarget: object.id, to: cc });
+      return about(await send(as, Create, { object: reply, to: cc }, to));
+    }
+    const made = await send(as, how === "like" ? Like : Announce, { object: object.id, to: cc }, to);
+    return about(made);
+  },
+  async retract({ as = "gigs", how, activity, object, named }) {
+    const to = await context().lookupObject(named);
+    const undone = new (how === "like" ? Like : Announce)({ id: new URL(activity), actor: context().getActorUri(as), object: new URL(object) });
+    return about(await send(as, Undo, { object: undone, to: to.id }, to));
   },
   async refuse({ scheme }) {
     refused.add(scheme);

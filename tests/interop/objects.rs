@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::fedify::{Fedify, Knock, logged, pair};
-use crate::harness::Node;
+use crate::harness::{Node, eventually};
 use crate::http::Call;
 
 /// Has the node follow, and waits until both know.
@@ -79,5 +79,39 @@ fn what_fedify_publishes_changes_and_deletes_is_logged_by_a_node() {
     assert_eq!(taken(&changed, "Update")["content"], "Gig tomorrow");
     let deleted = fedify.control("delete", &json!({ "object": object }));
     assert_eq!(taken(&deleted, "Delete")["type"], "Tombstone");
+    fedify.is_content();
+}
+
+#[test]
+fn what_fedify_likes_shares_and_answers_is_counted_by_a_node() {
+    let (fedify, node) = pair(Knock::Rfc9421, |plan| plan);
+    let gig = node.publish("Gig Night")["id"].as_str().unwrap().to_owned();
+    let counts = || {
+        let shown = node.send(&Call::get("/gig-night").accept("application/activity+json")).expect(200).json();
+        json!(["likes", "shares", "replies"].map(|word| shown[word]["totalItems"].clone()))
+    };
+    let react = |how: &str| fedify.control("react", &json!({ "how": how, "named": gig, "content": "I come." }));
+    let (like, share, _) = (react("like"), react("share"), react("reply"));
+    eventually("all are counted", || (counts() == json!([1, 1, 1])).then_some(()));
+    for (how, made) in [("like", like), ("share", share)] {
+        let (activity, object) = (&made["activity"], &made["object"]);
+        let actor = node.actor();
+        fedify.control("retract", &json!({ "how": how, "activity": activity, "object": object, "named": actor }));
+    }
+    eventually("two are taken back", || (counts() == json!([0, 0, 1])).then_some(()));
+    node.settle();
+    fedify.is_content();
+}
+
+#[test]
+fn an_allocate_is_an_offer_to_fedify() {
+    let (fedify, node) = pair(Knock::Rfc9421, |plan| plan);
+    let gig = node.publish("Gig Night")["id"].as_str().unwrap().to_owned();
+    let calendar = fedify.actor("gigs");
+    let target = format!("/gig-night/allocate?calendar={calendar}&to={calendar}");
+    node.send(&Call::post(&target).token(&node.token).key("1")).expect(202);
+    let offer = fedify.hears("Offer", &gig);
+    assert_eq!((&offer["kind"], &offer["name"]), (&json!("Article"), &json!("Gig Night")), "{offer}");
+    node.settle();
     fedify.is_content();
 }
