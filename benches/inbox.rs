@@ -1,7 +1,9 @@
 //! Signed activities accepted durably by a node, beside a bare handler with the same group commit: `cargo bench --bench inbox`.
 //!
 //! Both are processes of their own on loopback, with 256 signing authorities; rounds go from the one to the other.
-//! Arguments after `--`: `--seconds` of a round (3), `--rounds` for each side (5), `--connections` (32 and 128).
+//! Arguments after `--`: `--seconds` of a round (3), `--rounds` for each side (5), `--connections` (32 and 128),
+//! `--schemes` of `ed25519,rsa,draft,proof` (ed25519). With `--peer-url http://ADDRESS:PORT` another server, which runs
+//! already and takes activities at `/inbox`, stands in the place of the handler, which knows ed25519 only.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on stops")]
 
@@ -21,7 +23,7 @@ mod rig;
 use rig::counts::Counts;
 use rig::load::Outcome;
 use rig::node::{Node, Recipe, free_port};
-use rig::peers::{AUTHORITIES, Peers};
+use rig::peers::{AUTHORITIES, Peers, Scheme};
 use rig::process::Process;
 use rig::{argument, disk, floor, http, median};
 
@@ -29,7 +31,7 @@ use rig::{argument, disk, floor, http, median};
 const SETTINGS: &str = "[limits]\npeer_rate = 1000000\n";
 /// Requests that are signed for a round, as a part of what the round before needed.
 const PREPARED: f64 = 1.4;
-const FIRST_RATE: f64 = 12_000.0;
+const FIRST_RATE: f64 = 3_000.0;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -44,24 +46,38 @@ fn main() {
     disk::probe();
     let folder = rig::folder();
     let peers = Peers::start();
-    let floor = start_floor(folder.path(), &peers);
+    let other = match peer() {
+        Some(address) => (None, address),
+        None => start_floor(folder.path(), &peers),
+    };
     let node = start_node(folder.path(), &peers);
     println!("{AUTHORITIES} authorities, rounds of {seconds} s; the node with {}", SETTINGS.trim().replace('\n', " "));
-    let mut bench = Bench { peers, floor, node, span: Duration::from_secs_f64(seconds), prepared: 0 };
-    for connections in connections {
-        bench.compare(connections, rounds);
+    let mut bench = Bench { peers, other, node, span: Duration::from_secs_f64(seconds), prepared: 0 };
+    let schemes: String = argument("--schemes", "ed25519".to_owned());
+    for scheme in schemes.split(',').map(Scheme::of) {
+        for connections in &connections {
+            bench.compare(*connections, rounds, scheme);
+        }
     }
     disk::probe();
 }
 
-/// The floor, which listens there.
-type Floor = (Process, SocketAddr);
+/// What the node is held against: where it listens, and its process if that is a child of ours.
+type Other = (Option<Process>, SocketAddr);
 
-fn start_floor(folder: &Path, peers: &Peers) -> Floor {
+/// The server that the arguments name.
+fn peer() -> Option<SocketAddr> {
+    let url: String = argument("--peer-url", String::new());
+    let authority = url.trim_start_matches("http://").trim_end_matches('/');
+    let address = || authority.parse().unwrap_or_else(|_| panic!("--peer-url is http://ADDRESS:PORT, not {url}"));
+    (!url.is_empty()).then(address)
+}
+
+fn start_floor(folder: &Path, peers: &Peers) -> Other {
     let (address, keys) = (free_port(), folder.join("keys"));
     let lines = peers.signers.iter().map(|peer| {
         let PublicKey::Ed25519(key) = peer.key.public() else { unreachable!("the keys are made here") };
-        format!("http://{}/actor#ed25519 {}\n", peer.authority, STANDARD.encode(key.as_bytes()))
+        format!("http://{}/actor#ed25519-pem {}\n", peer.authority, STANDARD.encode(key.as_bytes()))
     });
     std::fs::write(&keys, lines.collect::<String>()).unwrap();
     let mut command = Command::new(std::env::current_exe().unwrap());
@@ -70,7 +86,7 @@ fn start_floor(folder: &Path, peers: &Peers) -> Floor {
     while std::net::TcpStream::connect(address).is_err() {
         std::thread::sleep(Duration::from_millis(5));
     }
-    (process, address)
+    (Some(process), address)
 }
 
 /// A node that follows every authority, so that their activities are kept.
@@ -91,7 +107,7 @@ fn start_node(folder: &Path, peers: &Peers) -> Node {
 
 struct Bench {
     peers: Peers,
-    floor: Floor,
+    other: Other,
     node: Node,
     span: Duration,
     /// Rounds prepared so far: the ids of each are its own.
@@ -106,23 +122,24 @@ struct Round {
 }
 
 impl Bench {
-    fn compare(&mut self, connections: usize, rounds: usize) {
-        println!("\n{connections} connections");
+    fn compare(&mut self, connections: usize, rounds: usize, scheme: Scheme) {
+        println!("\n{scheme:?}, {connections} connections");
+        let name = if self.other.0.is_some() { "floor" } else { "peer" };
         let (mut expected, mut ratios, mut slow) = ([FIRST_RATE; 2], Vec::new(), Vec::new());
         let (mut totals, mut accepted) = (Counts::default(), 0);
         for round in 0..=rounds {
             // The first one warms both up: keys are fetched, files grow, code gets into the caches.
-            let floor = self.floor_round(connections, &mut expected[0]);
+            let other = self.other_round(connections, &mut expected[0], scheme);
             let before = Counts::read(&self.node);
-            let node = self.node_round(connections, &mut expected[1]);
+            let node = self.node_round(connections, &mut expected[1], scheme);
             if round == 0 {
                 continue;
             }
             totals.add(&Counts::read(&self.node).since(&before));
             accepted += node.outcome.answered as u64;
-            show("floor", &floor);
+            show(name, &other);
             show("node", &node);
-            let ratio = node.outcome.rate() / floor.outcome.rate();
+            let ratio = node.outcome.rate() / other.outcome.rate();
             println!("  ratio {ratio:.2}");
             ratios.push(ratio);
             slow.push(node.outcome.quantile(0.99));
@@ -131,34 +148,37 @@ impl Bench {
         println!("  median ratio {:.2}, median p99 of the node {:.1} ms", median(ratios), median(slow));
     }
 
-    fn floor_round(&mut self, connections: usize, rate: &mut f64) -> Round {
-        let address = self.floor.1;
-        let load = self.prepare(address, rate);
-        measure(&self.floor.0, || load.send(address, connections, self.span), rate)
+    fn other_round(&mut self, connections: usize, rate: &mut f64, scheme: Scheme) -> Round {
+        let address = self.other.1;
+        let load = self.prepare(address, rate, scheme);
+        measure(self.other.0.as_ref(), || load.send(address, connections, self.span), rate)
     }
 
-    fn node_round(&mut self, connections: usize, rate: &mut f64) -> Round {
+    fn node_round(&mut self, connections: usize, rate: &mut f64, scheme: Scheme) -> Round {
         let address = self.node.public.address;
-        let load = self.prepare(address, rate);
-        measure(&self.node.process, || load.send(address, connections, self.span), rate)
+        let load = self.prepare(address, rate, scheme);
+        measure(Some(&self.node.process), || load.send(address, connections, self.span), rate)
     }
 
-    fn prepare(&mut self, address: SocketAddr, rate: &mut f64) -> rig::load::Load {
+    fn prepare(&mut self, address: SocketAddr, rate: &mut f64, scheme: Scheme) -> rig::load::Load {
         self.prepared += 1;
         let count = *rate * self.span.as_secs_f64() * PREPARED;
-        self.peers.creates(address, count as usize, self.prepared)
+        self.peers.creates(address, count as usize, self.prepared, scheme)
     }
 }
 
-fn measure(process: &Process, send: impl FnOnce() -> Outcome, rate: &mut f64) -> Round {
-    let (cpu, written) = (process.cpu_seconds(), process.written());
+/// What a process costs is known of our own children.
+fn measure(process: Option<&Process>, send: impl FnOnce() -> Outcome, rate: &mut f64) -> Round {
+    let costs = || process.map_or((0.0, 0), |process| (process.cpu_seconds(), process.written()));
+    let (cpu, written) = costs();
     let outcome = send();
+    let (cpu_after, written_after) = costs();
     if let Some(refusal) = &outcome.refusal {
         panic!("{} refused, {} taken: {refusal}", outcome.refused, outcome.answered);
     }
     *rate = outcome.rate();
     let each = |total: f64| total / outcome.answered as f64;
-    let (cpu, written) = (each(process.cpu_seconds() - cpu), each((process.written() - written) as f64));
+    let (cpu, written) = (each(cpu_after - cpu), each((written_after - written) as f64));
     Round { outcome, cpu, written }
 }
 

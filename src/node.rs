@@ -110,6 +110,7 @@ impl Node {
         let identity = Identity::read(&config, clock.now())?;
         // Ports first: a node that cannot be reached must not touch its data.
         let listeners = listen(&config)?;
+        open_many();
         let tokens = TokenStore::open(&config.node.data)?;
         let engine = open_store(&config)?;
         folder::write(&identity.keys, &config.node.data)?;
@@ -185,6 +186,13 @@ fn listen(config: &Config) -> Result<Listeners, NodeError> {
         admin: bind(config.admin.listen, "admin.listen")?,
         backlog: BACKLOG,
     })
+}
+
+/// Each connection takes a file, and shells let a program open 1,024 unless it asks for what it is allowed.
+fn open_many() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        warn!(%error, "the limit of open files stays as it is; with many peers and clients it may be reached");
+    }
 }
 
 fn open_store(config: &Config) -> Result<Arc<RedbEngine>, NodeError> {

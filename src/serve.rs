@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::HttpService;
+use actix_http::error::DispatchError;
 use actix_rt::net::TcpStream;
 use actix_server::{Server, ServerBuilder, ServerHandle};
 use actix_service::{IntoServiceFactory as _, ServiceFactoryExt as _, fn_service, map_config};
@@ -19,6 +20,7 @@ use tracing::error;
 use crate::actors::root;
 use crate::actors::runtime::Runtime;
 use crate::config::Config;
+use crate::web::crowd::Crowd;
 use crate::web::http::{KEEP_ALIVE, Listener, around};
 use crate::web::routes::{admin_routes, public_routes};
 use crate::web::site::Site;
@@ -60,10 +62,16 @@ pub fn start(site: &Arc<Site>, listeners: Listeners, config: &Config) -> std::io
     let backlog = u32::try_from(listeners.backlog).unwrap_or(u32::MAX);
     let public = Server::build().workers(workers(config.runtime.workers)).backlog(backlog);
     let deadlines = Deadlines { head: limits.header_timeout, write: limits.write_timeout };
-    let public = serve(site, public, (listeners.public, Listener::Public), deadlines)?;
+    let public = serve(site, public, (listeners.public, Listener::Public), deadlines, limits.address_connections)?;
     // Backups go out here, which have a limit of their own for whoever takes them slowly.
     let deadlines = Deadlines { write: limits.write_timeout.max(limits.backup_stall * 2), ..deadlines };
-    let admin = serve(site, Server::build().workers(ADMIN_WORKERS), (listeners.admin, Listener::Admin), deadlines)?;
+    let admin = serve(
+        site,
+        Server::build().workers(ADMIN_WORKERS),
+        (listeners.admin, Listener::Admin),
+        deadlines,
+        limits.address_connections,
+    )?;
     let servers = Servers { public: public.handle(), admin: admin.handle() };
     for server in [public, admin] {
         actix_rt::spawn(async move {
@@ -81,10 +89,13 @@ fn serve(
     server: ServerBuilder,
     (socket, listener): (TcpListener, Listener),
     deadlines: Deadlines,
+    connections_max: u64,
 ) -> std::io::Result<Server> {
     let (data, clock, local) = (Data::from(site.clone()), site.clock.clone(), socket.local_addr()?);
     let server = server.disable_signals().shutdown_timeout(STOP_SECONDS);
     let stopping = server.graceful_shutdown_signal();
+    // Shared by all workers.
+    let crowd = Crowd::new(connections_max, &site.trusted_proxies);
     let connections = move || {
         let routes = match listener {
             Listener::Public => public_routes,
@@ -107,9 +118,13 @@ fn serve(
                 data.insert(connection.work());
             })
             .h1(map_config(app, |()| AppConfig::default()));
+        let crowd = crowd.clone();
         let timed = move |stream: TcpStream| {
             let client = stream.peer_addr().ok();
-            ready(Ok((Timed::new(stream, clock.clone(), deadlines), client)))
+            let seat = crowd.enter(client.map(|client| client.ip()));
+            let too_many = || DispatchError::Io(std::io::Error::other("its address has too many connections"));
+            let seat = seat.ok_or_else(too_many);
+            ready(seat.map(|seat| (Timed::new(stream, clock.clone(), deadlines, Some(seat)), client)))
         };
         fn_service(timed).and_then(http)
     };

@@ -48,6 +48,14 @@ impl Load {
         self.ends.push(self.bytes.len());
     }
 
+    /// With the requests of another behind its own.
+    pub(crate) fn then(mut self, other: Self) -> Self {
+        let before = self.bytes.len();
+        self.bytes.extend(other.bytes);
+        self.ends.extend(other.ends.into_iter().map(|end| before + end));
+        self
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }

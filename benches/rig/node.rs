@@ -34,7 +34,8 @@ pub(crate) struct Node {
 impl Recipe {
     /// Writes configuration, key and token. `settings` is TOML put behind the template.
     pub(crate) fn write(folder: &Path, template: Template, allow: Vec<String>, settings: &str) -> Self {
-        let (public, admin) = (free_port(), free_port());
+        let public = free_port();
+        let admin = std::iter::repeat_with(free_port).find(|port| *port != public).unwrap();
         let answers = Answers {
             name: "bench".to_owned(),
             base: format!("http://{public}"),

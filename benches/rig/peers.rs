@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use quickbeam::domains::identity::Iri;
 use quickbeam::keyring::Ring;
 use quickbeam::wire::document::{OurActor, Profile};
 use quickbeam::wire::key::{NodeKey, NodeKeys};
+use quickbeam::wire::proof::prove;
 use quickbeam::wire::rsa::RsaKey;
 use quickbeam::wire::sign::{Signer, SignerKey};
 use quickbeam::wire::transport::{Limits, Request};
@@ -24,6 +26,30 @@ pub(crate) const AUTHORITIES: usize = 256;
 /// So that a body is about as long as that of the floor's first measurement: 800 bytes.
 const CONTENT_BYTES: usize = 330;
 
+/// By what a request shows whose it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    /// RFC 9421.
+    Ed25519,
+    Rsa,
+    /// draft-cavage with RSA.
+    Draft,
+    /// FEP-8b32 in the body, and no signature of the request.
+    Proof,
+}
+
+impl Scheme {
+    pub(crate) fn of(word: &str) -> Self {
+        match word {
+            "ed25519" => Self::Ed25519,
+            "rsa" => Self::Rsa,
+            "draft" => Self::Draft,
+            "proof" => Self::Proof,
+            _ => panic!("{word} is none of ed25519, rsa, draft, proof"),
+        }
+    }
+}
+
 /// Those who sign.
 pub(crate) struct Peers {
     pub(crate) signers: Vec<Peer>,
@@ -36,6 +62,9 @@ pub(crate) struct Peer {
     pub(crate) key: NodeKey,
     base: Iri,
     signer: Signer,
+    rsa: Signer,
+    /// The id under which the ed25519 key makes proofs.
+    proof_id: Iri,
 }
 
 impl Peers {
@@ -54,10 +83,20 @@ impl Peers {
     }
 
     /// `count` Creates to this inbox, each with ids of its own, signed now.
-    pub(crate) fn creates(&self, inbox: SocketAddr, count: usize, round: usize) -> Load {
+    pub(crate) fn creates(&self, inbox: SocketAddr, count: usize, round: usize, scheme: Scheme) -> Load {
+        let part = |from: usize, to: usize| self.some_creates(inbox, from..to, round, scheme);
+        // RSA takes its time.
+        let (first, second) = std::thread::scope(|scope| {
+            let second = scope.spawn(|| part(count / 2, count));
+            (part(0, count / 2), second.join().unwrap())
+        });
+        first.then(second)
+    }
+
+    fn some_creates(&self, inbox: SocketAddr, numbers: Range<usize>, round: usize, scheme: Scheme) -> Load {
         let content = "x".repeat(CONTENT_BYTES);
         let mut load = Load::default();
-        for number in 0..count {
+        for number in numbers {
             let peer = &self.signers[number % AUTHORITIES];
             let base = peer.base.as_str();
             let activity = json!({
@@ -74,7 +113,11 @@ impl Peers {
                     "content": content,
                 },
             });
-            load.push(&self.signed(peer, inbox, activity.to_string()));
+            let body = match scheme {
+                Scheme::Proof => prove(&activity, &peer.key, &peer.proof_id, self.clock.now()).unwrap().to_string(),
+                _ => activity.to_string(),
+            };
+            load.push(&self.signed(peer, inbox, body, scheme));
         }
         load
     }
@@ -86,15 +129,21 @@ impl Peers {
             "@context": [ACTIVITY_STREAMS], "id": format!("{base}activities/accept"), "type": "Accept",
             "actor": format!("{base}actor"), "to": [format!("http://{inbox}/actor")], "object": follow,
         });
-        self.signed(peer, inbox, accept.to_string())
+        self.signed(peer, inbox, accept.to_string(), Scheme::Ed25519)
     }
 
     /// A whole request as it goes over the wire.
-    fn signed(&self, peer: &Peer, inbox: SocketAddr, body: String) -> Vec<u8> {
+    fn signed(&self, peer: &Peer, inbox: SocketAddr, body: String, scheme: Scheme) -> Vec<u8> {
         let limits = Limits { bytes_max: 0, deadline: Duration::ZERO };
         let url = Iri::parse(&format!("http://{inbox}/inbox")).unwrap();
         let request = Request::post(url, "application/activity+json", body, limits);
-        let request = peer.signer.sign(request, self.clock.now()).unwrap();
+        let now = self.clock.now();
+        let request = match scheme {
+            Scheme::Ed25519 => peer.signer.sign(request, now).unwrap(),
+            Scheme::Rsa => peer.rsa.sign(request, now).unwrap(),
+            Scheme::Draft => peer.rsa.sign_draft(request, now).unwrap(),
+            Scheme::Proof => request,
+        };
         raw(&request)
     }
 }
@@ -107,18 +156,30 @@ impl Peer {
         let mut seed = [3; 32];
         seed[..8].copy_from_slice(&(number as u64).to_le_bytes());
         let key = NodeKey::from_seed(seed);
-        let key_id = Iri::parse(&format!("{base}actor#ed25519")).unwrap();
-        let signer = Signer { key_id, secret: SignerKey::Ed25519(key.clone()) };
-        Self { authority, key, base, signer }
+        let id = |fragment: &str| Iri::parse(&format!("{base}actor#{fragment}")).unwrap();
+        let signer = Signer { key_id: id("ed25519-pem"), secret: SignerKey::Ed25519(key.clone()) };
+        let rsa = Signer { key_id: id("main-key"), secret: SignerKey::Rsa(rsa_key()) };
+        let proof_id = id("ed25519");
+        Self { authority, key, base, signer, rsa, proof_id }
     }
 
     fn document(&self) -> String {
-        let rsa = RsaKey::from_pem(include_str!("../../tests/vectors/rsa/one.pem")).unwrap();
-        let keys = Ring::first(NodeKeys { ed25519: self.key.clone(), rsa });
+        let keys = Ring::first(NodeKeys { ed25519: self.key.clone(), rsa: rsa_key() });
         let profile = Profile::default();
         let actor = OurActor { base: &self.base, name: "peer", username: "peer", profile, keys: &keys };
-        actor.to_json().to_string()
+        let mut document = actor.to_json();
+        // Fedify checks signatures by ed25519 only with keys that stand there too.
+        let pem = json!({
+            "id": self.signer.key_id.as_str(), "owner": document["id"], "publicKeyPem": self.key.public_pem(),
+        });
+        document["publicKey"] = json!([document["publicKey"], pem]);
+        document.to_string()
     }
+}
+
+/// Making one takes long.
+fn rsa_key() -> RsaKey {
+    RsaKey::from_pem(include_str!("../../tests/vectors/rsa/one.pem")).unwrap()
 }
 
 fn serve(listener: TcpListener, documents: BTreeMap<String, String>) {

@@ -15,6 +15,16 @@ pub enum Scheme {
 }
 
 impl Scheme {
+    /// By its word in a configuration.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "ed25519" => Some(Self::Ed25519),
+            "rsa" => Some(Self::Rsa),
+            "draft" => Some(Self::Draft),
+            _ => None,
+        }
+    }
+
     /// For people.
     pub fn word(self) -> &'static str {
         match self {

@@ -18,6 +18,7 @@ use super::reactions::{self, Given, Reaction};
 use super::rows::{Index, Reads, RowKey, Rows, part, parts};
 use super::steps::Wanted;
 use super::takeback;
+pub use super::takeback::Undo;
 use super::world::World;
 use crate::clock::Time;
 use crate::domains::activity::Verb;
@@ -112,16 +113,6 @@ pub enum Command {
         reaction: Reaction,
         given: Given,
     },
-}
-
-/// What a step of a flow had done here, and is to be taken back. The key of its place is that of the undo.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Undo {
-    pub flow: String,
-    pub place: Place,
-    pub op: StreamOp,
-    #[serde(default)]
-    pub result: Option<Value>,
 }
 
 /// A new object.

@@ -9,9 +9,7 @@ use super::entity::{Decision, Turn};
 use super::flow::{Flow, Place};
 use super::publish::Writer;
 use super::rows::{Index, Reads, RowKey, Rows, part, parts};
-use super::stream::{
-    Event, Rejection, Stream, Undo, done_key, linked_row, linked_rows, object_stream, path_of, record_rows,
-};
+use super::stream::{Event, Rejection, Stream, done_key, linked_row, linked_rows, object_stream, path_of, record_rows};
 use super::world::World;
 use crate::clock::Time;
 use crate::domains::effects::StreamOp;
@@ -19,6 +17,16 @@ use crate::domains::flow::spot::done_of;
 use crate::domains::identity::Iri;
 use crate::domains::object::Object;
 use crate::store::Key;
+
+/// What a step of a flow had done here, and is to be taken back. The key of its place is that of the undo.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Undo {
+    pub flow: String,
+    pub place: Place,
+    pub op: StreamOp,
+    #[serde(default)]
+    pub result: Option<Value>,
+}
 
 /// What was there before something was done, kept where it may have to be taken back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

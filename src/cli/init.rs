@@ -202,6 +202,8 @@ fn service(name: &str, folder: &Path) -> String {
          WorkingDirectory={folder}\n\
          ExecStart=/usr/local/bin/quickbeam serve --config {folder}/quickbeam.toml\n\
          Restart=on-failure\n\
+         # Each connection is a file; one address may have limits.address_connections of them.\n\
+         LimitNOFILE=65536\n\
          NoNewPrivileges=true\n\
          ProtectSystem=strict\n\
          ReadWritePaths={folder}/data\n\

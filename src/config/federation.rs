@@ -50,7 +50,13 @@ pub struct Federation {
 pub struct Delivery {
     /// Public activities go out with a proof that holds wherever they are passed on.
     pub proofs: bool,
+    /// How a peer is signed for of which nothing is known yet, as one of [`SIGN_WITH`]; by what its document shows when not
+    /// given.
+    pub sign_with: Option<&'static str>,
 }
+
+/// RFC 9421 with either key, and draft-cavage with RSA.
+pub const SIGN_WITH: [&str; 3] = ["ed25519", "rsa", "draft"];
 
 impl Fetch {
     pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
@@ -121,7 +127,8 @@ impl Federation {
 impl Delivery {
     pub(super) fn read(mut section: Section<'_>, report: &mut Report) -> Self {
         let proofs = section.flag("proofs", report).unwrap_or(false);
+        let sign_with = section.word("sign_with", &SIGN_WITH.map(|word| (word, word)), report);
         section.finish(report);
-        Self { proofs }
+        Self { proofs, sign_with }
     }
 }

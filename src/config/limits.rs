@@ -77,6 +77,8 @@ limits! {
     peer_rate: u64 = integer(100, 1, 1_000_000);
     /// Requests from one address that may turn out not to be believed in a minute, in bursts.
     address_failures: u64 = integer(120, 1, 1_000_000);
+    /// Connections of one address at the same time; those of trusted proxies are not counted.
+    address_connections: u64 = integer(1_024, 1, 1_000_000);
     /// Deliveries to one peer under way at the same time.
     delivery_parallel: u64 = integer(16, 1, 256);
     /// Before a failed delivery is tried for the second time; twice as long each time after.

@@ -12,6 +12,7 @@ use crate::actors::blocking::Blocklist;
 use crate::actors::retention::Keep;
 use crate::actors::root::Rounds;
 use crate::actors::runtime::{self, Runtime};
+use crate::actors::scheme::Scheme;
 use crate::actors::world::{Accept, Delivery, World};
 use crate::care::BLOBS_FOLDER;
 use crate::care::keeper::Keeper;
@@ -145,6 +146,7 @@ pub(super) fn outside(
         signers,
         deadline: config.limits.delivery_timeout,
         proofs: config.delivery.proofs,
+        sign_with: config.delivery.sign_with.and_then(Scheme::parse),
     };
     Ok(deliverer)
 }

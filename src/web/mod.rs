@@ -5,6 +5,7 @@ pub mod auth;
 pub mod callback;
 pub mod client;
 pub mod collections;
+pub mod crowd;
 pub mod discovery;
 pub mod flows;
 pub mod follow;

@@ -12,6 +12,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::crowd::Seat;
 use crate::clock::SharedClock;
 
 /// What a client has to take of an answer, or all that there is of it, before the time for that begins anew. A single byte
@@ -41,6 +42,8 @@ pub struct Timed<S> {
     stream: S,
     clock: SharedClock,
     deadlines: Deadlines,
+    /// Given back when the connection ends.
+    _seat: Option<Seat>,
     work: Work,
     head: Option<BoxFuture<'static, ()>>,
     write: Option<BoxFuture<'static, ()>>,
@@ -66,8 +69,8 @@ impl Drop for Working {
 }
 
 impl<S> Timed<S> {
-    pub fn new(stream: S, clock: SharedClock, deadlines: Deadlines) -> Self {
-        Self { stream, clock, deadlines, work: Work::default(), head: None, write: None, taken: 0 }
+    pub fn new(stream: S, clock: SharedClock, deadlines: Deadlines, seat: Option<Seat>) -> Self {
+        Self { stream, clock, deadlines, _seat: seat, work: Work::default(), head: None, write: None, taken: 0 }
     }
 
     pub fn work(&self) -> Work {
@@ -158,7 +161,7 @@ mod tests {
 
     fn pair(room: usize) -> (Timed<DuplexStream>, DuplexStream) {
         let (ours, theirs) = duplex(room);
-        (Timed::new(ours, SystemClock::shared(), DEADLINES), theirs)
+        (Timed::new(ours, SystemClock::shared(), DEADLINES, None), theirs)
     }
 
     /// What comes of reading while the client sends one byte a second.

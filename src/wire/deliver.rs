@@ -46,6 +46,8 @@ pub struct Deliverer {
     pub deadline: Duration,
     /// Whether public activities get a proof of their own (`[delivery]`).
     pub proofs: bool,
+    /// How a peer is signed for of which nothing is known yet; by what its document shows without it.
+    pub sign_with: Option<Scheme>,
 }
 
 impl Outside for Deliverer {

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{BoxFuture, Either, select};
+use hyper_util::client::legacy::connect::HttpInfo;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, redirect, retry};
 
 use super::address::{AddressPolicy, AddressRefused};
+use super::kept::Kept;
 use super::transport::{Request, Response, Transport, TransportError};
 use crate::actors::ambient;
 use crate::clock::SharedClock;
@@ -23,6 +25,8 @@ use crate::domains::identity::{Authority, Iri};
 /// begin with a connection of its own.
 const IDLE_PER_PLACE_MAX: usize = 256;
 const IDLE: Duration = Duration::from_secs(30);
+/// Idle connections to all places together.
+const IDLE_MAX: usize = 512;
 /// Header lines of a response; more is no answer to anything we ask.
 const HEADERS_MAX: usize = 100;
 
@@ -32,6 +36,7 @@ pub struct HttpTransport {
     client: Client,
     policy: Arc<AddressPolicy>,
     clock: SharedClock,
+    kept: Arc<Kept>,
 }
 
 /// Why there is no client at all.
@@ -93,7 +98,7 @@ impl HttpTransport {
             .dns_resolver(Arc::new(Resolver { policy: policy.clone(), lookup }))
             .build()
             .map_err(ClientError)?;
-        Ok(Self { client, policy, clock })
+        Ok(Self { client, policy, clock, kept: Arc::new(Kept::new(IDLE_MAX, IDLE)) })
     }
 
     async fn send_within(self, request: Request) -> Result<Response, TransportError> {
@@ -116,13 +121,19 @@ impl HttpTransport {
         let url = request.url.clone();
         let authority = destination.authority.clone();
         let bytes_max = request.limits.bytes_max;
+        let stays = self.kept.has_room(self.clock.monotonic());
         let sending = self.build(request)?;
+        let sending = if stays { sending } else { sending.header(CONNECTION, "close") };
         let mut answer = DESTINATION.scope(destination, sending.send()).await.map_err(|error| explain(&url, error))?;
         let connected =
             answer.remote_addr().ok_or_else(|| AddressRefused::NoAddress { authority: authority.clone() })?;
         self.policy.check_address(&authority, connected)?;
         let (status, headers) = (answer.status().as_u16(), plain_headers(answer.headers()));
+        let ends = answer.extensions().get::<HttpInfo>().map(|info| (info.local_addr(), info.remote_addr()));
         let body = read_body(&mut answer, &url, bytes_max).await?;
+        if let Some(ends) = ends {
+            self.kept.note(ends, stays, self.clock.monotonic());
+        }
         Ok(Response { status, headers, body })
     }
 

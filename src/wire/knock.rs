@@ -29,8 +29,8 @@ impl Deliverer {
                 Err(error) => unsignable(&error),
             };
         }
-        let alike = if self.keys.takes_ed25519(&peer) { Scheme::Ed25519 } else { Scheme::Rsa };
-        let [first, second] = known.unwrap_or(alike).to_try(refusals);
+        let alike = || if self.keys.takes_ed25519(&peer) { Scheme::Ed25519 } else { Scheme::Rsa };
+        let [first, second] = known.or(self.sign_with).unwrap_or_else(alike).to_try(refusals);
         let signed = match pen.sign(first, request.clone(), now) {
             Ok(signed) => signed,
             Err(error) => return unsignable(&error),

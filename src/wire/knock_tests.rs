@@ -95,6 +95,7 @@ fn deliverer(server: &Arc<Server>, pairs: impl IntoIterator<Item = PairSecret>) 
         runners: Arc::new(RunnerBook::new(transport.clone(), clock, LIMITS.deadline)),
         deadline: LIMITS.deadline,
         proofs: false,
+        sign_with: None,
         transport: transport.clone(),
     }
 }

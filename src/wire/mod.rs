@@ -18,6 +18,7 @@ pub(crate) mod for_tests;
 pub mod found;
 pub mod inbox;
 pub mod jcs;
+mod kept;
 pub mod key;
 pub mod keys;
 mod knock;

@@ -442,6 +442,7 @@ impl Domain {
             runners: Arc::new(RunnerBook::new(transport, clock.clone(), DEADLINE)),
             deadline: DEADLINE,
             proofs: false,
+            sign_with: None,
         };
         let never = Duration::from_secs(3_660 * 86_400);
         let rounds = Rounds { tick: Duration::from_secs(60), retention: never, ..Rounds::default() };

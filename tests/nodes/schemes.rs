@@ -172,3 +172,48 @@ fn a_folder_of_an_older_version_gets_an_rsa_key_and_keeps_it() {
     node.restart();
     assert_eq!((fs::read(&file).unwrap(), published()), (key, before));
 }
+
+/// What the other one says of the activity that it was sent.
+fn signed_by(node: &Node, verb: &str, sender: &Node) -> Value {
+    let fits = |it: &Value| it["verb"] == verb && it["way"] == "received" && it["actor"] == sender.actor();
+    let ulid = node.activity(verb, fits)["ulid"].as_str().unwrap().to_owned();
+    let shown = node.admin("GET", &format!("/admin/activity?id={ulid}")).expect(200).json();
+    json!([shown["signed"]["form"], shown["signed"]["algorithm"]])
+}
+
+#[test]
+fn two_nodes_understand_each_other_by_each_scheme() {
+    for (word, expected) in [
+        (None, json!(["RFC 9421", "ed25519"])),
+        (Some("ed25519"), json!(["RFC 9421", "ed25519"])),
+        (Some("rsa"), json!(["RFC 9421", "rsa-v1_5-sha256"])),
+        (Some("draft"), json!(["draft-cavage", "rsa-v1_5-sha256"])),
+    ] {
+        let with = |plan: Plan| match word {
+            Some(word) => plan.more(&format!("[delivery]\nsign_with = \"{word}\"\n")),
+            None => plan,
+        };
+        let (blog, events) = (with(Plan::blog()), with(Plan::events()));
+        let events = events.follow(blog.spot.authority());
+        let (blog, events) = (Node::start(blog.allow(events.spot.authority())), Node::start(events));
+        assert_eq!(signed_by(&blog, "Follow", &events), expected, "{word:?}");
+        assert_eq!(signed_by(&events, "Accept", &blog), expected, "{word:?}");
+        let made = blog.publish("Gig Night");
+        assert_eq!(signed_by(&events, "Create", &blog), expected, "{word:?}");
+        assert_eq!(events.activity("the Create", |it| it["verb"] == "Create")["object"], made["id"]);
+    }
+}
+
+#[test]
+fn two_nodes_that_share_a_secret_sign_with_nothing_else() {
+    let (blog, events) = (Plan::blog(), Plan::events());
+    let (blog_at, events_at) = (blog.spot.actor(), events.spot.actor());
+    let secret = [7; 32];
+    let events = events.follow(blog.spot.authority()).pair("blog", &blog_at, &secret);
+    let blog = blog.allow(events.spot.authority()).pair("events", &events_at, &secret);
+    let (blog, events) = (Node::start(blog), Node::start(events));
+    let expected = json!(["RFC 9421", "hmac-sha256"]);
+    assert_eq!(signed_by(&blog, "Follow", &events), expected);
+    blog.publish("Gig Night");
+    assert_eq!(signed_by(&events, "Create", &blog), expected);
+}

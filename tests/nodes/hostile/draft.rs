@@ -91,7 +91,7 @@ const FORGED: [(&str, u16, &str, Forge); 45] = [
         let key_id = format!("{}#main-key", stage.neighbour.actor());
         it.with(|it| it.key_id = key_id)
     }),
-    ("with a key that is not published", 401, "does not publish", |it, _| it.with(|it| it.key_id += "-2")),
+    ("with a key that is not published", 503, "asked for again soon", |it, _| it.with(|it| it.key_id += "-2")),
     ("with a key id that is no address", 401, "keyid", |it, _| it.with(|it| it.key_id = "main-key".to_owned())),
     ("with two key ids", 401, "twice", |it, _| it.with(|it| it.more = format!(",keyId=\"{}\"", it.key_id))),
     ("with a backslash", 401, "backslash", |it, _| it.with(|it| it.more = ",x=\"a\\\"b\"".to_owned())),

@@ -14,7 +14,7 @@ use crate::http::{Answer, Call};
 use crate::peer::{Peer, Reply};
 
 /// How many of these there are.
-pub(super) const FLOODS: usize = 13;
+pub(super) const FLOODS: usize = 14;
 
 /// Connections of one flood.
 const CLIENTS: usize = 100;
@@ -315,6 +315,22 @@ fn one_busy_peer_is_told_to_wait_and_others_are_not() {
         answer.refused_with(429, "slow down");
         assert!(answer.header("retry-after").is_some_and(|after| after.parse::<u64>().is_ok()), "{answer}");
     }
+    stage.serves_others();
+}
+
+#[test]
+fn one_address_does_not_get_all_connections() {
+    let stage = Stage::new(|plan| plan.limit("address_connections = 100").limit("header_timeout = \"5s\""));
+    let mut streams: Vec<TcpStream> = (0..CLIENTS * 4).map(|_| connect(&stage)).collect();
+    eventually("all but so many are closed", || {
+        streams.retain_mut(|stream| !has_ended(stream));
+        (streams.len() <= CLIENTS).then_some(())
+    });
+    assert!(streams.len() > CLIENTS / 2, "only {} are open", streams.len());
+    let answer = send_from(&stage, Ipv4Addr::new(127, 0, 0, 78), &Call::get("/actor"));
+    assert_eq!(answer.status, 200, "{answer}");
+    drop(streams);
+    eventually("its connections are gone", || stage.node.try_send(&Call::get("/actor")));
     stage.serves_others();
 }
 

@@ -47,7 +47,7 @@ const FORGED: [(&str, u16, &str, Forge); 28] = [
     ("with a key of a neighbour", 403, "authority", |it, stage| {
         of(it, "verificationMethod", format!("{}#ed25519", stage.neighbour.actor()).into())
     }),
-    ("with a key that is not published", 401, "does not publish", |it, _| {
+    ("with a key that is not published", 503, "asked for again soon", |it, _| {
         let key_id = format!("{}-2", it["proof"]["verificationMethod"].as_str().unwrap());
         of(it, "verificationMethod", key_id.into())
     }),

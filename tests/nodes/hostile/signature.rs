@@ -67,7 +67,7 @@ const WITH_ANY_KEY: [(&str, u16, &str, Forge); 31] = [
         let key_id = format!("{}#main-key", stage.neighbour.actor());
         it.change(|it| it.key_id = key_id).call()
     }),
-    ("with a key that is not published", 401, "does not publish", |it, _| it.change(|it| it.key_id += "-2").call()),
+    ("with a key that is not published", 503, "asked for again soon", |it, _| it.change(|it| it.key_id += "-2").call()),
     ("with a key of this node", 403, "authority", |it, stage| {
         let key_id = format!("{}#main-key", stage.node.actor());
         it.change(|it| it.key_id = key_id).call()
