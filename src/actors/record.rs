@@ -19,6 +19,8 @@ thread_local! {
 }
 /// Room that is kept for the next value; what needs more is rare.
 const ROOM_BYTES_MAX: usize = 64 << 10;
+/// Levels of a stored value: twice those of any JSON in it, and few enough for the stack of any thread.
+const DEPTH_MAX: usize = 256;
 
 /// Writes a value as it is stored.
 pub fn encode(value: &(impl Serialize + ?Sized)) -> Bytes {
@@ -32,9 +34,11 @@ pub fn encode(value: &(impl Serialize + ?Sized)) -> Bytes {
     encoded
 }
 
-/// Reads a stored value.
+/// Reads a stored value. One that is nested deeper than any that we store is damaged.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
-    rmp_serde::from_slice(bytes)
+    let mut input = rmp_serde::Deserializer::from_read_ref(bytes);
+    input.set_max_depth(DEPTH_MAX);
+    T::deserialize(&mut input)
 }
 
 /// The last snapshot of an actor, and what the shell keeps of it.

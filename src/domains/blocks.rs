@@ -55,7 +55,8 @@ impl Domain {
         let host = text.trim().strip_prefix("*.").unwrap_or(text.trim()).trim_end_matches('.');
         let authority = Authority::parse(host).map_err(|_| refused())?;
         match authority.port() {
-            None if !host.contains('*') => Ok(Self(authority.host().to_owned())),
+            // Also not one that was written as `%2a`.
+            None if !authority.host().contains('*') => Ok(Self(authority.host().to_owned())),
             _ => Err(refused()),
         }
     }
@@ -267,8 +268,18 @@ mod tests {
 
     #[test]
     fn what_is_no_domain_is_refused() {
-        for text in ["", ".", "*", "a b", "https://bad.example", "bad.example/x", "b*d.example", "bad.example:80", "@"]
-        {
+        for text in [
+            "",
+            ".",
+            "*",
+            "a b",
+            "https://bad.example",
+            "bad.example/x",
+            "b*d.example",
+            "bad.example:80",
+            "@",
+            "%2a.bad.example",
+        ] {
             let refused = Domain::parse(text).unwrap_err().to_string();
             assert!(refused.contains("write a host"), "{text}: {refused}");
         }

@@ -9,6 +9,9 @@ use url::{Host, Url};
 
 /// Ids are stored, hashed and sent in headers: longer ones are nobody's honest address.
 pub const IRI_BYTES_MAX: usize = 2_048;
+/// No longer name can be looked up (RFC 1035). In other scripts a name grows as it becomes punycode, so that the bound
+/// holds for what is kept, which has to be read again.
+const HOST_BYTES_MAX: usize = 253;
 
 /// A host in lower case (punycode for other scripts), with `:port` when it is not the default of the scheme.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -33,7 +36,9 @@ pub enum IdentityError {
     Scheme { given: String, scheme: String },
     #[error("{given:?} holds a user name or password: leave it out")]
     UserInfo { given: String },
-    #[error("{given:?} has no usable host: write a name without an end dot, or an address")]
+    #[error(
+        "{given:?} has no usable host: write a name of up to {HOST_BYTES_MAX} bytes without an end dot, or an address"
+    )]
     Host { given: String },
     #[error("{given:?} speaks http on port 443, which would look like https: use another port")]
     HttpOn443 { given: String },
@@ -54,9 +59,10 @@ impl Authority {
         Self::of(&url).filter(|_| url.path() == "/" && !text.contains(char::is_whitespace)).ok_or_else(refused)
     }
 
-    /// The authority of a URL; none without a host, or with one that only looks like another's.
+    /// The authority of a URL; none without a host, with one that only looks like another's, or with one too long for a name.
     pub fn of(url: &Url) -> Option<Self> {
-        let host = url.host_str().filter(|host| !host.is_empty() && !host.ends_with('.'))?;
+        let fits = |host: &&str| (1..=HOST_BYTES_MAX).contains(&host.len()) && !host.ends_with('.');
+        let host = url.host_str().filter(fits)?;
         Some(Self(match url.port() {
             Some(port) => format!("{host}:{port}").into(),
             None => host.into(),
@@ -264,6 +270,17 @@ mod tests {
         {
             assert!(matches!(Authority::parse(given), Err(IdentityError::Authority { .. })), "{given:?}");
         }
+    }
+
+    #[test]
+    fn a_host_that_is_too_long_in_normal_form_is_refused() {
+        let of = |label: &str, times: usize| vec![label; times].join(".");
+        assert!(Authority::parse(&of("abcdefghi", 25)).is_ok());
+        assert!(Authority::parse(&of("bücher", 18)).is_ok());
+        for given in [of("abcdefghi", 26), of("bücher", 19), of("bücher", 200)] {
+            assert!(matches!(Authority::parse(&given), Err(IdentityError::Authority { .. })), "{given}");
+        }
+        assert!(matches!(Iri::parse(&format!("https://{}/", of("abcdefghi", 26))), Err(IdentityError::Host { .. })));
     }
 
     #[test]

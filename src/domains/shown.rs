@@ -10,6 +10,10 @@ use super::types::{Field, Kind};
 use crate::config::Report;
 use crate::config::reader::{Section, suggest};
 
+/// Elements in one another. To clean more takes the square of their number, and nobody writes them: such a text is shown
+/// as it was written.
+const NESTED_MAX: usize = 200;
+
 /// Which fields of a type say what ActivityStreams has a word for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shows {
@@ -132,7 +136,11 @@ impl Format {
     /// As HTML in which nothing runs, whoever wrote it.
     fn html(self, text: &str) -> String {
         match self {
-            Self::Markdown => ammonia::clean(&comrak::markdown_to_html(text, &markdown())),
+            Self::Markdown => {
+                let html = comrak::markdown_to_html(text, &markdown());
+                if is_too_nested(&html) { Self::Plain.html(text) } else { ammonia::clean(&html) }
+            }
+            Self::Html if is_too_nested(text) => Self::Plain.html(text),
             Self::Html => ammonia::clean(text),
             Self::Plain => {
                 let text = text.replace("\r\n", "\n");
@@ -160,6 +168,24 @@ fn markdown() -> comrak::Options<'static> {
     // What is HTML in it is kept, and cleaned with the rest.
     options.render.r#unsafe = true;
     options
+}
+
+/// Whether elements stand too deep in one another, counted without reading them as a browser does: rather too deep than
+/// not deep enough. Only the end of the innermost one ends it.
+fn is_too_nested(html: &str) -> bool {
+    /// What has no content; and a paragraph, which ends where the next one begins.
+    const FLAT: [&str; 5] = ["p", "br", "hr", "img", "wbr"];
+    let mut open: Vec<&str> = Vec::new();
+    html.split('<').skip(1).any(|tag| {
+        let (ends, tag) = tag.strip_prefix('/').map_or((false, tag), |tag| (true, tag));
+        let name = &tag[..tag.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(tag.len())];
+        match (ends, FLAT.iter().any(|flat| flat.eq_ignore_ascii_case(name))) {
+            (true, _) if open.last().is_some_and(|last| last.eq_ignore_ascii_case(name)) => drop(open.pop()),
+            (false, false) if !name.is_empty() => open.push(name),
+            _ => {}
+        }
+        open.len() > NESTED_MAX
+    })
 }
 
 /// Text in which nothing is HTML, with its line breaks.
@@ -230,6 +256,22 @@ mod tests {
             ("~~no~~", "<p><del>no</del></p>\n"),
         ] {
             assert_eq!(shown(Format::Markdown, markdown), html, "{markdown}");
+        }
+    }
+
+    /// Reading 30,000 quotes in one another takes seconds, and a body may have a million.
+    #[test]
+    fn a_text_that_is_nested_out_of_all_proportion_is_shown_as_it_was_written() {
+        let quotes = |levels: usize| format!("{}a", ">".repeat(levels));
+        assert!(shown(Format::Markdown, &quotes(200)).starts_with("<blockquote>"));
+        assert_eq!(shown(Format::Markdown, &quotes(201)), format!("<p>{}a</p>", "&gt;".repeat(201)));
+        for piece in ["<div>", "<dd><li>", "<b></i>", "<DIV></x>", "<ul><li>"] {
+            let (few, many) = (piece.repeat(100), piece.repeat(201));
+            assert!(!shown(Format::Html, &few).contains("&lt;"), "{piece}");
+            assert!(shown(Format::Html, &many).starts_with("<p>&lt;"), "{piece}");
+        }
+        for piece in ["<p>a", "<p>a</p><br>", "<li>a</li>", "<div><b>a</b></div>", "a < b > c <3 "] {
+            assert!(!shown(Format::Html, &piece.repeat(2_000)).starts_with("<p>&lt;"), "{piece}");
         }
     }
 

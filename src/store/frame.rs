@@ -182,4 +182,26 @@ mod tests {
             assert_eq!(read.last().unwrap().is_err(), length != batches_end, "{length}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_stands_in_a_frame_it_is_read_to_an_end_and_gives_no_more_than_it_has(
+            size in 0_usize..40,
+            changes in proptest::collection::vec((proptest::prelude::any::<proptest::sample::Index>(), 0_u8..), 1..8),
+        ) {
+            let mut bytes = frame(size).to_vec();
+            for (place, byte) in changes {
+                let at = place.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let length = bytes.len();
+            let read: Vec<_> = ops(bytes.into()).collect();
+            let held: usize = read.iter().flatten().map(|op| match op {
+                Op::Begin(..) => 28,
+                Op::Put(key, value) => 8 + key.as_bytes().len() + value.len(),
+                Op::Delete(key) => 4 + key.as_bytes().len(),
+            }).sum();
+            proptest::prop_assert!(held <= length && read.iter().rev().skip(1).all(Result::is_ok));
+        }
+    }
 }

@@ -90,7 +90,7 @@ impl Captured {
             let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(self.header("date")?).ok()?;
             u64::try_from(date.as_second()).ok()
         };
-        created.into_iter().next().or_else(date).map(|seconds| Time(seconds * 1_000))
+        created.into_iter().next().or_else(date).map(|seconds| Time(seconds.saturating_mul(1_000)))
     }
 
     /// Judges it as if it had come to `base` (with its slash) at `now`.
@@ -229,5 +229,7 @@ mod tests {
         assert_eq!(Captured::parse(broken), Err(NotCaptured::Header(3)));
         let read = Captured::parse(b"GET / HTTP/1.1\r\nDate: Sun, 22 Nov 2026 00:00:00 GMT\r\n\r\n").unwrap();
         assert_eq!((read.body.len(), read.signed_at()), (0, Some(Time(1_795_305_600_000))));
+        let beyond = b"GET / HTTP/1.1\nSignature-Input: sig=();created=18446744073709551615\n\n";
+        assert_eq!(Captured::parse(beyond).unwrap().signed_at(), Some(Time(u64::MAX)));
     }
 }

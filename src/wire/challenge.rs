@@ -26,7 +26,7 @@ pub fn wanted(with_body: bool, with_key: bool) -> String {
 
 /// The request signed as its receiver asked for it, with the key that this takes; none when nothing was asked for, or
 /// nothing that this node can make and would believe itself.
-pub(super) fn answer(refusal: &Response, pen: &Pen, request: &Request, now: Time) -> Option<(Scheme, Request)> {
+pub fn answer(refusal: &Response, pen: &Pen, request: &Request, now: Time) -> Option<(Scheme, Request)> {
     let asked = refusal.header("accept-signature").filter(|asked| asked.len() <= TEXT_MAX)?;
     let asked: Dictionary = dictionary("accept-signature", asked).ok()?;
     let request = request.clone().digested();

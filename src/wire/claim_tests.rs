@@ -144,6 +144,20 @@ fn labels_stand_once_and_are_few() {
     assert_eq!(split.map(|_| ()), Err(SignatureError::LabelTwice { field: "signature-input", label: label() }));
 }
 
+/// In a display string a backslash escapes nothing, so that what follows its end is not part of it.
+#[test]
+fn parameters_stand_once_also_behind_a_display_string() {
+    let of = |more: &str| SignatureInput::parse(&format!("(\"@method\"){more};created=1")).map(|_| ());
+    for good in [";x=%\"\\\"", ";x=\"\\\";created=2;\"", ";x=%\";created=2;\\\"", ";x=\"%\"", ";a;b", ";x=a%;b"] {
+        assert_eq!(of(good), Ok(()), "{good}");
+    }
+    for twice in
+        [";x=%\"\\\";created=2", ";created=2;x=%\"\\\"", ";x=\"\\\\\";created=2", ";x=\"%\";x=%\"%22\"", ";a;a"]
+    {
+        assert_eq!(of(twice), Err(SignatureError::ParameterTwice { field: "signature-input" }), "{twice}");
+    }
+}
+
 #[test]
 fn a_good_signature_is_found_beside_a_proxys() {
     let input = format!("proxy=(\"@method\");created=1;keyid=\"p\", sig={COVERED}{REST}");

@@ -223,15 +223,19 @@ pub(super) fn dictionary(field: &'static str, text: &str) -> Result<Dictionary, 
 
 /// How many parameters stand in a dictionary. Of those with one name the library keeps the last, as the standard says.
 fn written(text: &str) -> usize {
-    let (mut count, mut quoted, mut escaped) = (0, false, false);
+    let (mut count, mut quoted, mut escaped) = (0, None, false);
+    let mut before = 0;
     for byte in text.bytes() {
-        match byte {
+        match (byte, quoted) {
             _ if escaped => escaped = false,
-            b'\\' => escaped = quoted,
-            b'"' => quoted = !quoted,
-            b';' if !quoted => count += 1,
+            // A display string (`%"…"`) writes an escape with a percent sign, and a backslash in it is one.
+            (b'\\', Some(b'"')) => escaped = true,
+            (b'"', None) => quoted = Some(if before == b'%' { before } else { byte }),
+            (b'"', Some(_)) => quoted = None,
+            (b';', None) => count += 1,
             _ => {}
         }
+        before = byte;
     }
     count
 }

@@ -66,7 +66,7 @@ impl Signers {
     }
 
     /// The pen that signs.
-    pub(crate) fn pen(&self) -> Arc<Pen> {
+    pub fn pen(&self) -> Arc<Pen> {
         self.0.pens.read().all[0].clone()
     }
 

@@ -34,7 +34,7 @@ struct State {
     dice: Dice,
 }
 
-type Contents = BTreeMap<String, Vec<u8>>;
+pub(crate) type Contents = BTreeMap<String, Vec<u8>>;
 
 /// What goes wrong. Calls are counted from the first: opening, asking for a length, reading, writing, setting a length,
 /// syncing, renaming and removing.
@@ -67,7 +67,7 @@ impl SimulatedDisk {
         Self::holding(Contents::new(), Dice::of(seed))
     }
 
-    fn holding(contents: Contents, dice: Dice) -> Self {
+    pub(crate) fn holding(contents: Contents, dice: Dice) -> Self {
         let mut state = State { dice, ..State::default() };
         let mut names = BTreeMap::new();
         for ((name, content), number) in contents.into_iter().zip(0..) {

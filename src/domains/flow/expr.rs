@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::{CallExpr, Expr, IdedExpr, SourceInfo, operators};
+use cel::extractors::Arguments;
 use cel::{Context, Env, ExecutionError, Value as Cel};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::grow;
 use super::json;
 use super::names::{self, Names};
 pub use super::scope::Scope;
@@ -26,6 +28,8 @@ pub const LIST_MAX: usize = 10_000;
 const WALKED_MAX: u64 = 200_000;
 /// Bytes that all macros of one evaluation walk together: chained macros could double a text each time.
 const WEIGHT_MAX: u64 = 16 << 20;
+/// Bytes of all texts and lists that functions make in one evaluation.
+const MADE_MAX: u64 = 16 << 20;
 /// What the parser gets to go down by recursion: in a debug build a bracket takes 100 KiB of it.
 const PARSER_STACK: usize = 16 << 20;
 
@@ -125,6 +129,11 @@ impl Expression {
         context
             .add_function(GOING, move |more: bool| more && counter.over().is_none())
             .expect("no standard function has a name that begins with @");
+        for (_, ours, make) in grow::OURS {
+            let counter = Arc::clone(&spent);
+            let made = move |Arguments(arguments): Arguments| make(&arguments, &|bytes| counter.make(bytes));
+            context.add_function(ours, made).expect("no standard function has a name that begins with @");
+        }
         scope.bind(&self.uses, &mut context);
         let value = Cel::resolve(&self.root, &context).map_err(|error| self.failed(plain(&error)))?;
         if let Some(over) = spent.over() {
@@ -157,12 +166,13 @@ impl Expression {
     }
 }
 
-/// What one evaluation has walked.
+/// What one evaluation has walked and made.
 #[derive(Debug, Default)]
 struct Spent {
     walked: AtomicU64,
     weight: AtomicU64,
     longest: AtomicU64,
+    made: AtomicU64,
 }
 
 impl Spent {
@@ -175,8 +185,17 @@ impl Spent {
         if self.walked.load(Ordering::Relaxed) > WALKED_MAX {
             return Some(format!("its macros walk more than {WALKED_MAX} elements"));
         }
-        (self.weight.load(Ordering::Relaxed) > WEIGHT_MAX)
-            .then(|| format!("its macros walk more than {WEIGHT_MAX} bytes"))
+        if self.weight.load(Ordering::Relaxed) > WEIGHT_MAX {
+            return Some(format!("its macros walk more than {WEIGHT_MAX} bytes"));
+        }
+        (self.made.load(Ordering::Relaxed) > MADE_MAX)
+            .then(|| format!("its functions make more than {MADE_MAX} bytes of text"))
+    }
+
+    /// Room for so many bytes more.
+    fn make(&self, bytes: usize) -> Result<(), ExecutionError> {
+        self.made.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.over().map_or(Ok(()), |over| Err(ExecutionError::function_error(WALK, over)))
     }
 }
 
@@ -203,7 +222,8 @@ fn walk(range: Cel, spent: &Spent) -> Result<Cel, ExecutionError> {
     }
 }
 
-/// Puts [`WALK`] around what each macro walks, and [`GOING`] around the condition of those that stop early.
+/// Puts [`WALK`] around what each macro walks, and [`GOING`] around the condition of those that stop early; calls ours
+/// ([`grow`]) for the functions that could make too much.
 fn rewrite(mut expression: IdedExpr) -> IdedExpr {
     names::for_each_child(&mut expression, &mut |child| *child = rewrite(std::mem::take(child)));
     if let Expr::Comprehension(comprehension) = &mut expression.expr {
@@ -211,6 +231,12 @@ fn rewrite(mut expression: IdedExpr) -> IdedExpr {
         if !matches!(comprehension.loop_cond.expr, Expr::Literal(_)) {
             comprehension.loop_cond = called(GOING, std::mem::take(&mut comprehension.loop_cond));
         }
+    }
+    if let Expr::Call(call) = &mut expression.expr
+        && let Some((_, ours, _)) = grow::OURS.iter().find(|(name, ..)| *name == call.func_name)
+    {
+        call.func_name = (*ours).to_owned();
+        call.args.splice(0..0, call.target.take().map(|target| *target));
     }
     expression
 }
@@ -400,6 +426,52 @@ mod tests {
         assert!(evaluate_on(pairs, object.clone()).unwrap_err().contains("walk more than"));
         let doubling = format!("[object.text]{}", ".map(x, x + x + x + x + x + x)".repeat(10));
         assert!(evaluate_on(&doubling, object).unwrap_err().contains("walk more than"));
+    }
+
+    #[test]
+    fn texts_are_replaced_split_and_joined() {
+        for (source, expected) in [
+            ("'hello'.replace('l', 'LL')", json!("heLLLLo")),
+            ("'hello'.replace('l', '', 1)", json!("helo")),
+            ("'hello'.replace('l', 'x', -1) + 'a'.replace('', '_') + 'a'.replace('a', 'b', 0)", json!("hexxo_a_a")),
+            ("'a,b,c'.split(',')", json!(["a", "b", "c"])),
+            ("'a,b,c'.split(',', 2) + 'a'.split(',', 0) + ''.split(',')", json!(["a", "b,c", ""])),
+            (
+                "'äbc'.split('') + 'äbc'.split('', 2) + ''.split('') + 'ä'.split('', 1)",
+                json!(["ä", "b", "c", "ä", "bc", "ä"]),
+            ),
+            ("['a', 'b'].join() + ['a', 'b'].join('-') + [].join('-')", json!("aba-b")),
+        ] {
+            assert_eq!(evaluate(source), Ok(expected), "{source}");
+        }
+        for (source, expected) in [
+            ("'a'.replace('a', object.n)", "`replace` does not go with string and string and int"),
+            ("object.n.split(',')", "`split` does not go with int and string"),
+            ("object.list.join('-')", "`join` does not go with list and string"),
+        ] {
+            assert_eq!(evaluate(source), Err(expected.to_owned()), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_value_does_not_grow_deeper_than_what_can_be_read_again() {
+        let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!({ "in": inner }));
+        assert_eq!(evaluate_on("[object]", nested(119)), Ok(json!([nested(119)])));
+        let refused = "it gave lists and tables in more than 120 levels, which JSON cannot say".to_owned();
+        assert_eq!(evaluate_on("[object]", nested(120)), Err(refused.clone()));
+        assert_eq!(evaluate_on("{'a': object}", nested(120)), Err(refused));
+    }
+
+    /// Ten times as long a dozen times over: no machine has that many bytes, and asking for them ends the process.
+    #[test]
+    fn texts_that_would_grow_without_end_are_stopped() {
+        for source in [
+            format!("'a'{}", ".replace('a', 'aaaaaaaaaa')".repeat(14)),
+            format!("size('a'{}) > 0 || true", ".replace('', 'aaaaaaaaaa')".repeat(14)),
+            format!("'ab'{}", ".split('').join('aaaaaaaaaa')".repeat(12)),
+        ] {
+            assert!(evaluate(&source).unwrap_err().contains("functions make more than"), "{source}");
+        }
     }
 
     /// On the stack that threads get, the deepest that is allowed works and everything deeper is refused in time.

@@ -7,6 +7,10 @@ use cel::Value as Cel;
 use cel::objects::{Key, Map};
 use serde_json::{Number, Value};
 
+/// As deep as anything that a node reads may be (`limits.json_depth`). A value that grew by a level with each step could
+/// in the end be stored and not be read again.
+const LEVELS_MAX: usize = 120;
+
 /// What JSON cannot say.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotJson {
@@ -14,6 +18,8 @@ pub enum NotJson {
     NotFinite,
     #[error("a {0}")]
     Kind(String),
+    #[error("lists and tables in more than {LEVELS_MAX} levels")]
+    TooDeep,
 }
 
 /// The CEL value of some JSON. A number above `i64::MAX` becomes a `uint`.
@@ -36,6 +42,11 @@ pub(crate) fn table(entries: impl IntoIterator<Item = (String, Cel)>) -> Cel {
 
 /// The JSON of a CEL value. Keys that are not text are written as text.
 pub(crate) fn from_cel(value: &Cel) -> Result<Value, NotJson> {
+    within(value, LEVELS_MAX)
+}
+
+fn within(value: &Cel, levels: usize) -> Result<Value, NotJson> {
+    let inner = || levels.checked_sub(1).ok_or(NotJson::TooDeep);
     Ok(match value {
         Cel::Null => Value::Null,
         Cel::Bool(flag) => Value::Bool(*flag),
@@ -43,9 +54,13 @@ pub(crate) fn from_cel(value: &Cel) -> Result<Value, NotJson> {
         Cel::UInt(number) => Value::from(*number),
         Cel::Float(number) => Value::Number(Number::from_f64(*number).ok_or(NotJson::NotFinite)?),
         Cel::String(text) => Value::String(text.to_string()),
-        Cel::List(list) => Value::Array(list.iter().map(from_cel).collect::<Result<_, _>>()?),
+        Cel::List(list) => {
+            let levels = inner()?;
+            Value::Array(list.iter().map(|item| within(item, levels)).collect::<Result<_, _>>()?)
+        }
         Cel::Map(map) => {
-            let entries = map.map.iter().map(|(key, value)| Ok((key.to_string(), from_cel(value)?)));
+            let levels = inner()?;
+            let entries = map.map.iter().map(|(key, value)| Ok((key.to_string(), within(value, levels)?)));
             Value::Object(entries.collect::<Result<_, NotJson>>()?)
         }
         other => return Err(NotJson::Kind(other.type_of().to_string())),

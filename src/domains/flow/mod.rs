@@ -23,6 +23,7 @@ pub mod definition;
 pub mod expr;
 pub mod fact;
 pub mod graph;
+mod grow;
 pub mod handover;
 pub mod json;
 pub mod kinds;

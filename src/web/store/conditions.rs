@@ -7,7 +7,7 @@ use crate::wire::error::Problem;
 
 /// What a write relies on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub enum Wanted {
     Any,
     /// `If-None-Match: *`
     Absent,
@@ -19,7 +19,7 @@ pub(super) enum Wanted {
 ///
 /// # Errors
 /// 400 when they say something that no write can rely on.
-pub(super) fn wanted(request: &HttpRequest) -> Result<Wanted, Problem> {
+pub fn wanted(request: &HttpRequest) -> Result<Wanted, Problem> {
     match (one(request, header::IF_MATCH)?, one(request, header::IF_NONE_MATCH)?) {
         (None, None) => Ok(Wanted::Any),
         (None, Some("*")) => Ok(Wanted::Absent),
@@ -53,7 +53,7 @@ fn read_tag(value: &str) -> Result<&str, Problem> {
 ///
 /// # Errors
 /// 400 for a tag that is none.
-pub(super) fn number(tag: &str) -> Result<u64, Problem> {
+pub fn number(tag: &str) -> Result<u64, Problem> {
     tag.parse().map_err(|_| {
         Problem::bad_request(format!("If-Match is {tag:?}, which is no ETag of this address; send a number as \"7\""))
     })

@@ -23,9 +23,9 @@ use crate::wire::error::Problem;
 
 mod blobs;
 mod body;
-mod conditions;
+pub mod conditions;
 mod follow;
-mod range;
+pub mod range;
 mod records;
 mod values;
 

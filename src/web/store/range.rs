@@ -10,7 +10,7 @@ use crate::wire::error::Problem;
 
 /// The first and the last byte of a part, both in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Part {
+pub struct Part {
     first: u64,
     last: u64,
 }
@@ -29,7 +29,7 @@ enum Said {
 ///
 /// # Errors
 /// 416 for a part that lies behind the end.
-pub(super) fn wanted(request: &HttpRequest, tag: &str, bytes: u64) -> Result<Option<Part>, Problem> {
+pub fn wanted(request: &HttpRequest, tag: &str, bytes: u64) -> Result<Option<Part>, Problem> {
     let text = |name| request.headers().get(name).map(|value: &header::HeaderValue| value.to_str().unwrap_or_default());
     // Whoever has a part of something else gets all of this. Of times we keep none.
     if text(header::IF_RANGE).is_some_and(|held| held.trim() != tag) {
@@ -71,17 +71,17 @@ fn number(text: &str) -> Option<u64> {
 }
 
 impl Part {
-    pub(super) fn bytes(self) -> u64 {
+    pub fn bytes(self) -> u64 {
         self.last - self.first + 1
     }
 
     /// `Content-Range` of this part of content of this size.
-    pub(super) fn shown(self, bytes: u64) -> String {
+    pub fn shown(self, bytes: u64) -> String {
         format!("bytes {}-{}/{bytes}", self.first, self.last)
     }
 
     /// The part out of the chunks of the whole. What is behind it is not read.
-    pub(super) fn of<E>(self, chunks: impl Stream<Item = Result<Bytes, E>>) -> impl Stream<Item = Result<Bytes, E>> {
+    pub fn of<E>(self, chunks: impl Stream<Item = Result<Bytes, E>>) -> impl Stream<Item = Result<Bytes, E>> {
         let cut = move |at: &mut u64, chunk: Result<Bytes, E>| {
             let Ok(chunk) = chunk else { return ready(Some(Some(chunk))) };
             if *at > self.last {
