@@ -105,7 +105,7 @@ impl Shows {
                 words.insert("source".into(), json!({ "content": content, "mediaType": media_type }));
             }
         }
-        words.extend(text(&self.summary).map(|summary| ("summary".into(), ammonia::clean_text(summary).into())));
+        words.extend(text(&self.summary).map(|summary| ("summary".into(), escaped(summary).into())));
         words.extend(field(&self.attachment).map(attached).map(|list| ("attachment".into(), list)));
         words.extend(field(&self.start).map(|at| ("startTime".into(), at.clone())));
         words.extend(field(&self.end).map(|at| ("endTime".into(), at.clone())));
@@ -188,8 +188,8 @@ fn is_too_nested(html: &str) -> bool {
     })
 }
 
-/// Text in which nothing is HTML, with its line breaks.
-fn escaped(text: &str) -> String {
+/// Text as HTML in which nothing is more than text.
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 

@@ -8,6 +8,7 @@ use url::Url;
 use super::key::{KeyFormatError, PublicKey};
 use crate::domains::activity::ACTIVITY_STREAMS;
 use crate::domains::identity::{IdentityError, Iri};
+use crate::domains::shown::escaped;
 use crate::keyring::{FIRST, Generation, Ring};
 
 /// Keys read from one document; honest actors have two or three.
@@ -250,7 +251,7 @@ impl OurActor<'_> {
             "assertionMethod": asserting,
         });
         if let Some(summary) = &self.profile.summary {
-            document["summary"] = ammonia::clean_text(summary).into();
+            document["summary"] = escaped(summary).into();
         }
         if let Some(icon) = &self.profile.icon {
             document["icon"] = json!({ "type": "Image", "url": icon.as_str() });
