@@ -143,7 +143,7 @@ impl Format {
             Self::Html if is_too_nested(text) => Self::Plain.html(text),
             Self::Html => ammonia::clean(text),
             Self::Plain => {
-                let text = text.replace("\r\n", "\n");
+                let text = text.replace("\r\n", "\n").replace('\r', "\n");
                 let paragraphs = text.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty());
                 paragraphs.map(|it| format!("<p>{}</p>", escaped(it).replace('\n', "<br>"))).collect()
             }
@@ -188,8 +188,9 @@ fn is_too_nested(html: &str) -> bool {
     })
 }
 
-/// Text as HTML in which nothing is more than text.
+/// Text as HTML in which nothing is more than text. Of control characters only those that HTML has stay.
 pub(crate) fn escaped(text: &str) -> String {
+    let text: String = text.chars().filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t')).collect();
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
@@ -306,6 +307,7 @@ mod tests {
             json!({ "teaser": "<b>", "from": "2026-11-21T20:00:00Z", "till": "2026-11-21T23:00:00Z", "where": "Hall" });
         let words = shows.words(fields.as_object().unwrap());
         assert_eq!(words["summary"], "&lt;b&gt;");
+        assert_eq!(escaped("a\0\u{85}\tb\n\"c\" & d"), "a\tb\n\"c\" &amp; d");
         assert_eq!((&words["startTime"], &words["endTime"]), (&fields["from"], &fields["till"]));
         assert_eq!(words["location"], json!({ "type": "Place", "name": "Hall" }));
         let table = json!({ "where": { "name": "Hall", "type": "Fake", "address": "Street 1" } });

@@ -139,7 +139,7 @@ fn html() {
         for shows in FORMATS.iter() {
             let (content, summary) = shown(shows, &given);
             check(&content);
-            assert!(!summary.contains(['<', '>', '"', '\'']), "{summary:?}");
+            assert!(!summary.contains(['<', '>']), "{summary:?}");
             let (again, _) = shown(&FORMATS[1], &content);
             if shows.format == Format::Html {
                 assert_eq!(again, content, "cleaned again it is another");
