@@ -143,7 +143,7 @@ impl Format {
             Self::Html if is_too_nested(text) => Self::Plain.html(text),
             Self::Html => ammonia::clean(text),
             Self::Plain => {
-                let text = text.replace("\r\n", "\n");
+                let text = text.replace("\r\n", "\n").replace('\r', "\n");
                 let paragraphs = text.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty());
                 paragraphs.map(|it| format!("<p>{}</p>", escaped(it).replace('\n', "<br>"))).collect()
             }
@@ -188,9 +188,10 @@ fn is_too_nested(html: &str) -> bool {
     })
 }
 
-/// Text in which nothing is HTML, with its line breaks.
+/// Text in which nothing is HTML, with its line breaks, and without letters that HTML does not have.
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    let text = text.replace(|letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'), "");
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\u{a0}', "&nbsp;")
 }
 
 fn attached(value: &Value) -> Value {
@@ -257,6 +258,11 @@ mod tests {
         ] {
             assert_eq!(shown(Format::Markdown, markdown), html, "{markdown}");
         }
+    }
+
+    #[test]
+    fn plain_text_has_no_letter_that_html_does_not_have() {
+        assert_eq!(shown(Format::Plain, "a\0b\u{a0}c\rd\u{1b}"), "<p>ab&nbsp;c<br>d</p>");
     }
 
     /// Reading 30,000 quotes in one another takes seconds, and a body may have a million.

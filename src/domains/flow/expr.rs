@@ -233,9 +233,9 @@ fn rewrite(mut expression: IdedExpr) -> IdedExpr {
         }
     }
     if let Expr::Call(call) = &mut expression.expr
-        && let Some((_, ours, _)) = grow::OURS.iter().find(|(name, ..)| *name == call.func_name)
+        && let Some(ours) = grow::instead_of(call)
     {
-        call.func_name = (*ours).to_owned();
+        call.func_name = ours.to_owned();
         call.args.splice(0..0, call.target.take().map(|target| *target));
     }
     expression
@@ -425,7 +425,7 @@ mod tests {
         let pairs = "object.list.exists(x, object.list.exists(y, x + y == 1))";
         assert!(evaluate_on(pairs, object.clone()).unwrap_err().contains("walk more than"));
         let doubling = format!("[object.text]{}", ".map(x, x + x + x + x + x + x)".repeat(10));
-        assert!(evaluate_on(&doubling, object).unwrap_err().contains("walk more than"));
+        assert!(evaluate_on(&doubling, object).unwrap_err().contains("more than"));
     }
 
     #[test]
@@ -472,6 +472,14 @@ mod tests {
         ] {
             assert!(evaluate(&source).unwrap_err().contains("functions make more than"), "{source}");
         }
+        let object = || json!({ "list": vec![0; 10_000], "text": "x".repeat(10_000) });
+        let made = evaluate_on("object.list.map(x, object.text + 'x')", object());
+        assert!(made.unwrap_err().contains("functions make more than"));
+        let made = evaluate_on("object.list.map(x, object.list + [x])", object());
+        assert!(made.unwrap_err().contains("functions make more than"));
+        // One text in memory, and ten thousand in JSON.
+        let given = evaluate_on("object.list.map(x, object.text)", object());
+        assert_eq!(given, Err("it gave more than 16777216 bytes, which JSON cannot say".to_owned()));
     }
 
     /// On the stack that threads get, the deepest that is allowed works and everything deeper is refused in time.
