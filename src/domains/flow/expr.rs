@@ -95,7 +95,7 @@ impl Expression {
         }
         names::shallow(source)?;
         let (root, positions) = parse(source)?;
-        let uses = names::check(&root, &positions, names)?;
+        let uses = names::check(&root, &positions, names).map_err(|refused| in_letters(source, refused))?;
         let root = rewrite(root);
         Ok(Self { source: source.to_owned(), root, uses })
     }
@@ -255,6 +255,12 @@ fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), Vec<Refused>> {
         let thread = thread.map_err(|error| vec![broken(&format!("no thread to parse it on: {error}"))])?;
         thread.join().unwrap_or_else(|_| Err(vec![broken("the parser broke on it")]))
     })
+}
+
+/// The parser counts bytes where it says where a name stands.
+fn in_letters(source: &str, refused: Vec<Refused>) -> Vec<Refused> {
+    let letters = |bytes: usize| source.char_indices().take_while(|(at, _)| *at < bytes).count();
+    refused.into_iter().map(|one| Refused { offset: letters(one.offset), ..one }).collect()
 }
 
 fn syntax(source: &str, found: &cel::ParseErrors) -> Vec<Refused> {
@@ -512,6 +518,13 @@ mod tests {
             }
         });
         checked.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn a_mistake_stands_where_its_letter_does() {
+        for (source, offset) in [("'x' + nobody", 6), ("'bücher' + nobody", 11), ("'😀'\n + nobody", 7)] {
+            assert_eq!(compile(source).unwrap_err()[0].offset, offset, "{source}");
+        }
     }
 
     #[test]
