@@ -2,7 +2,8 @@
 //!
 //! Arguments after `--`: `--only` one of `rate` (so many inboxes in rounds, beside another program with `--peer-url`),
 //! `memory` (100,000 followers) and `neighbours` (1,000 authorities, of which three have no manners);
-//! `--inboxes` (1,000), `--authorities` they are on (250), `--rounds` (5), `--followers` (100,000), `--articles` (60).
+//! `--inboxes` (1,000), `--authorities` they are on (250), `--rounds` (5), `--followers` (100,000), `--articles` (60);
+//! `--sign-with` as in `[delivery]` (`ed25519` for these peers unless told).
 //!
 //! `--peer-url http://ADDRESS:PORT/PATH` is posted `{"inboxes": [...], "content": "..."}`, and sends each of them a Create.
 
@@ -49,9 +50,10 @@ struct Stage {
 }
 
 impl Stage {
-    fn set(authorities: usize, actors: usize, settings: &str) -> Self {
+    fn set(authorities: usize, actors: usize) -> Self {
         let (folder, crowd) = (rig::folder(), Crowd::start(authorities, actors));
-        let settings = format!("{SETTINGS}{settings}");
+        let scheme: String = argument("--sign-with", "ed25519".to_owned());
+        let settings = format!("{SETTINGS}[delivery]\nsign_with = \"{scheme}\"\n");
         let recipe = Recipe::write(folder.path(), Template::Blog, crowd.authorities(), &settings);
         let (node, before) = (recipe.start(), crowd.now());
         let outcome = crowd.follows(recipe.public).send(recipe.public, CONNECTIONS, FOLLOW_MAX);
@@ -75,7 +77,7 @@ impl Stage {
 
 fn rate() {
     let (inboxes, authorities) = (argument("--inboxes", 1_000), argument("--authorities", 250));
-    let mut stage = Stage::set(authorities, inboxes / authorities, "");
+    let mut stage = Stage::set(authorities, inboxes / authorities);
     let peer: String = argument("--peer-url", String::new());
     let (mut rates, mut ratios) = (Vec::new(), Vec::new());
     for round in 0..=argument("--rounds", 5) {
@@ -131,7 +133,7 @@ fn peer_round(stage: &Stage, url: &str) -> f64 {
 
 fn memory() {
     let followers = argument("--followers", 100_000);
-    let mut stage = Stage::set(1_000, followers / 1_000, "");
+    let mut stage = Stage::set(1_000, followers / 1_000);
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     for round in 1..=3 {
         let (before, start) = (stage.crowd.posted(), stage.crowd.now());
@@ -158,7 +160,7 @@ fn memory() {
 
 /// Time from publishing to arrival at those who have manners, with and without some who have none.
 fn neighbours() {
-    let mut stage = Stage::set(1_000, 1, "");
+    let mut stage = Stage::set(1_000, 1);
     stage.crowd.note();
     let bad = [(13, Manners::Slow), (57, Manners::Dead), (91, Manners::Hostile)];
     let without = bad.map(|(number, _)| stage.crowd.authority(number));

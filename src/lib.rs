@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod domains;
+mod hex;
 pub mod keyring;
 pub mod node;
 pub mod private;

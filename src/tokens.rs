@@ -15,6 +15,7 @@ use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 use crate::clock::Time;
 use crate::config::nearest::nearest;
 use crate::config::reader::parse_span;
+use crate::hex::hex;
 use crate::private::{self, PrivateError};
 use crate::programs::Prefix;
 use crate::programs::name::NameError;
@@ -349,10 +350,6 @@ fn lock(path: &Path) -> Result<File, TokenError> {
 
 fn hash(token: &str) -> String {
     hex(&Sha256::digest(token.trim().as_bytes()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn hint(near: Option<&str>) -> String {

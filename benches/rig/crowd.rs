@@ -14,10 +14,11 @@ use quickbeam::wire::key::NodeKey;
 use quickbeam::wire::sign::{Signer, SignerKey};
 use quickbeam::wire::transport::{Limits, Request};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::load::{Load, raw};
+use super::server::{Asked, next, serve};
 
 /// Actors of each authority come one after the other, authorities from `127.0.1.1` on, 250 to a network.
 const IN_A_NETWORK: usize = 250;
@@ -79,7 +80,7 @@ impl Crowd {
             clock: SystemClock::default(),
         });
         let serving = state.clone();
-        std::thread::spawn(move || serve(listener, &serving));
+        std::thread::spawn(move || serve(listener, |stream| converse(stream, serving.clone())));
         Self { port, authorities, actors, key, state }
     }
 
@@ -157,56 +158,22 @@ impl Crowd {
     }
 }
 
-fn serve(listener: TcpListener, state: &Arc<State>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        listener.set_nonblocking(true).unwrap();
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let state = state.clone();
-            tokio::spawn(async move { drop(converse(stream, &state).await) });
-        }
-    });
-}
-
-async fn converse(mut stream: TcpStream, state: &State) -> std::io::Result<()> {
+async fn converse(mut stream: TcpStream, state: Arc<State>) -> std::io::Result<()> {
     let mut buffer = Vec::new();
-    loop {
-        let head = loop {
-            if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-                break end + 4;
-            }
-            if stream.read_buf(&mut buffer).await? == 0 {
-                return Ok(());
-            }
-        };
-        let text = String::from_utf8_lossy(&buffer[..head]).into_owned();
-        let field = |name: &str| {
-            let fits = |line: &&str| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
-            text.lines().find(fits).map(|line| line[name.len()..].trim().to_owned())
-        };
-        let length: usize = field("content-length:").map_or(0, |length| length.parse().unwrap());
-        while buffer.len() < head + length {
-            if stream.read_buf(&mut buffer).await? == 0 {
-                return Ok(());
-            }
-        }
-        let host = field("host:").unwrap_or_default();
-        if text.starts_with("GET ") {
-            let path = text.split(' ').nth(1).unwrap_or_default();
+    while let Some(Asked { is_get, path, host, body }) = next(&mut stream, &mut buffer).await? {
+        if is_get {
             let document = document(&format!("http://{host}{path}"), &host, &state.public_key);
             let head = "HTTP/1.1 200 OK\r\ncontent-type: application/activity+json\r\ncontent-length:";
             stream.write_all(format!("{head} {}\r\n\r\n{document}", document.len()).as_bytes()).await?;
         } else {
             let manners = state.manners.lock().get(&host).copied().unwrap_or(Manners::Good);
             if manners == Manners::Good {
-                state.take(&host, &buffer[head..head + length]);
+                state.take(&host, &body);
             }
             manners.answer(&mut stream).await?;
         }
-        buffer.drain(..head + length);
     }
+    Ok(())
 }
 
 impl State {

@@ -17,6 +17,7 @@ pub(crate) mod peers;
 pub(crate) mod plain;
 pub(crate) mod process;
 pub(crate) mod runtime;
+pub(crate) mod server;
 
 /// In which the system counts what a file takes.
 const BLOCK: u64 = 512;

@@ -17,10 +17,11 @@ use quickbeam::wire::rsa::RsaKey;
 use quickbeam::wire::sign::{Signer, SignerKey};
 use quickbeam::wire::transport::{Limits, Request};
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::load::{Load, raw};
+use super::server::{Asked, next, serve};
 
 pub(crate) const AUTHORITIES: usize = 256;
 /// So that a body is about as long as that of the floor's first measurement: 800 bytes.
@@ -73,8 +74,9 @@ impl Peers {
         let listener = TcpListener::bind("0.0.0.0:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let signers: Vec<Peer> = (0..AUTHORITIES).map(|number| Peer::new(number, port)).collect();
-        let documents = signers.iter().map(|peer| (peer.authority.clone(), peer.document())).collect();
-        std::thread::spawn(move || serve(listener, documents));
+        let documents = signers.iter().map(|peer| (peer.authority.clone(), peer.document()));
+        let documents: Arc<BTreeMap<String, String>> = Arc::new(documents.collect());
+        std::thread::spawn(move || serve(listener, |stream| converse(stream, documents.clone())));
         Self { signers, clock: SystemClock::default() }
     }
 
@@ -182,48 +184,18 @@ fn rsa_key() -> RsaKey {
     RsaKey::from_pem(include_str!("../../tests/vectors/rsa/one.pem")).unwrap()
 }
 
-fn serve(listener: TcpListener, documents: BTreeMap<String, String>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async move {
-        listener.set_nonblocking(true).unwrap();
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let documents = Arc::new(documents);
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let documents = documents.clone();
-            tokio::spawn(async move { drop(converse(stream, &documents).await) });
-        }
-    });
-}
-
 /// Answers a GET with the document of the host that was asked, and takes whatever is posted.
-async fn converse(mut stream: TcpStream, documents: &BTreeMap<String, String>) -> std::io::Result<()> {
+async fn converse(mut stream: TcpStream, documents: Arc<BTreeMap<String, String>>) -> std::io::Result<()> {
     let mut buffer = Vec::new();
-    loop {
-        let head = loop {
-            if let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-                break end + 4;
-            }
-            if stream.read_buf(&mut buffer).await? == 0 {
-                return Ok(());
-            }
-        };
-        let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
-        let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        let length = field("content-length:").map_or(0, |length| length.parse().unwrap());
-        let answer = match documents.get(field("host:").unwrap_or_default()) {
-            Some(document) if text.starts_with("get ") => format!(
+    while let Some(Asked { is_get, host, .. }) = next(&mut stream, &mut buffer).await? {
+        let answer = match documents.get(&host) {
+            Some(document) if is_get => format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/activity+json\r\ncontent-length: {}\r\n\r\n{document}",
                 document.len()
             ),
             _ => "HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_owned(),
         };
-        while buffer.len() < head + length {
-            if stream.read_buf(&mut buffer).await? == 0 {
-                return Ok(());
-            }
-        }
-        buffer.drain(..head + length);
         stream.write_all(answer.as_bytes()).await?;
     }
+    Ok(())
 }

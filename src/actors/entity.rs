@@ -163,7 +163,8 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// The `nth` new id of this turn, sorted by time. It contains the incarnation of the node, behind the time.
+    /// The `nth` new id of this turn, in the order of time and of turns. It contains the incarnation of the node, behind
+    /// the time.
     pub fn ulid(&self, nth: u8) -> String {
         let mut random = self.random;
         let [.., high, low] = self.world.incarnation.to_be_bytes();

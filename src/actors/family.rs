@@ -13,6 +13,7 @@ use crate::clock::Time;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::progress::{End, Progress, StepState, flow_of};
 use crate::domains::flow::step::{self, Cure};
+use crate::hex::hex;
 
 /// How many flows may stand above one another: two that call each other in turn would never end.
 const DEPTH_MAX: u32 = 16;
@@ -25,7 +26,7 @@ const TIME_LETTERS: usize = 10;
 pub fn child_id(key: &str) -> String {
     let digest = Sha256::digest(format!("call\n{key}").as_bytes());
     let begun: String = flow_of(key).unwrap_or_default().chars().take(TIME_LETTERS).collect();
-    digest[..11].iter().fold(begun, |id, byte| id + &format!("{byte:02x}"))
+    begun + &hex(&digest[..11])
 }
 
 /// Starts a child, which answers by itself. A flow that is not declared holds the step until it is.

@@ -23,6 +23,7 @@ use super::runtime::Runtime;
 use super::{layout, record};
 use crate::clock::Time;
 use crate::domains::flow::limits::Limit;
+use crate::hex::hex;
 use crate::store::{Key, ReadError};
 
 /// Rows looked at in one turn; what is beyond them gets a turn of its own.
@@ -147,7 +148,7 @@ pub enum Rejection {
 /// The gate of a key: the same for everybody who has the same.
 pub fn id(flow: &str, limit: Limit, key: &Value) -> String {
     let digest = Sha256::digest(key.to_string().as_bytes());
-    let hash = digest[..8].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let hash = hex(&digest[..8]);
     format!("{flow}.{}.{hash}", limit.word())
 }
 

@@ -9,6 +9,7 @@ use crate::clock::Time;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::progress::Phase;
 use crate::domains::identity::{Authority, Iri};
+use crate::hex::hex;
 
 /// How an instance begins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,7 +103,7 @@ pub const HASH_SHOWN: usize = 12;
 pub fn id(authority: &Authority, activity: &Iri, behaviour: &str) -> String {
     use sha2::{Digest, Sha256};
     let digest = Sha256::digest(format!("{authority}\n{activity}\n{behaviour}").as_bytes());
-    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest[..16])
 }
 
 /// Entries of the list of flows in this phase, or of all.

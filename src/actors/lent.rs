@@ -24,6 +24,7 @@ use crate::domains::flow::progress::Progress;
 use crate::domains::flow::step;
 use crate::domains::flow::turn::planned;
 use crate::domains::identity::Iri;
+use crate::hex::hex;
 
 /// What it did, as rows: one for each turn.
 pub(super) const TURNS: &str = "turn";
@@ -94,7 +95,7 @@ impl Lent {
 pub fn id(home: &Iri, instance: &str, hold: u32) -> String {
     use sha2::{Digest, Sha256};
     let digest = Sha256::digest(format!("lent\n{home}\n{instance}\n{hold}").as_bytes());
-    digest[..16].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    hex(&digest[..16])
 }
 
 /// A turn in the making.

@@ -10,6 +10,7 @@ use super::record::{self, DeadLetter};
 use super::rows::{Index, RowKey, part};
 use super::runtime::Runtime;
 use crate::clock::Time;
+use crate::hex::{hex, unhex};
 use crate::store::around::{self, Unread};
 use crate::store::{Batch, Condition, Key, Outcome, ReadError, Span};
 
@@ -93,7 +94,7 @@ pub async fn list(runtime: &Runtime, after: Option<&str>, limit: usize) -> Resul
     }
     let prefix = layout::index_prefix(Index::Undelivered, &Key::default());
     let mut span = Span::prefix(&prefix, limit - page.items.len() - page.unread.len());
-    if let Some(place) = deliveries.as_deref().and_then(place) {
+    if let Some(place) = deliveries.as_deref().and_then(unhex) {
         span = span.after(&Key::build().raw(prefix.as_bytes()).raw(&place).done());
     }
     let found = around::range(runtime.engine.as_ref(), span.clone()).await?;
@@ -131,15 +132,6 @@ fn delivery(prefix: &Key, key: &Key, value: &[u8]) -> Option<Shown> {
         reason: letter.reason,
         activity: Some(letter.entry.activity),
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn place(text: &str) -> Option<Vec<u8>> {
-    let pair = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    (0..text.len()).step_by(2).map(pair).collect()
 }
 
 /// Puts the message back where it was, so that its actor takes it again. False if there is no such letter.

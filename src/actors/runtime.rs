@@ -1,7 +1,7 @@
 //! What all actors of a node share: the store, the clock, the world they decide about, and the node's health.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -71,6 +71,8 @@ pub struct Runtime {
     held: watch::Sender<bool>,
     pub counters: Counters,
     pub retention: Mutex<retention::Report>,
+    /// Turns that something was drawn for.
+    drawn: AtomicU32,
 }
 
 /// Counted since the start, for admin and benchmarks.
@@ -115,7 +117,16 @@ impl Runtime {
             held: watch::Sender::new(false),
             counters: Counters::default(),
             retention: Mutex::default(),
+            drawn: AtomicU32::new(0),
         }))
+    }
+
+    /// Random bytes for a turn. The third to the sixth of them count, so that ids of one millisecond sort in the order in
+    /// which they were made, whichever actors made them.
+    pub(super) fn draw(&self) -> [u8; 16] {
+        let mut random = self.clock.random();
+        random[2..6].copy_from_slice(&self.drawn.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        random
     }
 
     pub fn registry(&self) -> &Registry {

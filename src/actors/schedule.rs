@@ -20,6 +20,7 @@ use super::ticking::Ticking;
 use crate::clock::Time;
 use crate::domains::flow::progress::Phase;
 use crate::domains::schedule::Overlap;
+use crate::hex::hex;
 use crate::store::Key;
 
 /// Beginnings that are kept for people to see.
@@ -207,7 +208,7 @@ pub struct Ended {
 /// The instance of a tick: the same whenever that is answered. `tick` is its time, or new for one that somebody asks for.
 pub(super) fn instance(schedule: &str, tick: &str) -> String {
     let digest = Sha256::digest(format!("schedule\n{schedule}\n{tick}").as_bytes());
-    digest[..16].iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    hex(&digest[..16])
 }
 
 /// What was begun lately, by the time of its tick.

@@ -119,7 +119,7 @@ impl<E: Entity> Host<E> {
 
     fn decide(&mut self, ready: Ready<E>) {
         let Ready { command, cause, source, once, fetched, waiter, trace } = ready;
-        let (now, random) = (self.now(), self.runtime.clock.random());
+        let (now, random) = (self.now(), self.runtime.draw());
         let Some(life) = &self.life else { return };
         if source.as_ref().is_some_and(|source| life.flying.deletes(&source.key)) {
             return self.tell(waiter, Ok(E::Reply::default()));

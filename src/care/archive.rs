@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
-use super::format::hex;
+use crate::hex::hex;
 
 /// What tar counts in.
 pub const BLOCK: usize = 512;

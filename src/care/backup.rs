@@ -11,11 +11,12 @@ use tokio::task::spawn_blocking;
 
 use super::archive::{END_BYTES, header, padding};
 use super::format::{
-    BLOBS, FAILED, FileEntry, HEAD, Head, MANIFEST, Manifest, PART_BYTES, PartEntry, ROWS, Role, SEAL, hex, sha256,
+    BLOBS, FAILED, FileEntry, HEAD, Head, MANIFEST, Manifest, PART_BYTES, PartEntry, ROWS, Role, SEAL, sha256,
     write_record,
 };
 use crate::clock::Time;
 use crate::config::Config;
+use crate::hex::hex;
 use crate::keyring::folder::{self, FolderError};
 use crate::store::Failure;
 use crate::store::blob::{BlobError, BlobHash, Blobs, Hold};

@@ -14,6 +14,7 @@ use bytes::{Buf, Bytes};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
 use crate::store::{Key, Position, Row};
 
 /// What this version writes, and the newest that it reads.
@@ -155,10 +156,6 @@ fn read_record(part: &mut Bytes, number: u64) -> Result<Row, RecordError> {
 /// Hexadecimal digits of a SHA-256.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod events;
 pub mod flow;
 pub mod identity;
 pub mod json;
+pub mod markup;
 pub mod object;
 pub mod rehearsal;
 pub mod schedule;

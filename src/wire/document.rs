@@ -8,7 +8,7 @@ use url::Url;
 use super::key::{KeyFormatError, PublicKey};
 use crate::domains::activity::ACTIVITY_STREAMS;
 use crate::domains::identity::{IdentityError, Iri};
-use crate::domains::shown::escaped;
+use crate::domains::markup::escaped;
 use crate::keyring::{FIRST, Generation, Ring};
 
 /// Keys read from one document; honest actors have two or three.

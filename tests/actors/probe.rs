@@ -76,6 +76,8 @@ pub(crate) enum Command {
     },
     Become(Label),
     Undelivered(String),
+    /// Answers with a new id.
+    MakeId,
     /// Leaves nothing of itself.
     End,
 }
@@ -133,6 +135,10 @@ impl Entity for Probe {
         Ok(match command {
             Command::Add(number) => {
                 Decision::reply(Seen { total: self.total + number, ..seen }).event(Event::Added(number))
+            }
+            Command::MakeId => {
+                let made = Seen { rows: vec![(turn.ulid(0), 0)], ..seen };
+                Decision::reply(made).event(Event::Added(1))
             }
             Command::Hear(text) => decision.event(Event::Heard(text)),
             Command::Tell { to, texts } => {

@@ -28,6 +28,19 @@ fn an_answer_comes_after_the_commit_and_survives_a_restart() {
 }
 
 #[test]
+fn ids_of_one_millisecond_are_in_the_order_in_which_they_were_made() {
+    on_system(async {
+        let node = Node::on(Arc::new(MemoryEngine::default())).await;
+        let (mut made, before) = (Vec::new(), node.runtime.clock.now());
+        for name in ["a", "b", "c"].iter().cycle().take(300) {
+            made.push(node.ask(name, Command::MakeId).await.unwrap().rows.remove(0).0);
+        }
+        assert_eq!(node.runtime.clock.now(), before, "the clock of tests goes on only when there is nothing to do");
+        assert!(made.is_sorted() && made.windows(2).all(|pair| pair[0] != pair[1]), "{made:?}");
+    });
+}
+
+#[test]
 fn answers_wait_for_their_own_turn_and_for_all_before_it() {
     on_system(async {
         let engine = SteeredEngine::shared();

@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use quickbeam::domains::shown::{Format, Shows};
+use quickbeam::domains::markup::Format;
+use quickbeam::domains::shown::Shows;
 use serde_json::{Map, Value};
 
 use super::run::{Target, text};

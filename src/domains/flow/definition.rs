@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 pub use super::request::{Header, Http};
 pub use super::retry::Retry;
 use crate::domains::types::Field;
+use crate::hex::hex;
 
 /// A flow: its steps by name, and what it answers when it is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -249,7 +250,7 @@ impl fmt::Display for DefinitionHash {
 impl DefinitionHash {
     /// The hash of stored bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(hex(&Sha256::digest(bytes)))
     }
 }
 

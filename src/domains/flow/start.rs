@@ -1,7 +1,6 @@
 //! Starting what leaves an instance: what a step is given, and until when it may take.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -15,6 +14,7 @@ use super::progress::StepState;
 use super::spot::{Role, Spot, part};
 use super::stepper::Stepper;
 use super::with;
+use crate::hex::hex;
 
 impl Stepper<'_> {
     pub(super) fn start(&mut self, name: &str, item: Option<u32>, attempt: u32) {
@@ -64,10 +64,7 @@ impl Stepper<'_> {
         http.callback.as_ref()?;
         let drawn = || {
             let digest = Sha256::new().chain_update(self.at.random).chain_update(name).finalize();
-            digest[..16].iter().fold(String::new(), |mut hex, byte| {
-                write!(hex, "{byte:02x}").expect("text takes what is written to it");
-                hex
-            })
+            hex(&digest[..16])
         };
         Some(self.progress.callbacks.get(name).cloned().unwrap_or_else(drawn))
     }

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::admin;
 use crate::config::reader::{parse_span, show_span};
+use crate::hex::hex;
 use crate::keyring::live::{RotateError, Wanted};
 use crate::keyring::{Generation, NotNow, OVERLAP, OVERLAP_MAX, Old, Request, Ring};
 use crate::tokens::Scope;
@@ -91,7 +92,7 @@ fn hash(parts: &[impl AsRef<[u8]>]) -> String {
         hasher.update((part.as_ref().len() as u64).to_be_bytes());
         hasher.update(part.as_ref());
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hasher.finalize())
 }
 
 fn shown(site: &Site, ring: &Ring) -> Value {
