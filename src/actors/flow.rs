@@ -183,7 +183,7 @@ impl Entity for Flow {
                     Ok(family::tell_parent(Decision::reply(standing), turn, &start.origin, progress))
                 }
                 None if self.barred => Ok(family::refuse_start(turn, &start)),
-                None if self.goes_away(turn, &Command::Start(start.clone())) => {
+                None if self.goes_away(turn, Some(&start)) => {
                     self.decide_away(turn, rows, Command::Start(start))
                 }
                 None => {
@@ -231,7 +231,7 @@ impl Entity for Flow {
             Command::Heard { .. } | Command::Runner(_) if self.away.is_none() => return Ok(Decision::default()),
             command => command,
         };
-        if self.goes_away(turn, &command) {
+        if self.goes_away(turn, None) {
             return self.decide_away(turn, rows, command);
         }
         let (start, progress) = self.start.clone().zip(self.progress.clone()).ok_or_else(unknown)?;

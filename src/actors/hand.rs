@@ -62,15 +62,11 @@ pub(super) struct Hand<'a> {
 
 impl Flow {
     /// Whether somebody else runs it, or shall: decided when it begins, and then kept to.
-    pub(super) fn goes_away(&self, turn: &Turn<'_>, command: &Command) -> bool {
+    pub(super) fn goes_away(&self, turn: &Turn<'_>, begins: Option<&Start>) -> bool {
         if self.away.is_some() {
             return true;
         }
-        let start = match (command, &self.start) {
-            (Command::Start(start), None) => start,
-            (_, Some(start)) => start,
-            (_, None) => return false,
-        };
+        let Some(start) = self.start.as_ref().or(begins) else { return false };
         let rests = self.progress.as_ref().is_none_or(|progress| progress.end.is_some());
         let definition = turn.world.catalog.definition(&DefinitionHash(start.definition.clone()));
         rests && !self.here && definition.is_some_and(|it| !turn.world.runners.is_for_here(&it.definition))
