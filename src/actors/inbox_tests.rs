@@ -204,6 +204,45 @@ fn undo_of_what_somebody_else_did_is_refused() {
     assert!(matches!(inbox.refusal(&itself), Rejection::NotYours(_)));
 }
 
+fn embedded(id: &str, actor: Value, object: &str) -> Value {
+    json!({ "id": format!("https://there.example/{id}"), "type": "Follow", "actor": actor, "object": object })
+}
+
+/// Lemmy gives the Follow in its Undo an id that it has made for it.
+#[test]
+fn undo_of_a_follow_under_a_new_id_reaches_the_follower_and_leaves_a_mark() {
+    const US: &str = "https://here.example/actor";
+    for actor in [json!(THEY), json!({ "id": THEY, "type": "Person" }), Value::Null] {
+        let mut inbox = stage();
+        inbox.receipt(&activity("1", "Follow", json!(US)));
+        for undo in ["2", "3"] {
+            let taken = inbox.take(receive(&activity(undo, "Undo", embedded("new", actor.clone(), US)))).unwrap();
+            let told = taken.told::<Follower>();
+            let [(key, follower::Command::Undo { follow })] = &told[..] else { panic!("{actor}: {told:?}") };
+            assert_eq!((key.as_str(), follow.as_str()), (THEY, "https://there.example/new"));
+        }
+        assert_eq!(said(&inbox), [], "nobody is answered");
+        let late = inbox.take(receive(&activity("new", "Follow", json!(US)))).unwrap();
+        assert_eq!((late.reply, late.messages()), (Receipt::Taken, 0), "the Follow that comes late");
+    }
+}
+
+#[test]
+fn undo_of_a_follow_of_somebody_else_or_by_somebody_else_reaches_nobody() {
+    let (us, another) = ("https://here.example/actor", "https://there.example/b");
+    let mut inbox = stage();
+    for (undo, follow) in [
+        ("2", embedded("new2", json!(another), us)),
+        ("3", embedded("new3", json!(THEY), another)),
+        ("4", with(embedded("new4", json!(THEY), us), "type", json!("Like"))),
+        ("5", with(embedded("new5", json!(THEY), us), "object", json!([us, another]))),
+        ("6", embedded("new6", json!(["?"]), us)),
+    ] {
+        let taken = inbox.take(receive(&activity(undo, "Undo", follow.clone()))).unwrap();
+        assert_eq!((taken.reply, taken.messages()), (Receipt::Taken, 0), "{follow}");
+    }
+}
+
 #[test]
 fn what_was_undone_before_it_came_has_no_effect() {
     let mut inbox = stage();

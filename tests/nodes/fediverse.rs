@@ -122,6 +122,23 @@ fn an_account_that_is_deleted_is_gone_from_both_lists() {
 }
 
 #[test]
+fn who_undoes_a_follow_as_lemmy_does_follows_no_more_and_may_follow_again() {
+    let (node, peer) = blog_and_peer();
+    let undo = || {
+        let follow = peer.activity("Follow", node.actor().into());
+        peer.sends(&node, &peer.activity("Undo", follow), "taken");
+    };
+    undo();
+    node.settle();
+    for _ in 0..2 {
+        peer.follows(&node);
+        assert_eq!(seen(&node, "/followers")["totalItems"], 1);
+        undo();
+        eventually("it is gone", || (seen(&node, "/followers")["totalItems"] == 0).then_some(()));
+    }
+}
+
+#[test]
 fn an_article_is_shown_as_others_read_it() {
     let (node, peer) = blog_and_peer();
     peer.follows(&node);
