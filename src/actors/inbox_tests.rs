@@ -526,6 +526,25 @@ fn an_account_that_is_deleted_follows_nobody_and_is_followed_by_nobody() {
 }
 
 #[test]
+fn a_change_of_an_account_has_it_looked_at_and_is_not_believed() {
+    let changed = |id| activity(id, "Update", json!({ "id": THEY, "type": "Person", "inbox": "https://b.example/in" }));
+    stage().ignores(&changed("1"));
+    let mut inbox = stage();
+    inbox.followed();
+    let taken = inbox.take(receive(&changed("1"))).unwrap();
+    assert_eq!((taken.reply, taken.messages()), (Receipt::Taken, 0), "nothing is kept of whom we follow");
+    for status in [follower::Status::Asked, follower::Status::Accepted] {
+        let mut inbox = stage();
+        inbox.follower(status);
+        let taken = inbox.take(receive(&changed("1"))).unwrap();
+        let told = taken.told::<Follower>();
+        assert!(matches!(&told[..], [(key, follower::Command::Changed { tries: 0 })] if key == THEY), "{told:?}");
+        let neighbour = with(changed("2"), "actor", json!("https://there.example/b"));
+        assert_eq!(inbox.take(receive(&neighbour)).unwrap().messages(), 0, "nobody for another");
+    }
+}
+
+#[test]
 fn nobody_deletes_the_account_of_another() {
     let mut inbox = stage();
     inbox.follower(follower::Status::Accepted);
