@@ -33,7 +33,7 @@ pub async fn receive(request: HttpRequest, payload: Payload, site: Data<Site>) -
         verify(&view, body, &site.keys, site.clock.now(), limits).await.map_err(|refusal| refused(&site, refusal))?;
     // A proof travels with its activity, so that it says nothing of the address from which it came.
     if view.has_header("signature") {
-        site.strangers.prove(client(&site, &request), verified.authority());
+        site.strangers.prove(client(&site, &request), &verified.authority());
     }
     let signed = signed(&view, &verified);
     let receipt = take(&site, verified, signed).await?;
