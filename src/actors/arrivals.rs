@@ -84,8 +84,10 @@ pub(super) fn changed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Resu
     if !object.id.same_authority(&activity.actor) {
         return Err(stranger());
     }
-    if activity.verb == Verb::Delete && object.id == activity.actor {
-        return Ok(left(turn, rows, received));
+    match activity.verb {
+        Verb::Delete if object.id == activity.actor => return Ok(left(turn, rows, received)),
+        Verb::Update if object.id == activity.actor => return Ok(renewed(turn, rows, received)),
+        _ => {}
     }
     let actor = activity.actor.as_str();
     let keeper = held.as_ref().map(|held| held.attributed_to.as_str()).filter(|keeper| *keeper != actor);
@@ -153,6 +155,18 @@ fn left(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Decision<Inbox> {
     taken(turn, received, None)
         .when(follower, |it| it.tell::<Follower>(actor, &follower::Command::Gone { reason: reason() }))
         .when(followed, |it| it.tell::<Following>(actor, &following::Command::Sever { reason: reason() }))
+}
+
+/// An actor says that its document is another one now. That one counts, wherever it is needed, and nothing of what stands
+/// here; only of a follower it is kept where it takes mail.
+fn renewed(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Decision<Inbox> {
+    let follower = rows.one::<follower::Listed>("follower").is_some();
+    if !follower && !follows(rows) {
+        return Decision::reply(Receipt::Ignored);
+    }
+    let actor = received.activity.actor.as_str();
+    taken(turn, received, None)
+        .when(follower, |it| it.tell::<Follower>(actor, &follower::Command::Changed { tries: 0 }))
 }
 
 /// An actor that this node follows says that it is somewhere else now. Whether that one says so too is asked first.

@@ -25,6 +25,7 @@ use super::record::{self, Waiting};
 use super::runtime::Runtime;
 use super::scheme::Scheme;
 use crate::domains::effects::Request;
+use crate::domains::identity::Iri;
 use crate::domains::trace::Context;
 use crate::store::{self, Change, Key, Row};
 
@@ -64,6 +65,12 @@ pub enum Errand {
         #[serde(default, skip_serializing_if = "is_none")]
         tries: u32,
     },
+    /// Asks where an actor takes mail, after it said that its document is another one now.
+    Look {
+        actor: String,
+        #[serde(default, skip_serializing_if = "is_none")]
+        tries: u32,
+    },
     /// Posts JSON to another node, signed, under a key. Where `needs` names kinds of step, it is asked first whether it
     /// does them.
     Signed {
@@ -86,6 +93,14 @@ pub enum Recipient {
     Actor(String),
 }
 
+/// Where an actor takes mail, by its own document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mailbox {
+    pub inbox: Iri,
+    #[serde(default)]
+    pub shared_inbox: Option<Iri>,
+}
+
 /// What came of an errand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -101,7 +116,7 @@ pub enum Report {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scheme: Option<Scheme>,
     },
-    /// The service that a step asked answered this.
+    /// The service that a step asked answered this; for a look at an actor its [`Mailbox`].
     Replied { status: u16, body: serde_json::Value },
     /// Nobody answered: refused, timed out, or the address is not allowed.
     Unreachable { reason: String },
@@ -124,6 +139,7 @@ impl Errand {
             Self::Http { .. } | Self::Lent { .. } => "http",
             Self::Signed { .. } => "signed",
             Self::Vouch { .. } => "vouch",
+            Self::Look { .. } => "look",
         }
     }
 }

@@ -6,18 +6,26 @@
 //!   │                 │ └──nobody is there any more──▶ none
 //!   └─▶ asked ─accept─┘
 //!         └──reject──▶ rejected ──Follow──▶ asked or accepted, as the node's rule is
+//! asked, accepted ──its document has another inbox now──▶ the same, and gets its mail there
 //! ```
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
-use super::errands::Recipient;
+use super::errands::{Errand, Mailbox, Recipient, Report};
 use super::log::Letter;
 use super::outbox::{self, Outbox};
 use super::rows::{Index, RowKey, Rows, parts};
 use crate::clock::Time;
 use crate::domains::activity::{Reference, Verb};
 use crate::domains::identity::Iri;
+
+/// How long until a document that could not be had is asked for again, twice as long each time: for about three days.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+const LOOK_TRIES_MAX: u32 = 12;
+const LOOK_TIMER: &str = "look";
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Follower {
@@ -69,6 +77,17 @@ pub enum Command {
     Gone {
         reason: String,
     },
+    /// It says that its document is another one now.
+    Changed {
+        /// How often that was asked for in vain.
+        #[serde(default)]
+        tries: u32,
+    },
+    /// What asking for it came to.
+    Looked {
+        tries: u32,
+        answer: Report,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,6 +98,7 @@ pub enum Event {
     Rejected,
     Undone,
     Gone { reason: String },
+    Moved { inbox: Iri, shared_inbox: Option<Iri> },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,10 +145,24 @@ impl Entity for Follower {
             (Status::Asked | Status::Accepted, Command::Gone { reason }) => {
                 Ok(self.leave(&they, Event::Gone { reason }))
             }
-            (status, Command::Gone { .. }) => Ok(Decision::reply(status)),
+            (Status::Asked | Status::Accepted, Command::Changed { tries }) => {
+                let errand = Errand::Look { actor: they.as_str().to_owned(), tries };
+                Ok(Decision::reply(self.status).errand(errand))
+            }
+            (Status::Asked | Status::Accepted, Command::Looked { tries, answer }) => {
+                Ok(self.looked(turn, &they, tries, answer))
+            }
+            (status, Command::Gone { .. } | Command::Changed { .. } | Command::Looked { .. }) => {
+                Ok(Decision::reply(status))
+            }
             (status, Command::Accept) if status == Status::Accepted => Ok(Decision::reply(status)),
             (_, Command::Accept | Command::Reject) => Err(Rejection::NotAsked(they.as_str().to_owned())),
         }
+    }
+
+    fn reported(errand: Errand, report: Report) -> Option<Command> {
+        let Errand::Look { tries, .. } = errand else { return None };
+        Some(Command::Looked { tries, answer: report })
     }
 
     fn apply(&mut self, event: &Event) {
@@ -137,6 +171,11 @@ impl Entity for Follower {
             Event::Accepted(follow) => *self = Self { status: Status::Accepted, follow: Some(follow.clone()) },
             Event::Rejected => self.status = Status::Rejected,
             Event::Undone | Event::Gone { .. } => *self = Self::default(),
+            Event::Moved { inbox, shared_inbox } => {
+                if let Some(follow) = &mut self.follow {
+                    (follow.inbox, follow.shared_inbox) = (inbox.clone(), shared_inbox.clone());
+                }
+            }
         }
     }
 }
@@ -158,6 +197,32 @@ impl Follower {
         let decision = decision.put(by_actor(they), &listed).put(by_inbox(they, &follow), &listed);
         let decision = send(decision, they, &follow, &letter);
         decision.event(Event::Accepted(follow))
+    }
+
+    /// Takes over where its document says that it takes mail.
+    fn looked(&self, turn: &Turn<'_>, they: &Iri, tries: u32, answer: Report) -> Decision<Self> {
+        let decision = Decision::reply(self.status);
+        let mailbox = match answer {
+            Report::Unreachable { .. } | Report::TimedOut { .. } if tries < LOOK_TRIES_MAX => {
+                let due = turn.now.plus(LOOK_AGAIN * (1 << tries));
+                return decision.timer(LOOK_TIMER, due, &Command::Changed { tries: tries + 1 });
+            }
+            Report::Replied { body, .. } => serde_json::from_value::<Mailbox>(body).ok(),
+            _ => None,
+        };
+        let Some((before, Mailbox { inbox, shared_inbox })) = self.follow.as_ref().zip(mailbox) else {
+            return decision;
+        };
+        let follow = Follow { inbox: inbox.clone(), shared_inbox: shared_inbox.clone(), ..before.clone() };
+        if follow == *before {
+            return decision;
+        }
+        let decision = decision.event(Event::Moved { inbox, shared_inbox });
+        if self.status != Status::Accepted || follow.delivery() == before.delivery() {
+            return decision;
+        }
+        let listed = Listed { actor: they.clone(), status: Status::Accepted, since: before.at };
+        decision.delete(by_inbox(they, before)).put(by_inbox(they, &follow), &listed)
     }
 
     fn reject(&self, turn: &Turn<'_>, they: &Iri) -> Decision<Self> {

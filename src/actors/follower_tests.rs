@@ -69,6 +69,84 @@ fn a_follower_whose_inbox_moved_is_listed_at_the_new_one_only() {
     assert_eq!(stage.entries::<Listed>(Index::Followers).len(), 1);
 }
 
+fn lives_at(inbox: &str, shared_inbox: Option<&str>) -> Report {
+    let mailbox = Mailbox { inbox: iri(inbox), shared_inbox: shared_inbox.map(iri) };
+    Report::Replied { status: 200, body: serde_json::to_value(mailbox).unwrap() }
+}
+
+/// The addresses at which followers are listed, of everywhere.
+fn inboxes(stage: &Stage<Follower>) -> Vec<String> {
+    let prefix = crate::actors::layout::index_prefix(Index::Followers, &crate::store::Key::default());
+    let keys = stage.rows.keys().filter(|key| key.starts_with(&prefix));
+    let inbox = |key: &crate::store::Key| {
+        let mut parts = key.parts_after(&prefix);
+        parts.text().and_then(|_| parts.text()).unwrap()
+    };
+    keys.map(inbox).collect()
+}
+
+#[test]
+fn a_follower_whose_document_changed_is_listed_where_that_says_and_hears_nothing() {
+    let mut stage = stage(Takes::All);
+    stage.take(follow("https://there.example/1")).unwrap();
+    let since = stage.entries::<Listed>(Index::Followers)[0].since;
+    stage.wait(Duration::from_secs(60));
+    let changed = stage.take(Command::Changed { tries: 0 }).unwrap();
+    assert_eq!(changed.errands, [Errand::Look { actor: THEY.to_owned(), tries: 0 }]);
+    let own = "https://there.example/they/inbox";
+    for (inbox, shared, listed) in [
+        ("https://new.example/inbox", None, "https://new.example/inbox"),
+        ("https://new.example/inbox", Some("https://new.example/shared"), "https://new.example/shared"),
+        (own, Some("https://new.example/shared"), "https://new.example/shared"),
+        (own, None, own),
+    ] {
+        let looked = stage.take(Command::Looked { tries: 0, answer: lives_at(inbox, shared) }).unwrap();
+        assert_eq!((looked.events.len(), looked.messages(), looked.reply), (1, 0, Status::Accepted));
+        assert_eq!(inboxes(&stage), [listed]);
+        assert_eq!(stage.entries::<Listed>(Index::Followers)[0].since, since);
+        let again = stage.take(Command::Looked { tries: 0, answer: lives_at(inbox, shared) }).unwrap();
+        assert!(again.events.is_empty(), "what is as it was is no news");
+    }
+    stage.take(Command::Undo { follow: iri("https://there.example/1") }).unwrap();
+    assert_eq!(inboxes(&stage), [""; 0], "and it leaves from there");
+}
+
+#[test]
+fn one_that_asked_is_answered_where_its_document_says_and_a_stranger_is_not_looked_at() {
+    let mut stage = stage(Takes::Ask);
+    assert!(stage.take(Command::Changed { tries: 0 }).unwrap().errands.is_empty());
+    let answer = || lives_at("https://there.example/new", None);
+    assert!(stage.take(Command::Looked { tries: 0, answer: answer() }).unwrap().events.is_empty());
+    stage.take(follow("https://there.example/1")).unwrap();
+    assert_eq!(stage.take(Command::Changed { tries: 0 }).unwrap().errands.len(), 1);
+    stage.take(Command::Looked { tries: 0, answer: answer() }).unwrap();
+    assert_eq!(inboxes(&stage), [""; 0], "it gets nothing yet");
+    let told = stage.take(Command::Accept).unwrap().told::<Outbox>();
+    let [(_, outbox::Command::Send { to: Recipient::Inbox(to), .. })] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(to, "https://there.example/new");
+    assert_eq!(inboxes(&stage), ["https://there.example/new"]);
+}
+
+#[test]
+fn a_document_that_cannot_be_had_is_asked_for_again_ever_later_and_then_left_alone() {
+    let mut stage = stage(Takes::All);
+    stage.take(follow("https://there.example/1")).unwrap();
+    let away = || Report::Unreachable { reason: "down".into() };
+    for (tries, seconds) in [(0, 60), (1, 120), (11, 60 << 11)] {
+        let looked = stage.take(Command::Looked { tries, answer: away() }).unwrap();
+        let due = stage.now.plus(Duration::from_secs(seconds));
+        assert_eq!(looked.timers.get(LOOK_TIMER), Some(&Some(due)), "{tries}");
+        assert!(looked.events.is_empty());
+    }
+    let other = |status| Report::Answered { status, detail: String::new(), retry_after: None, scheme: None };
+    let odd = Report::Replied { status: 200, body: serde_json::json!({ "inbox": "nowhere" }) };
+    for (tries, answer) in [(12, away()), (0, Report::Impossible { reason: "404".into() }), (0, other(410)), (0, odd)] {
+        let looked = stage.take(Command::Looked { tries, answer }).unwrap();
+        assert!(looked.timers.is_empty() && looked.events.is_empty());
+        assert_eq!(looked.reply, Status::Accepted);
+    }
+}
+
 #[test]
 fn a_follow_that_somebody_decides_about_waits() {
     let listed = Takes::Listed(["elsewhere.example".to_owned()].into());

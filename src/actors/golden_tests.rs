@@ -131,13 +131,17 @@ fn forms_of_followers_keep() {
         .form("rejected", &Event::Rejected)
         .form("undone", &Event::Undone)
         .form("gone", &Event::Gone { reason: text() })
+        .form("moved", &Event::Moved { inbox: they(), shared_inbox: Some(they()) })
         .holds::<Event>("follower.events");
+    let answer = Report::Impossible { reason: text() };
     Golden::default()
         .form("follow", &Command::Follow(follow()))
         .form("undo", &Command::Undo { follow: id() })
         .form("accept", &Command::Accept)
         .form("reject", &Command::Reject)
         .form("gone", &Command::Gone { reason: text() })
+        .form("changed", &Command::Changed { tries: 2 })
+        .form("looked", &Command::Looked { tries: 2, answer })
         .holds::<Command>("follower.commands");
 }
 
@@ -682,6 +686,7 @@ fn forms_of_the_shell_keep() {
     let (url, key, body, said) = (text(), text(), json!({ "a": 1 }), Said::Words { hold: 1, upto: 7 });
     let signed = Errand::Signed { url, key, body, needs: vec![text()], said };
     let vouch = Errand::Vouch { actor: text(), alias: text(), tries: 2 };
+    let look = Errand::Look { actor: text(), tries: 2 };
     Golden::default()
         .form("deliver", &deliver(None, 0))
         .form("deliver known", &deliver(Some(Scheme::Draft), 1))
@@ -690,6 +695,7 @@ fn forms_of_the_shell_keep() {
         .form("lent", &lent)
         .form("signed", &signed)
         .form("vouch", &vouch)
+        .form("look", &look)
         .holds::<Errand>("errands");
     let waiting = || Waiting { attempts: 2, ..Waiting::new(b"body".as_slice().into()) };
     let traced = Waiting { trace: trace_of(), ..waiting() };

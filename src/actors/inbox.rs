@@ -319,10 +319,7 @@ fn undone(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<
             about: None,
         };
         let decision = taken(turn, received, None).put(RowKey::Own(seen_key(original)), &mark);
-        return Ok(match undoes_allocate(activity) {
-            true => petition::accept(decision, turn, &petition(received)),
-            false => decision,
-        });
+        return Ok(undone_unseen(decision, turn, received));
     };
     if seen.actor != activity.actor {
         return Err(Rejection::NotYours(original.clone()));
@@ -335,7 +332,7 @@ fn undone(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<
         return Ok(reactions::tell(decision, path, &stream::Command::Unreact { reaction, given }));
     }
     Ok(match (seen.verb, seen.flow) {
-        _ if mark && undoes_allocate(activity) => petition::accept(decision, turn, &petition(received)),
+        _ if mark => undone_unseen(decision, turn, received),
         (Verb::Follow, _) => {
             let follow = original.clone();
             decision.tell::<Follower>(activity.actor.as_str(), &follower::Command::Undo { follow })
@@ -363,9 +360,18 @@ fn petition(received: &Received) -> Petition {
     }
 }
 
-/// What is not here says of itself what it is; whoever names nothing but an id may mean an Allocate.
-fn undoes_allocate(undo: &Activity) -> bool {
-    undo.object.kind().is_none_or(|kind| kind == Verb::Allocate.as_str())
+/// What is not here says of itself what it is; whoever names nothing but an id may mean an Allocate. Lemmy undoes a Follow
+/// under an id that it makes for that.
+fn undone_unseen(decision: Decision<Inbox>, turn: &Turn<'_>, received: &Received) -> Decision<Inbox> {
+    let activity = &received.activity;
+    if activity.undoes_follow_of(&turn.world.actor) {
+        let undo = follower::Command::Undo { follow: activity.object.id.clone() };
+        return decision.tell::<Follower>(activity.actor.as_str(), &undo);
+    }
+    match activity.object.kind().is_none_or(|kind| kind == Verb::Allocate.as_str()) {
+        true => petition::accept(decision, turn, &petition(received)),
+        false => decision,
+    }
 }
 
 /// Something whose Undo came first: remembered, without effect; an Allocate still gets its one answer.

@@ -204,6 +204,45 @@ fn undo_of_what_somebody_else_did_is_refused() {
     assert!(matches!(inbox.refusal(&itself), Rejection::NotYours(_)));
 }
 
+fn embedded(id: &str, actor: Value, object: &str) -> Value {
+    json!({ "id": format!("https://there.example/{id}"), "type": "Follow", "actor": actor, "object": object })
+}
+
+/// Lemmy gives the Follow in its Undo an id that it has made for it.
+#[test]
+fn undo_of_a_follow_under_a_new_id_reaches_the_follower_and_leaves_a_mark() {
+    const US: &str = "https://here.example/actor";
+    for actor in [json!(THEY), json!({ "id": THEY, "type": "Person" }), Value::Null] {
+        let mut inbox = stage();
+        inbox.receipt(&activity("1", "Follow", json!(US)));
+        for undo in ["2", "3"] {
+            let taken = inbox.take(receive(&activity(undo, "Undo", embedded("new", actor.clone(), US)))).unwrap();
+            let told = taken.told::<Follower>();
+            let [(key, follower::Command::Undo { follow })] = &told[..] else { panic!("{actor}: {told:?}") };
+            assert_eq!((key.as_str(), follow.as_str()), (THEY, "https://there.example/new"));
+        }
+        assert_eq!(said(&inbox), [], "nobody is answered");
+        let late = inbox.take(receive(&activity("new", "Follow", json!(US)))).unwrap();
+        assert_eq!((late.reply, late.messages()), (Receipt::Taken, 0), "the Follow that comes late");
+    }
+}
+
+#[test]
+fn undo_of_a_follow_of_somebody_else_or_by_somebody_else_reaches_nobody() {
+    let (us, another) = ("https://here.example/actor", "https://there.example/b");
+    let mut inbox = stage();
+    for (undo, follow) in [
+        ("2", embedded("new2", json!(another), us)),
+        ("3", embedded("new3", json!(THEY), another)),
+        ("4", with(embedded("new4", json!(THEY), us), "type", json!("Like"))),
+        ("5", with(embedded("new5", json!(THEY), us), "object", json!([us, another]))),
+        ("6", embedded("new6", json!(["?"]), us)),
+    ] {
+        let taken = inbox.take(receive(&activity(undo, "Undo", follow.clone()))).unwrap();
+        assert_eq!((taken.reply, taken.messages()), (Receipt::Taken, 0), "{follow}");
+    }
+}
+
 #[test]
 fn what_was_undone_before_it_came_has_no_effect() {
     let mut inbox = stage();
@@ -484,6 +523,25 @@ fn an_account_that_is_deleted_follows_nobody_and_is_followed_by_nobody() {
     let taken = inbox.take(receive(&gone())).unwrap();
     assert!(matches!(taken.told::<Follower>()[..], [(_, follower::Command::Gone { .. })]));
     assert!(matches!(taken.told::<Following>()[..], [(_, following::Command::Sever { .. })]));
+}
+
+#[test]
+fn a_change_of_an_account_has_it_looked_at_and_is_not_believed() {
+    let changed = |id| activity(id, "Update", json!({ "id": THEY, "type": "Person", "inbox": "https://b.example/in" }));
+    stage().ignores(&changed("1"));
+    let mut inbox = stage();
+    inbox.followed();
+    let taken = inbox.take(receive(&changed("1"))).unwrap();
+    assert_eq!((taken.reply, taken.messages()), (Receipt::Taken, 0), "nothing is kept of whom we follow");
+    for status in [follower::Status::Asked, follower::Status::Accepted] {
+        let mut inbox = stage();
+        inbox.follower(status);
+        let taken = inbox.take(receive(&changed("1"))).unwrap();
+        let told = taken.told::<Follower>();
+        assert!(matches!(&told[..], [(key, follower::Command::Changed { tries: 0 })] if key == THEY), "{told:?}");
+        let neighbour = with(changed("2"), "actor", json!("https://there.example/b"));
+        assert_eq!(inbox.take(receive(&neighbour)).unwrap().messages(), 0, "nobody for another");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::rows::{Index, RowKey, parts};
 use crate::clock::Time;
 use crate::domains::activity::{Activity, Address, Verb};
 use crate::domains::draft::Draft;
-use crate::domains::identity::{Authority, Iri};
+use crate::domains::identity::Iri;
 
 /// Which way an activity went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,23 +81,14 @@ impl Entry {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Whether it is addressed to somebody, or to the members of a collection.
-    pub fn is_for(&self, whom: &Iri) -> bool {
-        self.has_address(|address| address == whom.as_str())
-    }
-
-    /// Whether it is addressed to an actor of an authority.
-    pub fn is_for_somebody_of(&self, authority: &Authority) -> bool {
-        self.has_address(|address| Iri::parse(address).is_ok_and(|actor| actor.authority() == *authority))
-    }
-
-    fn has_address(&self, is_it: impl Fn(&str) -> bool) -> bool {
+    /// Those it is addressed to: actors, and collections of them.
+    pub fn addressees(&self) -> Vec<Iri> {
         let json = self.json();
-        let is_it = |address: &Value| address.as_str().is_some_and(&is_it);
-        ["to", "cc"].into_iter().any(|field| match &json[field] {
-            Value::Array(list) => list.iter().any(is_it),
-            one => is_it(one),
-        })
+        let lists = ["to", "cc"].into_iter().map(|field| match &json[field] {
+            Value::Array(list) => list.as_slice(),
+            one => std::slice::from_ref(one),
+        });
+        lists.flatten().filter_map(|address| Iri::parse(address.as_str()?).ok()).collect()
     }
 
     pub fn row(ulid: &str) -> RowKey {

@@ -336,7 +336,7 @@ pub(super) fn reported(errand: Errand, report: Report) -> Option<Command> {
         Errand::Webhook { place, .. } => ("the webhook", None, place),
         Errand::Http { request, place } | Errand::Lent { request, place } => ("the service", Some(request), place),
         Errand::Signed { said, .. } => return Some(Command::Heard { said, report }),
-        Errand::Deliver { .. } | Errand::Vouch { .. } => return None,
+        Errand::Deliver { .. } | Errand::Vouch { .. } | Errand::Look { .. } => return None,
     };
     let is_ok = |status| ok.as_ref().map_or((200..300).contains(&status), |request| request.is_ok(status));
     Some(match report {

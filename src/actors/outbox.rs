@@ -250,7 +250,8 @@ impl Entity for Outbox {
             | Errand::Http { .. }
             | Errand::Lent { .. }
             | Errand::Signed { .. }
-            | Errand::Vouch { .. } => None,
+            | Errand::Vouch { .. }
+            | Errand::Look { .. } => None,
         }
     }
 }

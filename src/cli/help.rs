@@ -28,6 +28,8 @@ pub(super) fn template() -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
@@ -39,5 +41,36 @@ mod tests {
         grouped.sort_unstable();
         assert_eq!(grouped, known);
         assert!(template().contains("serve         Run the node\n"));
+    }
+
+    /// Lists have the names of many things, and verbs move one of them: `peer check`, `activity show`.
+    #[test]
+    fn whoever_names_one_thing_where_the_command_names_many_is_understood() {
+        let commands = super::super::Command::augment_subcommands(clap::Command::new("quickbeam"));
+        let mut found = Vec::new();
+        for command in commands.get_subcommands() {
+            let one = match command.get_name() {
+                "status" => continue,
+                "activities" => "activity",
+                name => match name.strip_suffix('s') {
+                    Some(one) => one,
+                    None => continue,
+                },
+            };
+            let is_known = |name: &str| commands.get_subcommands().any(|other| other.get_name() == name);
+            // `flow` is a command of its own.
+            assert!(command.get_all_aliases().any(|alias| alias == one) != is_known(one), "{one}");
+            found.push(one);
+        }
+        found.sort_unstable();
+        assert_eq!(found, ["activity", "actor", "block", "dead-letter", "flow", "follower", "peer", "schedule"]);
+        for words in [
+            &["peer", "check", "https://events.example/actor"][..],
+            &["activity", "show", "01ARYZ6S410000000000000000"],
+            &["dead-letter", "retry", "1"],
+        ] {
+            let all = ["quickbeam"].iter().chain(words);
+            assert!(super::super::Cli::try_parse_from(all).is_ok(), "{words:?}");
+        }
     }
 }

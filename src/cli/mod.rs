@@ -106,8 +106,10 @@ enum Command {
     /// See and start flows, and move them: one, or all that a filter means
     Flows(flows::Args),
     /// See what begins by itself and when, hold it, or fire it now
+    #[command(alias = "schedule")]
     Schedules(schedules::Args),
     /// Every actor: state, mailbox, last sequence, restarts
+    #[command(alias = "actor")]
     Actors(actors::Args),
     /// One actor: its state, mailbox, last journal records, timers and errands
     Inspect(inspect::Args),
@@ -115,10 +117,13 @@ enum Command {
     #[command(alias = "peer")]
     Peers(peers::Args),
     /// The domains that this node has nothing to do with: block, unblock, import a list
+    #[command(alias = "block")]
     Blocks(blocks::Args),
     /// Who follows this node, and who asked to
+    #[command(alias = "follower")]
     Followers(followers::Args),
     /// What could not be delivered or understood: retry it or discard it
+    #[command(alias = "dead-letter")]
     DeadLetters(dead_letters::Args),
     /// What is kept for how long, and removing now what was kept long enough
     Retention(retention::Args),

@@ -75,7 +75,7 @@ limits! {
     peer_in_flight: u64 = integer(32, 1, 4_096);
     /// Activities that one peer may send in a second, in bursts.
     peer_rate: u64 = integer(100, 1, 1_000_000);
-    /// Requests from one address that may turn out not to be believed in a minute, in bursts.
+    /// Requests from one address in a minute that may not be believed, in bursts; eight times that from an IPv6 /48.
     address_failures: u64 = integer(120, 1, 1_000_000);
     /// Connections of one address at the same time; those of trusted proxies are not counted.
     address_connections: u64 = integer(1_024, 1, 1_000_000);

@@ -108,9 +108,14 @@ impl Object {
 
     /// What the embedded object replies to.
     pub fn in_reply_to(&self) -> Option<Iri> {
-        let to = self.embedded.as_ref()?.get("inReplyTo")?;
-        let to = to.as_str().or_else(|| to.get("id")?.as_str())?;
-        Iri::parse(to).ok()
+        self.named("inReplyTo")
+    }
+
+    /// The one whom a field of the embedded object names, by id or with all there is of it.
+    fn named(&self, field: &str) -> Option<Iri> {
+        let one = self.embedded.as_ref()?.get(field)?;
+        let id = one.as_str().or_else(|| one.get("id")?.as_str())?;
+        Iri::parse(id).ok()
     }
 }
 
@@ -184,6 +189,16 @@ impl Activity {
             Some((at, _)) => Some(format!("{}…", &line[..at])),
             None => Some(line).filter(|line| !line.is_empty()),
         }
+    }
+
+    /// Whether its embedded object is a Follow of this actor by the one whose activity it is. Who followed may be left
+    /// out; somebody else there is not believed.
+    pub fn undoes_follow_of(&self, followed: &Iri) -> bool {
+        let follow = &self.object;
+        let field = |name: &str| follow.embedded.as_ref().and_then(|it| it.get(name)).filter(|it| !it.is_null());
+        follow.kind() == Some(Verb::Follow.as_str())
+            && follow.named("object").as_ref() == Some(followed)
+            && (field("actor").is_none() || follow.named("actor").as_ref() == Some(&self.actor))
     }
 
     /// Whether `to` or `cc` name everybody.

@@ -20,11 +20,12 @@ pub(super) fn admit(site: &Site, request: &HttpRequest) -> Result<Option<Client>
         return Ok(None);
     }
     let client = client(site, request);
-    site.strangers.admit(client, || names(site, request)).map_err(|refused| too_many(client, refused))?;
+    site.strangers.admit(client, || names(site, request)).map_err(too_many)?;
     Ok(Some(client))
 }
 
-fn too_many(client: Client, refused: Refused) -> Problem {
+fn too_many(refused: Refused) -> Problem {
+    let client = refused.client;
     if refused.first {
         warn!(%client, "not listened to for a while: too much that came from there was not believed. If it is a proxy of \
             yours, list it under [public] trusted_proxies, so that those behind it are told apart");
@@ -36,7 +37,7 @@ fn too_many(client: Client, refused: Refused) -> Problem {
 
 /// Notes a request that was not believed.
 pub(super) fn count(site: &Site, client: Client, request: &HttpRequest) {
-    site.strangers.fail(client, names(site, request));
+    site.strangers.fail(client, &names(site, request));
 }
 
 fn names(site: &Site, request: &HttpRequest) -> Vec<Authority> {

@@ -98,10 +98,10 @@ pub async fn activity(request: HttpRequest, ulid: Path<String>, site: Data<Site>
     let rows = site.runtime.engine.range(Span::prefix(&prefix, 1)).await?;
     let entry = rows.first().and_then(|row| record::decode::<Entry>(&row.value).ok());
     let open = entry.as_ref().is_some_and(|entry| known || entry.way == Way::Made && entry.public);
-    let among = if open { Among::default() } else { reader.among(&site, &request, entry.as_ref()).await? };
-    let followers = site.runtime.world.iri("followers");
-    let is_for = |entry: &Entry| among.addressed || among.followers && entry.is_for(&followers);
-    match entry.filter(|entry| open || entry.way == Way::Made && is_for(entry)) {
+    let to = entry.as_ref().filter(|_| !open).map(Entry::addressees).unwrap_or_default();
+    let among = if open { Among::default() } else { reader.among(&site, &request, &to).await? };
+    let sees = among.addressed || among.followers && to.contains(&site.runtime.world.iri("followers"));
+    match entry.filter(|entry| open || entry.way == Way::Made && sees) {
         Some(entry) => {
             let mut response = HttpResponse::Ok().content_type("application/activity+json").body(entry.body);
             for_one_only(&mut response, entry.public);
@@ -134,9 +134,10 @@ pub async fn object(site: &Site, request: &HttpRequest, path: &str) -> Result<Sh
     let rows = engine.range(Span::prefix(&prefix, 1)).await?;
     let object = rows.first().and_then(|row| record::decode::<Object>(&row.value).ok());
     let open = object.as_ref().is_some_and(|object| known || object.visibility == Visibility::Public);
-    let follows = !open && reader.among(site, request, None).await?.followers;
-    let object = object.filter(|object| open || follows && object.visibility == Visibility::Followers);
-    let object = object.ok_or_else(missing)?;
+    let to = object.as_ref().map_or(&[][..], |object| &object.to);
+    let among = if open { Among::default() } else { reader.among(site, request, to).await? };
+    let sees = |object: &Object| among.addressed || among.followers && object.visibility == Visibility::Followers;
+    let object = object.filter(|object| open || sees(object)).ok_or_else(missing)?;
     let world = &site.runtime.world;
     let mut json = object.json(&world.iri(path), &world.iri("followers"));
     let tally = tally(site, path).await?;

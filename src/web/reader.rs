@@ -12,7 +12,6 @@ use super::negotiate::{Wanted, wanted};
 use super::signed::{Signed, admit, is_signed};
 use super::site::Site;
 use crate::actors::follower::{Listed, Status};
-use crate::actors::log::Entry;
 use crate::actors::rows::{Index, parts};
 use crate::actors::{layout, record};
 use crate::domains::identity::Iri;
@@ -69,28 +68,23 @@ impl Reader {
         matches!(self, Self::Known)
     }
 
-    /// Whether the reader is an accepted follower, or one that the activity is for. Ask also where there is nothing to
-    /// see: the answer to a signature must not tell whether there is.
+    /// Whether the reader is an accepted follower, or one of those whom what it asks for is addressed to. Ask also where
+    /// there is nothing to see: the answer to a signature must not tell whether there is.
     ///
     /// # Errors
     /// 401 and 403 for signatures in the name of a server that has followers, 429.
-    pub(super) async fn among(
-        self,
-        site: &Site,
-        request: &HttpRequest,
-        activity: Option<&Entry>,
-    ) -> Result<Among, Problem> {
+    pub(super) async fn among(self, site: &Site, request: &HttpRequest, to: &[Iri]) -> Result<Among, Problem> {
         let reader = match self {
-            Self::Anybody => Self::looked_at(site, request, activity).await?,
+            Self::Anybody => Self::looked_at(site, request, to).await?,
             reader => reader,
         };
         let Self::Signer(actor) = reader else { return Ok(Among::default()) };
-        let addressed = activity.is_some_and(|activity| activity.is_for(&actor));
+        let addressed = to.contains(&actor);
         Ok(Among { followers: follows(site, &actor).await?, addressed })
     }
 
     /// A stranger cannot have this node fetch a key, and learns by no signature what there is.
-    async fn looked_at(site: &Site, request: &HttpRequest, activity: Option<&Entry>) -> Result<Self, Problem> {
+    async fn looked_at(site: &Site, request: &HttpRequest, to: &[Iri]) -> Result<Self, Problem> {
         if !is_signed(request) {
             return Ok(Self::Anybody);
         }
@@ -99,8 +93,8 @@ impl Reader {
         if follow_from(site, &claims).await? {
             return Self::signed(site, &signed).await;
         }
-        let is_for = |claim: &Claim| activity.is_some_and(|it| it.is_for_somebody_of(&claim.key_id.authority()));
-        if !claims.iter().all(is_for) {
+        let is_for_somebody_there = |claim: &Claim| to.iter().any(|actor| actor.same_authority(&claim.key_id));
+        if !claims.iter().all(is_for_somebody_there) {
             return Ok(Self::Anybody);
         }
         // What is refused here is refused as to all others.
@@ -118,7 +112,7 @@ impl Reader {
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Among {
     pub(super) followers: bool,
-    /// The activity that was asked for is for it.
+    /// What was asked for is addressed to it.
     pub(super) addressed: bool,
 }
 

@@ -74,7 +74,7 @@ impl<'a> Signed<'a> {
         };
         let (body, keys) = (self.body.clone(), &self.site.keys);
         let verified = verify_sender(&self.view, body, self.fields, keys, self.now, limits).await?;
-        self.site.strangers.prove(self.client, verified.authority());
+        self.site.strangers.prove(self.client, &verified.authority());
         Ok(verified)
     }
 }

@@ -62,6 +62,7 @@ impl Outside for Deliverer {
                 Errand::Http { request, place } => deliverer.caller.call(request, &place).await,
                 Errand::Lent { request, place } => deliverer.lent.call(request, &place).await,
                 Errand::Vouch { actor, alias, .. } => deliverer.vouch(&actor, &alias).await,
+                Errand::Look { actor, .. } => deliverer.look(&actor).await,
                 Errand::Signed { url, key, body, needs, .. } => deliverer.post_signed(&url, &key, &body, &needs).await,
             }
         })
@@ -145,6 +146,22 @@ impl Deliverer {
             Ok(_) => impossible(format!("{actor} does not have {alias} among its `alsoKnownAs`")),
             Err(error) if error.is_passing() => Report::Unreachable { reason: error.to_string() },
             Err(error) => impossible(error.to_string()),
+        }
+    }
+
+    /// Where an actor takes mail now, by its own document.
+    async fn look(&self, actor: &str) -> Report {
+        let actor = match Iri::parse(actor) {
+            Ok(actor) => actor,
+            Err(error) => return Report::Impossible { reason: error.to_string() },
+        };
+        match self.keys.mailbox(&actor).await {
+            Ok(Some(mailbox)) => {
+                Report::Replied { status: 200, body: serde_json::to_value(mailbox).unwrap_or_default() }
+            }
+            Ok(None) => Report::Unreachable { reason: format!("{actor} was asked for a moment ago") },
+            Err(error) if error.is_passing() => Report::Unreachable { reason: error.to_string() },
+            Err(error) => Report::Impossible { reason: error.to_string() },
         }
     }
 

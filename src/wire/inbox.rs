@@ -11,7 +11,7 @@ use super::signature::Algorithm;
 use super::verify::{Verified, VerifyLimits, verify};
 use crate::actors::inbox::{self, Inbox, Receipt, Received};
 use crate::actors::log::Signed;
-use crate::domains::activity::Activity;
+use crate::domains::activity::{Activity, Verb};
 use crate::domains::identity::Iri;
 use crate::web::client::client;
 use crate::web::http::{as_it_is, read_body, refused};
@@ -33,7 +33,7 @@ pub async fn receive(request: HttpRequest, payload: Payload, site: Data<Site>) -
         verify(&view, body, &site.keys, site.clock.now(), limits).await.map_err(|refusal| refused(&site, refusal))?;
     // A proof travels with its activity, so that it says nothing of the address from which it came.
     if view.has_header("signature") {
-        site.strangers.prove(client(&site, &request), verified.authority());
+        site.strangers.prove(client(&site, &request), &verified.authority());
     }
     let signed = signed(&view, &verified);
     let receipt = take(&site, verified, signed).await?;
@@ -71,6 +71,11 @@ async fn take(site: &Site, verified: Verified<Activity>, signed: Signed) -> Resu
         retry_after: Some(wait),
         ..Problem::new(429, "too many requests", format!("{authority} sends faster than this node takes; slow down"))
     })?;
+    let activity = verified.value();
+    // Whatever it says of itself here: its own document counts.
+    if activity.verb == Verb::Update && activity.object.id == activity.actor {
+        site.keys.doubt(&activity.actor);
+    }
     let command = inbox::Command::Receive(Box::new(received(site, verified, signed).await?));
     let receipt = site.runtime.registry().ask::<Inbox>(authority.as_str(), command, None).await?;
     if receipt == Receipt::Ignored {

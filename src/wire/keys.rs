@@ -17,6 +17,7 @@ use super::published::Reader;
 use super::signers::Signers;
 use super::transport::{Limits, Response, Transport};
 use crate::actors::blocking::Blocklist;
+use crate::actors::errands::Mailbox;
 use crate::clock::{SharedClock, Time};
 use crate::domains::identity::{Authority, Iri};
 
@@ -144,12 +145,35 @@ impl KeyCache {
         if id.authority() == self.own {
             return Err(KeyError::Ourselves { key_id: id.clone() });
         }
+        if let Some(Ok(known)) = self.recall(id) {
+            return Ok(self.undoubted(id, known).await?.document.clone());
+        }
         let turn = self.turn(id);
         let _mine = turn.lock().await;
         if let Some(Ok(known)) = self.recall(id) {
             return Ok(known.document.clone());
         }
         Ok(self.load(id).await?.document.clone())
+    }
+
+    /// An actor has said that its document is another one now: whoever needs it next asks for it anew, as often as that
+    /// may be done. Nothing is fetched here.
+    pub(super) fn doubt(&self, actor: &Iri) {
+        if let Some(entry) = self.known.lock().documents.get(actor) {
+            entry.doubt();
+        }
+    }
+
+    /// Where an actor takes mail, as its document has it since it was doubted; None while it may not be asked for again.
+    pub(super) async fn mailbox(&self, id: &Iri) -> Result<Option<Mailbox>, KeyError> {
+        self.blocks.judge(&id.authority())?;
+        if let Some(inbox) = self.pairs.get(id).and_then(|pair| pair.inbox.clone()) {
+            return Ok(Some(Mailbox { inbox, shared_inbox: None }));
+        }
+        let entry = self.entry(id, id).await?;
+        let ActorDocument { inbox, shared_inbox, .. } = &*entry.document;
+        let mailbox = || Mailbox { inbox: inbox.clone(), shared_inbox: shared_inbox.clone() };
+        Ok((!entry.is_doubted()).then(mailbox))
     }
 
     /// Whether a document from there showed an ed25519 key under the id that nodes like this one give theirs, so that
@@ -214,14 +238,28 @@ impl KeyCache {
         if id.authority() == self.own {
             return Err(KeyError::Ourselves { key_id: id.clone() });
         }
-        if let Some(known) = self.recall(document) {
-            return known;
+        match self.recall(document) {
+            Some(Ok(known)) => return self.undoubted(document, known).await,
+            Some(failed) => return failed,
+            None => {}
         }
         let turn = self.turn(document);
         let _mine = turn.lock().await;
         match self.recall(document) {
             Some(known) => known,
             None => self.fetch(document).await,
+        }
+    }
+
+    /// A document that its owner says has changed is asked for once more; what is here stays while that cannot be.
+    async fn undoubted(&self, document: &Iri, known: Arc<Entry>) -> Result<Arc<Entry>, KeyError> {
+        if !known.is_doubted() {
+            return Ok(known);
+        }
+        match self.fetch_again(document, known.fetched_at).await {
+            Ok(newer) => Ok(newer.unwrap_or(known)),
+            Err(error) if error.is_passing() => Ok(known),
+            Err(error) => Err(error),
         }
     }
 

@@ -158,6 +158,69 @@ async fn a_stale_key_is_fetched_anew_once_in_five_minutes() {
 }
 
 #[tokio::test]
+async fn a_document_that_its_owner_says_has_changed_is_fetched_by_who_needs_it_and_once_in_five_minutes() {
+    let world = world();
+    world.cache.doubt(&peer().actor());
+    assert_eq!(world.net.asked(), 0, "nothing is fetched of whom nobody asked for");
+    peer().publish(&world.net);
+    world.cache.key(&key_id()).await.unwrap();
+    let moves = |to: &str| {
+        let mut document = peer().document();
+        document["inbox"] = to.into();
+        world.net.serve("https://a.example/actor", &document);
+        world.cache.doubt(&peer().actor());
+    };
+    let mailbox = async || world.cache.mailbox(&peer().actor()).await.unwrap().map(|it| it.inbox.to_string());
+    let recipient = async || world.cache.recipient(&peer().actor()).await.unwrap().inbox.to_string();
+    world.clock.step(MINUTE);
+    moves("https://a.example/2");
+    assert_eq!(world.net.asked(), 1, "to doubt is to fetch nothing");
+    let id = key_id();
+    let found = join_all((0..10).map(|_| world.cache.key(&id))).await;
+    assert!(found.into_iter().all(|found| found.unwrap().inbox == Some(iri("https://a.example/2"))));
+    assert_eq!((mailbox().await, world.net.asked()), (Some("https://a.example/2".into()), 2));
+    world.clock.step(MINUTE);
+    for _ in 0..20 {
+        moves("https://a.example/3");
+        assert_eq!((mailbox().await, recipient().await), (None, "https://a.example/2".into()), "too soon");
+        world.cache.key(&key_id()).await.unwrap();
+    }
+    assert_eq!(world.net.asked(), 2);
+    world.clock.step(MINUTE * 4);
+    assert_eq!(recipient().await, "https://a.example/3");
+    assert_eq!((mailbox().await, world.net.asked()), (Some("https://a.example/3".into()), 3));
+}
+
+#[tokio::test]
+async fn a_doubted_document_serves_while_its_server_is_away_and_not_once_it_is_gone() {
+    let world = world();
+    peer().publish(&world.net);
+    world.cache.key(&key_id()).await.unwrap();
+    world.clock.step(MINUTE);
+    world.cache.doubt(&peer().actor());
+    *world.net.down.lock() = true;
+    assert!(world.cache.key(&key_id()).await.is_ok());
+    assert_eq!(world.cache.mailbox(&peer().actor()).await.unwrap(), None);
+    assert_eq!(world.net.asked(), 2);
+    *world.net.down.lock() = false;
+    world.net.documents.lock().clear();
+    world.clock.step(MINUTE);
+    assert!(matches!(world.cache.mailbox(&peer().actor()).await, Err(KeyError::Status { status: 404, .. })));
+    assert!(world.cache.key(&key_id()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_pair_takes_mail_where_the_configuration_says() {
+    let secret = PairSecret::new(&[9; 32]).unwrap();
+    let pair = Pair { secret, inbox: Some(iri("https://a.example/pair")) };
+    let world = world_with(KeySettings::default(), [(peer().actor(), pair)].into());
+    peer().publish(&world.net);
+    let mailbox = world.cache.mailbox(&peer().actor()).await.unwrap().unwrap();
+    assert_eq!((mailbox.inbox, mailbox.shared_inbox), (iri("https://a.example/pair"), None));
+    assert_eq!(world.net.asked(), 0);
+}
+
+#[tokio::test]
 async fn a_key_that_is_new_in_a_known_document_is_found_and_made_up_ones_cost_nothing() {
     let world = world();
     peer().publish(&world.net);
@@ -318,6 +381,7 @@ async fn nothing_is_asked_of_who_is_blocked_and_what_is_known_of_them_does_not_c
         cache.key(&pair).await.err(),
         cache.actor(&peer().actor()).await.err(),
         cache.recipient(&peer().actor()).await.err(),
+        cache.mailbox(&peer().actor()).await.err(),
     ] {
         let refused = refused.unwrap();
         assert!(matches!(refused, KeyError::Blocked(_)) && !refused.is_passing(), "{refused}");

@@ -1,6 +1,7 @@
 //! What is known of the documents of others: those that are here, and those that could not be had.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::document::{ActorDocument, DocumentError, is_like_ours};
@@ -26,6 +27,8 @@ pub(super) struct Entry {
     pub(super) document: Arc<ActorDocument>,
     keys: Vec<Arc<Found>>,
     pub(super) fetched_at: Time,
+    /// Its owner has said since that it is another one now.
+    doubted: AtomicBool,
 }
 
 /// Whose key a page shows.
@@ -136,7 +139,16 @@ impl Entry {
                 fetched_at,
             })
         });
-        Self { keys: found.collect(), document: Arc::new(document), fetched_at }
+        let doubted = AtomicBool::new(false);
+        Self { keys: found.collect(), document: Arc::new(document), fetched_at, doubted }
+    }
+
+    pub(super) fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed)
     }
 
     pub(super) fn find(&self, key_id: &Iri) -> Option<Arc<Found>> {

@@ -278,7 +278,11 @@ impl Outside for Lent {
                     Report::Replied { status: 200, body: json!("yes") }
                 }
                 Errand::Deliver { activity, .. } => them.delivered(&activity).await,
-                Errand::Webhook { .. } | Errand::Lent { .. } | Errand::Signed { .. } | Errand::Vouch { .. } => {
+                Errand::Webhook { .. }
+                | Errand::Lent { .. }
+                | Errand::Signed { .. }
+                | Errand::Vouch { .. }
+                | Errand::Look { .. } => {
                     panic!("nobody is asked to do this")
                 }
             };

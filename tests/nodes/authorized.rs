@@ -144,8 +144,9 @@ fn a_letter_is_shown_to_whom_it_is_for() {
         look_by_draft(&peer, &node, &path).expect(200);
         look(&follower, &node, &path).refused(404);
         node.send(&Call::get(&path).accept(JSON)).refused(if authorized { 401 } else { 404 });
-        // Objects stay what they were.
-        look(&peer, &node, "/letter").refused(404);
+        // So is what it is about.
+        assert_eq!(look(&peer, &node, "/letter").expect(200).json()["id"], format!("{}/letter", node.base()));
+        look(&follower, &node, "/letter").refused(404);
         // What came from others is theirs to show.
         let came = node.activity("the Follow", |it| it["verb"] == "Follow" && it["way"] == "received");
         look(&follower, &node, &format!("/activities/{}", came["ulid"].as_str().unwrap())).refused(404);

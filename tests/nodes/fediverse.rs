@@ -122,6 +122,79 @@ fn an_account_that_is_deleted_is_gone_from_both_lists() {
 }
 
 #[test]
+fn who_undoes_a_follow_as_lemmy_does_follows_no_more_and_may_follow_again() {
+    let (node, peer) = blog_and_peer();
+    let undo = || {
+        let follow = peer.activity("Follow", node.actor().into());
+        peer.sends(&node, &peer.activity("Undo", follow), "taken");
+    };
+    undo();
+    node.settle();
+    for _ in 0..2 {
+        peer.follows(&node);
+        assert_eq!(seen(&node, "/followers")["first"]["orderedItems"], json!([peer.actor()]));
+        undo();
+        eventually("it is gone", || (seen(&node, "/followers")["first"]["orderedItems"] == json!([])).then_some(()));
+    }
+}
+
+/// The paths at which posts about something came in, first to last.
+fn posted_to(peer: &Peer, about: &str) -> Vec<String> {
+    let is_about = |got: &crate::proof::Got| String::from_utf8_lossy(&got.body).contains(about);
+    peer.got().into_iter().filter(|got| got.method == "POST" && is_about(got)).map(|got| got.target).collect()
+}
+
+#[test]
+fn who_changes_its_inbox_gets_its_mail_there_as_its_own_document_says() {
+    let (node, peer) = blog_and_peer();
+    peer.is_followed_by(&node);
+    peer.follows(&node);
+    let mut document = peer.document();
+    document["inbox"] = format!("{}/moved", peer.base()).into();
+    document["endpoints"]["sharedInbox"] = format!("{}/shared", peer.base()).into();
+    peer.documents(move |_| Reply::json(&document));
+    peer.sends(&node, &peer.activity("Update", peer.actor().into()), "taken");
+    node.settle();
+    let made = node.publish("Gig Night");
+    peer.awaits("Create", made["id"].as_str());
+    assert_eq!(posted_to(&peer, "/gig-night"), ["/shared"]);
+    let accepts = peer.activities().into_iter().filter(|activity| activity["type"] == "Accept").count();
+    assert_eq!(accepts, 1, "it is not accepted again");
+    // Whom the node follows is told where its document says as well.
+    node.run(&["unfollow", &peer.actor()]).done();
+    peer.awaits("Undo", None);
+    assert_eq!(posted_to(&peer, "\"Undo\""), ["/moved"]);
+}
+
+#[test]
+fn an_inbox_that_stands_in_an_update_only_is_nobodys() {
+    let (victim, stranger) = (Peer::start(), Peer::start());
+    let peer = Peer::start();
+    let plan = [&peer, &victim, &stranger].into_iter().fold(Plan::blog(), |plan, peer| plan.allow(peer.authority()));
+    let node = Node::start(plan);
+    peer.follows(&node);
+    let mut false_document = victim.document();
+    false_document["id"] = peer.actor().into();
+    let before = peer.got().len();
+    for _ in 0..20 {
+        peer.sends(&node, &peer.activity("Update", false_document.clone()), "taken");
+    }
+    // Nobody has another one looked at, and of whom nobody here has to do with nothing is.
+    peer.send(&node, &peer.activity("Update", victim.document())).refused(403);
+    stranger.sends(&node, &stranger.activity("Update", stranger.actor().into()), "ignored");
+    let looked = stranger.got().len();
+    stranger.sends(&node, &stranger.activity("Update", stranger.actor().into()), "ignored");
+    assert!(stranger.got().len() <= looked + 1);
+    eventually("its document is looked at", || (peer.got().len() > before).then_some(()));
+    let made = node.publish("Gig Night");
+    peer.awaits("Create", made["id"].as_str());
+    assert_eq!(posted_to(&peer, "/gig-night"), ["/inbox"]);
+    let asked = peer.got().iter().filter(|got| got.method == "GET").count();
+    assert!(asked <= 2, "{asked} fetches");
+    assert_eq!(victim.connections(), 0);
+}
+
+#[test]
 fn an_article_is_shown_as_others_read_it() {
     let (node, peer) = blog_and_peer();
     peer.follows(&node);

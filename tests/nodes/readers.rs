@@ -71,6 +71,38 @@ fn who_follows_no_more_or_lives_beside_a_follower_sees_nothing() {
 }
 
 #[test]
+fn an_object_is_shown_at_its_own_address_to_whom_it_is_addressed() {
+    let (named, stranger, liar) = (Peer::start(), Peer::start(), Peer::start());
+    let (node, follower, _) = node_and_follower(&[&named, &stranger, &liar]);
+    for (title, visibility) in [("to one", "direct"), ("to more", "followers")] {
+        let body = json!({ "title": title, "visibility": visibility, "to": [named.actor()] });
+        node.post("/api/objects/article", &body).expect(201);
+    }
+    named.awaits("Create", Some(&format!("{}/to-more", node.base())));
+    for (path, for_followers) in [("/to-one", 404), ("/to-more", 200)] {
+        let shown = look(&named, &node, path).expect(200);
+        assert_eq!(shown.header("cache-control"), Some("private"));
+        assert_eq!(shown.json()["to"].as_array().unwrap().last(), Some(&named.actor().into()), "{shown}");
+        let missing = look(&stranger, &node, path).refused(404);
+        assert_eq!(missing.replace(path, "/nothing"), look(&stranger, &node, "/nothing").refused(404));
+        look(&follower, &node, path).expect(for_followers);
+        node.send(&Call::get(path).accept(JSON)).refused(404);
+        // What is refused to somebody there says no more than to anybody.
+        signed(&named, &node, path).change(|it| it.forged = true).send(&node).refused(404);
+        let neighbour = format!("{}/neighbour#ed25519", named.base());
+        signed(&named, &node, path).change(|it| it.key_id = neighbour).send(&node).refused(404);
+        let key_id = format!("{}#ed25519", named.actor());
+        signed(&liar, &node, path).change(|it| it.key_id = key_id).send(&node).refused(404);
+    }
+    for peer in [&stranger, &liar] {
+        assert_eq!(peer.connections(), 0, "nothing is fetched of a stranger");
+    }
+    node.send(&Call::new("DELETE", "/api/objects/article/to-one").token(&node.token).key("d")).expect(200);
+    assert_eq!(look(&named, &node, "/to-one").expect(410).json()["type"], "Tombstone");
+    look(&stranger, &node, "/to-one").refused(404);
+}
+
+#[test]
 fn who_has_asked_to_follow_and_is_not_accepted_yet_sees_nothing() {
     let peer = Peer::start();
     let node = Node::start(Plan::blog().edit("accept = \"all\"", "accept = \"ask\"").allow(peer.authority()));

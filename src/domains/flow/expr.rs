@@ -17,6 +17,7 @@ use super::grow;
 use super::json;
 use super::names::{self, Names};
 pub use super::scope::Scope;
+use super::seek;
 
 /// Longest source, in bytes.
 pub const SOURCE_MAX: usize = 4096;
@@ -30,6 +31,8 @@ const WALKED_MAX: u64 = 200_000;
 const WEIGHT_MAX: u64 = 16 << 20;
 /// Bytes of all texts and lists that functions make in one evaluation.
 const MADE_MAX: u64 = 16 << 20;
+/// Bytes that functions look through for others in one evaluation.
+const SOUGHT_MAX: u64 = 16 << 20;
 /// What the parser gets to go down by recursion: in a debug build a bracket takes 100 KiB of it.
 const PARSER_STACK: usize = 16 << 20;
 
@@ -129,10 +132,11 @@ impl Expression {
         context
             .add_function(GOING, move |more: bool| more && counter.over().is_none())
             .expect("no standard function has a name that begins with @");
-        for (_, ours, make) in grow::OURS {
+        let (growing, seeking) = (grow::OURS.iter().map(|it| (it, Spent::make as Spend)), seek::OURS.iter());
+        for ((_, ours, function), spend) in growing.chain(seeking.map(|it| (it, Spent::seek as Spend))) {
             let counter = Arc::clone(&spent);
-            let made = move |Arguments(arguments): Arguments| make(&arguments, &|bytes| counter.make(bytes));
-            context.add_function(ours, made).expect("no standard function has a name that begins with @");
+            let counted = move |Arguments(arguments): Arguments| function(&arguments, &|bytes| spend(&counter, bytes));
+            context.add_function(ours, counted).expect("no standard function has a name that begins with @");
         }
         scope.bind(&self.uses, &mut context);
         let value = Cel::resolve(&self.root, &context).map_err(|error| self.failed(plain(&error)))?;
@@ -173,7 +177,11 @@ struct Spent {
     weight: AtomicU64,
     longest: AtomicU64,
     made: AtomicU64,
+    sought: AtomicU64,
 }
+
+/// Takes room for so many bytes more.
+type Spend = fn(&Spent, usize) -> Result<(), ExecutionError>;
 
 impl Spent {
     /// Asked after every walk and once at the end, since `exists` and `all` may swallow the error of a walk.
@@ -188,13 +196,23 @@ impl Spent {
         if self.weight.load(Ordering::Relaxed) > WEIGHT_MAX {
             return Some(format!("its macros walk more than {WEIGHT_MAX} bytes"));
         }
-        (self.made.load(Ordering::Relaxed) > MADE_MAX)
-            .then(|| format!("its functions make more than {MADE_MAX} bytes of text"))
+        if self.made.load(Ordering::Relaxed) > MADE_MAX {
+            return Some(format!("its functions make more than {MADE_MAX} bytes of text"));
+        }
+        (self.sought.load(Ordering::Relaxed) > SOUGHT_MAX)
+            .then(|| format!("its functions look through more than {SOUGHT_MAX} bytes of text"))
     }
 
-    /// Room for so many bytes more.
     fn make(&self, bytes: usize) -> Result<(), ExecutionError> {
-        self.made.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.spend(&self.made, bytes)
+    }
+
+    fn seek(&self, bytes: usize) -> Result<(), ExecutionError> {
+        self.spend(&self.sought, bytes)
+    }
+
+    fn spend(&self, what: &AtomicU64, bytes: usize) -> Result<(), ExecutionError> {
+        what.fetch_add(bytes as u64, Ordering::Relaxed);
         self.over().map_or(Ok(()), |over| Err(ExecutionError::function_error(WALK, over)))
     }
 }
@@ -223,7 +241,7 @@ fn walk(range: Cel, spent: &Spent) -> Result<Cel, ExecutionError> {
 }
 
 /// Puts [`WALK`] around what each macro walks, and [`GOING`] around the condition of those that stop early; calls ours
-/// ([`grow`]) for the functions that could make too much.
+/// ([`grow`]) for the functions that could take too much.
 fn rewrite(mut expression: IdedExpr) -> IdedExpr {
     names::for_each_child(&mut expression, &mut |child| *child = rewrite(std::mem::take(child)));
     if let Expr::Comprehension(comprehension) = &mut expression.expr {
@@ -486,6 +504,37 @@ mod tests {
         // One text in memory, and ten thousand in JSON.
         let given = evaluate_on("object.list.map(x, object.text)", object());
         assert_eq!(given, Err("it gave more than 16777216 bytes, which JSON cannot say".to_owned()));
+    }
+
+    #[test]
+    fn texts_are_looked_for_in_others_by_letters() {
+        for (source, expected) in [
+            ("['hello mellow'.indexOf('ello'), 'hello mellow'.lastIndexOf('ello')]", json!([1, 7])),
+            ("['ta©o©αT'.indexOf('©', 3), 'ta©o©αT'.lastIndexOf('©', 3), 'a'.indexOf('b')]", json!([4, 2, -1])),
+            ("['abc'.indexOf(''), 'abc'.lastIndexOf(''), 'abc'.indexOf('', 20)]", json!([0, 3, 3])),
+        ] {
+            assert_eq!(evaluate(source), Ok(expected), "{source}");
+        }
+        for (source, expected) in [
+            ("'hello'.indexOf('l', 5)", "indexOf: index out of range: 5"),
+            ("'hello'.lastIndexOf('', -1)", "lastIndexOf: index out of range: -1"),
+            ("object.n.indexOf('l')", "`indexOf` does not go with int and string"),
+        ] {
+            assert_eq!(evaluate(source), Err(expected.to_owned()), "{source}");
+        }
+    }
+
+    /// As many bytes as there may be are looked through, and not one text more.
+    #[test]
+    fn functions_that_would_look_through_too_much_are_stopped() {
+        let most = usize::try_from(SOUGHT_MAX).unwrap() / LIST_MAX - 1;
+        let object = |bytes: usize| json!({ "list": vec![0; LIST_MAX], "text": "x".repeat(bytes) });
+        for function in ["indexOf", "lastIndexOf"] {
+            let all = format!("object.list.all(x, object.text.{function}('b') < 0)");
+            assert_eq!(evaluate_on(&all, object(most)), Ok(json!(true)), "{function}");
+            let refused = evaluate_on(&all, object(most + 1)).unwrap_err();
+            assert!(refused.contains("look through more than 16777216 bytes"), "{refused}");
+        }
     }
 
     /// On the stack that threads get, the deepest that is allowed works and everything deeper is refused in time.

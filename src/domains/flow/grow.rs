@@ -5,6 +5,8 @@
 use cel::common::ast::{CallExpr, Expr, operators};
 use cel::{ExecutionError, Value as Cel};
 
+use super::seek;
+
 /// What an element of a list takes beside its text.
 const ELEMENT_BYTES: usize = 40;
 
@@ -26,7 +28,7 @@ pub(super) fn instead_of(call: &CallExpr) -> Option<&'static str> {
     // A macro adds each element to its result, which is a name that no source can write.
     let gathers =
         matches!(call.args.first().map(|first| &first.expr), Some(Expr::Ident(name)) if name.starts_with('@'));
-    OURS.iter().find(|(name, ..)| *name == call.func_name && !gathers).map(|(_, ours, _)| *ours)
+    OURS.iter().chain(&seek::OURS).find(|(name, ..)| *name == call.func_name && !gathers).map(|(_, ours, _)| *ours)
 }
 
 /// `one + other`
@@ -110,7 +112,7 @@ fn bound(most: i64) -> usize {
     usize::try_from(most).unwrap_or(usize::MAX)
 }
 
-fn misfit(function: &str, arguments: &[Cel]) -> ExecutionError {
+pub(super) fn misfit(function: &str, arguments: &[Cel]) -> ExecutionError {
     let types = arguments.iter().map(|argument| argument.type_of().to_string()).collect();
     ExecutionError::no_such_member_overload(function, types)
 }

@@ -42,6 +42,7 @@ pub mod retry;
 mod saga;
 pub mod samples;
 mod scope;
+mod seek;
 pub mod spot;
 mod start;
 pub mod state;
