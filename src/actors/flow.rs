@@ -183,9 +183,7 @@ impl Entity for Flow {
                     Ok(family::tell_parent(Decision::reply(standing), turn, &start.origin, progress))
                 }
                 None if self.barred => Ok(family::refuse_start(turn, &start)),
-                None if self.goes_away(turn, Some(&start)) => {
-                    self.decide_away(turn, rows, Command::Start(start))
-                }
+                None if self.goes_away(turn, Some(&start)) => self.decide_away(turn, rows, Command::Start(start)),
                 None => {
                     let born = Some(turn.now).filter(|_| start.origin.comes_again());
                     let progress = Progress { born, ..Progress::new(turn.me.key.as_ref()) };

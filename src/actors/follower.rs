@@ -70,6 +70,11 @@ pub enum Command {
     Undo {
         follow: Iri,
     },
+    /// It takes back something of which nothing is known here but the id. That may be the Follow, which is not remembered
+    /// for as long as it counts.
+    UndoId {
+        id: Iri,
+    },
     /// Somebody who may decides about one that asked.
     Accept,
     Reject,
@@ -134,6 +139,12 @@ impl Entity for Follower {
                 Ok(Decision::reply(Status::Asked).put(by_actor(&they), &listed).event(Event::Asked(follow)))
             }
             (Status::Accepted | Status::Asked, Command::Undo { .. }) => Ok(self.leave(&they, Event::Undone)),
+            (Status::Accepted | Status::Asked, Command::UndoId { id })
+                if self.follow.as_ref().is_some_and(|follow| follow.id == id) =>
+            {
+                Ok(self.leave(&they, Event::Undone))
+            }
+            (status, Command::UndoId { .. }) => Ok(Decision::reply(status)),
             (Status::None | Status::Rejected, Command::Undo { .. }) => {
                 Err(Rejection::NotFollowing(they.as_str().to_owned()))
             }

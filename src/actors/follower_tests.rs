@@ -192,6 +192,21 @@ fn undo_ends_it_and_undo_without_follow_is_refused() {
 }
 
 #[test]
+fn what_is_taken_back_by_id_ends_it_only_if_it_is_the_follow() {
+    let undo = |id: &str| Command::UndoId { id: iri(id) };
+    for (takes, status) in [(Takes::All, Status::Accepted), (Takes::Ask, Status::Asked)] {
+        let mut stage = stage(takes);
+        assert_eq!(stage.take(undo("https://there.example/1")).unwrap().reply, Status::None);
+        stage.take(follow("https://there.example/1")).unwrap();
+        let other = stage.take(undo("https://there.example/2")).unwrap();
+        assert_eq!((other.reply, other.events.len()), (status, 0));
+        assert_eq!(stage.take(undo("https://there.example/1")).unwrap().reply, Status::None);
+        assert!(stage.entries::<Listed>(Index::Followers).is_empty());
+        assert!(stage.entries::<Listed>(Index::FollowersByActor).is_empty());
+    }
+}
+
+#[test]
 fn one_who_is_not_there_any_more_is_ended_without_a_letter() {
     let mut stage = stage(Takes::All);
     let gone = || Command::Gone { reason: "answered 410".into() };

@@ -137,6 +137,7 @@ fn forms_of_followers_keep() {
     Golden::default()
         .form("follow", &Command::Follow(follow()))
         .form("undo", &Command::Undo { follow: id() })
+        .form("undo id", &Command::UndoId { id: id() })
         .form("accept", &Command::Accept)
         .form("reject", &Command::Reject)
         .form("gone", &Command::Gone { reason: text() })

@@ -186,7 +186,10 @@ impl Entity for Inbox {
                     None => reads,
                 }
             }
-            Verb::Undo => reads.own("undone", seen_key(&activity.object.id)),
+            Verb::Undo => {
+                let reads = reads.own("undone", seen_key(&activity.object.id));
+                reads.entry("follower", Index::FollowersByActor, actor())
+            }
             Verb::Create | Verb::Update | Verb::Delete | Verb::Allocate => {
                 let reads = reads
                     .own("object", object_key(&activity.object.id))
@@ -319,7 +322,7 @@ fn undone(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<
             about: None,
         };
         let decision = taken(turn, received, None).put(RowKey::Own(seen_key(original)), &mark);
-        return Ok(undone_unseen(decision, turn, received));
+        return Ok(undone_unseen(decision, turn, rows, received));
     };
     if seen.actor != activity.actor {
         return Err(Rejection::NotYours(original.clone()));
@@ -332,7 +335,7 @@ fn undone(turn: &Turn<'_>, rows: &Rows, received: &Received) -> Result<Decision<
         return Ok(reactions::tell(decision, path, &stream::Command::Unreact { reaction, given }));
     }
     Ok(match (seen.verb, seen.flow) {
-        _ if mark => undone_unseen(decision, turn, received),
+        _ if mark => undone_unseen(decision, turn, rows, received),
         (Verb::Follow, _) => {
             let follow = original.clone();
             decision.tell::<Follower>(activity.actor.as_str(), &follower::Command::Undo { follow })
@@ -360,14 +363,16 @@ fn petition(received: &Received) -> Petition {
     }
 }
 
-/// What is not here says of itself what it is; whoever names nothing but an id may mean an Allocate. Lemmy undoes a Follow
-/// under an id that it makes for that.
-fn undone_unseen(decision: Decision<Inbox>, turn: &Turn<'_>, received: &Received) -> Decision<Inbox> {
+/// What is not here says of itself what it is; whoever names nothing but an id may mean an Allocate, or a Follow that came
+/// long ago. Lemmy undoes a Follow under an id that it makes for that.
+fn undone_unseen(decision: Decision<Inbox>, turn: &Turn<'_>, rows: &Rows, received: &Received) -> Decision<Inbox> {
     let activity = &received.activity;
+    let (they, id) = (activity.actor.as_str(), activity.object.id.clone());
     if activity.undoes_follow_of(&turn.world.actor) {
-        let undo = follower::Command::Undo { follow: activity.object.id.clone() };
-        return decision.tell::<Follower>(activity.actor.as_str(), &undo);
+        return decision.tell::<Follower>(they, &follower::Command::Undo { follow: id });
     }
+    let may_be_follow = activity.object.embedded.is_none() && rows.first("follower").is_some();
+    let decision = decision.when(may_be_follow, |it| it.tell::<Follower>(they, &follower::Command::UndoId { id }));
     match activity.object.kind().is_none_or(|kind| kind == Verb::Allocate.as_str()) {
         true => petition::accept(decision, turn, &petition(received)),
         false => decision,

@@ -192,6 +192,29 @@ fn undo_of_a_follow_reaches_the_follower() {
     assert!(matches!(&told[..], [(key, follower::Command::Undo { .. })] if key == THEY));
 }
 
+/// A Follow counts for longer than its id is remembered.
+#[test]
+fn undo_of_a_forgotten_follow_by_its_id_reaches_the_follower() {
+    let undo = |inbox: &mut Stage<Inbox>, id: &str, object: Value| {
+        let taken = inbox.take(receive(&activity(id, "Undo", object))).unwrap();
+        taken
+            .told::<Follower>()
+            .into_iter()
+            .map(|(key, command)| (key, format!("{command:?}")))
+            .collect::<Vec<(String, String)>>()
+    };
+    let mut inbox = stage();
+    let forgotten = || json!("https://there.example/1");
+    assert_eq!(undo(&mut inbox, "2", forgotten()), [], "nobody there follows");
+    inbox.follower(follower::Status::Accepted);
+    let told = undo(&mut inbox, "3", forgotten());
+    let [(key, command)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(key, THEY);
+    assert!(command.starts_with("UndoId") && command.contains("https://there.example/1"), "{command}");
+    let like = with(activity("4", "Like", json!("https://here.example/x")), "object", json!("https://here.example/x"));
+    assert_eq!(undo(&mut inbox, "5", like), [], "what says that it is no Follow is none");
+}
+
 #[test]
 fn undo_of_what_somebody_else_did_is_refused() {
     let mut inbox = stage();

@@ -31,7 +31,7 @@ impl Deliverer {
         }
         let alike = || if self.keys.takes_ed25519(&peer) { Scheme::Ed25519 } else { Scheme::Rsa };
         let [first, second] = known.or(self.sign_with).unwrap_or_else(alike).to_try(refusals);
-        let signed = match pen.sign(first, request.clone(), now) {
+        let signed = match pen.sign(first, request.clone(), now).await {
             Ok(signed) => signed,
             Err(error) => return unsignable(&error),
         };
@@ -44,7 +44,7 @@ impl Deliverer {
         let asked = challenge::answer(refusal, pen, &request, now);
         let (scheme, signed) = match asked {
             Some(asked) => asked,
-            None => match pen.sign(second, request, now) {
+            None => match pen.sign(second, request, now).await {
                 Ok(signed) => (second, signed),
                 Err(error) => return unsignable(&error),
             },

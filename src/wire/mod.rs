@@ -16,6 +16,7 @@ pub mod fetch;
 #[cfg(test)]
 pub(crate) mod for_tests;
 pub mod found;
+mod heavy;
 pub mod inbox;
 pub mod jcs;
 mod kept;

@@ -49,16 +49,16 @@ impl Reader {
         let answer = self.transport.send(request.clone()).await;
         // What Mastodon in its secure mode and GoToSocial answer to strangers.
         let refused = answer.as_ref().is_ok_and(|response| response.status == 401);
-        let answer = match refused.then(|| self.signed(request)).flatten() {
+        let signed = match &self.signers {
+            // By the draft, which is what such servers check.
+            Some(signers) if refused => signers.pen().sign(Scheme::Draft, request, self.clock.now()).await.ok(),
+            _ => None,
+        };
+        let answer = match signed {
             Some(signed) => self.transport.send(signed).await,
             None => answer,
         };
         answer.map_err(|source| KeyError::Transport { document: document.clone(), source: Arc::new(source) })
-    }
-
-    /// By the draft, which is what such servers check.
-    fn signed(&self, request: Request) -> Option<Request> {
-        self.signers.as_ref()?.pen().sign(Scheme::Draft, request, self.clock.now()).ok()
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::base::BaseError;
 use super::document::{ED25519, RSA, key_id};
+use super::heavy::heavy;
 use super::key::{NodeKey, NodeKeys, PairSecret};
 use super::keys::PAIR_FRAGMENT;
 use super::proof::{ProofError, prove};
@@ -130,10 +131,12 @@ impl Pen {
         [Scheme::Ed25519, Scheme::Rsa].into_iter().find(|scheme| self.own(*scheme).key_id.as_str() == key_id)
     }
 
-    pub(super) fn sign(&self, scheme: Scheme, request: Request, now: Time) -> Result<Request, BaseError> {
+    pub(super) async fn sign(&self, scheme: Scheme, request: Request, now: Time) -> Result<Request, BaseError> {
+        let signer = self.own(scheme).clone();
         match scheme {
-            Scheme::Ed25519 | Scheme::Rsa => self.own(scheme).sign(request, now),
-            Scheme::Draft => self.own(scheme).sign_draft(request, now),
+            Scheme::Ed25519 => signer.sign(request, now),
+            Scheme::Rsa => heavy(move || signer.sign(request, now)).await,
+            Scheme::Draft => heavy(move || signer.sign_draft(request, now)).await,
         }
     }
 }
