@@ -28,8 +28,9 @@ const ASK_DAILY: Duration = Duration::from_secs(86_400);
 /// After this without an answer nobody asks any more until somebody says so.
 const ASK_MAX: Duration = Duration::from_secs(7 * 86_400);
 const ASK_TIMER: &str = "ask";
-/// How long until an account that could not be reached is asked again whether somebody moved there, twice as long each
-/// time: for about three days.
+/// How long until another account is asked whether somebody moved there: somebody who is followed could have any address
+/// asked for otherwise, as often as they like. One that could not be reached is asked again ever later, twice as long
+/// each time: for about three days.
 const VOUCH_AGAIN: Duration = Duration::from_secs(60);
 const VOUCH_TRIES_MAX: u32 = 12;
 const MOVE_TIMER: &str = "move";
@@ -42,6 +43,9 @@ pub struct Following {
     pub asked: Option<Asked>,
     #[serde(default)]
     pub last_error: Option<String>,
+    /// When another account was last asked whether they moved there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouched_at: Option<Time>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +125,7 @@ pub enum Event {
     Failed { reason: String },
     Severed { reason: String },
     Moved { to: Iri },
+    VouchAsked { at: Time },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -175,10 +180,7 @@ impl Entity for Following {
                 let decision = Decision::default().cancel(ASK_TIMER).delete(row(&they));
                 Ok(decision.event(Event::Severed { reason }))
             }
-            (Asked | Accepted, Command::Moved { to, tries }) => {
-                let (actor, alias) = (to.as_str().to_owned(), they.as_str().to_owned());
-                Ok(Decision::default().errand(Errand::Vouch { actor, alias, tries }))
-            }
+            (Asked | Accepted, Command::Moved { to, tries }) => Ok(self.moved(turn, &they, to, tries)),
             (Asked | Accepted, Command::Vouched { to, tries, answer }) => {
                 Ok(self.vouched(turn, &they, to, tries, answer))
             }
@@ -235,6 +237,7 @@ impl Entity for Following {
             Event::Unfollowed => *self = Self::default(),
             Event::Failed { reason } => self.last_error = Some(reason.clone()),
             Event::Moved { to } => *self = Self { last_error: Some(format!("moved to {to}")), ..Self::default() },
+            Event::VouchAsked { at } => self.vouched_at = Some(*at),
             Event::Severed { reason } => *self = Self { last_error: Some(reason.clone()), ..Self::default() },
         }
     }
@@ -255,6 +258,16 @@ impl Following {
             return unanswered(turn, they).event(Event::Unanswered);
         }
         ask(turn, they, since)
+    }
+
+    /// Has the new account asked, or as soon as that may be: of several that they name until then the last counts.
+    fn moved(&self, turn: &Turn<'_>, they: &Iri, to: Iri, tries: u32) -> Decision<Self> {
+        let next = self.vouched_at.map(|at| at.plus(VOUCH_AGAIN)).filter(|next| *next > turn.now);
+        if let Some(next) = next {
+            return Decision::default().timer(MOVE_TIMER, next, &Command::Moved { to, tries });
+        }
+        let (actor, alias) = (to.as_str().to_owned(), they.as_str().to_owned());
+        Decision::default().errand(Errand::Vouch { actor, alias, tries }).event(Event::VouchAsked { at: turn.now })
     }
 
     /// Follows the new account instead, once that one has said that it is the same.

@@ -197,7 +197,7 @@ impl Stage<Following> {
         stage.answer(true);
         let taken = stage.take(Command::Moved { to: iri(NEW), tries: 0 }).unwrap();
         let asks = Errand::Vouch { actor: NEW.to_owned(), alias: THEY.to_owned(), tries: 0 };
-        assert_eq!((taken.errands, taken.events.len()), (vec![asks], 0));
+        assert_eq!((taken.errands, taken.events), (vec![asks], vec![Event::VouchAsked { at: stage.now }]));
         stage
     }
 
@@ -242,6 +242,20 @@ fn an_account_that_cannot_be_reached_is_asked_again_ever_later_for_some_days() {
     }
     assert!(stage.now.since(begun) > 2 * DAY && stage.now.since(begun) < 4 * DAY, "{:?}", stage.now.since(begun));
     assert_eq!((stage.state.status, stage.state.last_error.is_some()), (Status::Accepted, true));
+}
+
+#[test]
+fn who_moves_again_and_again_has_one_account_asked_a_minute_the_last_that_they_name() {
+    let mut stage = Stage::moving();
+    for number in 0..100 {
+        stage.wait(Duration::from_millis(100));
+        let to = iri(&format!("https://victim{number}.example/"));
+        let taken = stage.take(Command::Moved { to, tries: 0 }).unwrap();
+        assert!(taken.errands.is_empty() && taken.timers.contains_key(MOVE_TIMER));
+    }
+    stage.wait(VOUCH_AGAIN);
+    let last = stage.take(Command::Moved { to: iri("https://victim99.example/"), tries: 0 }).unwrap();
+    assert_eq!(last.errands.len(), 1);
 }
 
 #[test]

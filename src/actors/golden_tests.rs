@@ -159,6 +159,7 @@ fn forms_of_following_keep() {
         .form("failed", &Event::Failed { reason: text() })
         .form("severed", &Event::Severed { reason: text() })
         .form("moved", &Event::Moved { to: they() })
+        .form("vouch asked", &Event::VouchAsked { at: AT })
         .holds::<Event>("following.events");
     let answer = Report::Impossible { reason: text() };
     Golden::default()

@@ -7,6 +7,8 @@ use actix_web::HttpRequest;
 use bytes::Bytes;
 
 use super::auth::caller;
+use super::client::client;
+use super::guard;
 use super::http::refused;
 use super::negotiate::{Wanted, wanted};
 use super::signed::{Signed, admit, is_signed};
@@ -97,8 +99,13 @@ impl Reader {
         if !claims.iter().all(is_for_somebody_there) {
             return Ok(Self::Anybody);
         }
-        // What is refused here is refused as to all others.
-        Ok(Self::signed(site, &signed).await.unwrap_or(Self::Anybody))
+        // What is refused here is refused as to all others, and still counts.
+        Ok(Self::signed(site, &signed).await.unwrap_or_else(|problem| {
+            if problem.unproved {
+                guard::count(site, client(site, request), request);
+            }
+            Self::Anybody
+        }))
     }
 
     async fn signed(site: &Site, signed: &Signed<'_>) -> Result<Self, Problem> {

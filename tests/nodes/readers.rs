@@ -97,6 +97,8 @@ fn an_object_is_shown_at_its_own_address_to_whom_it_is_addressed() {
     for peer in [&stranger, &liar] {
         assert_eq!(peer.connections(), 0, "nothing is fetched of a stranger");
     }
+    let metrics = node.admin("GET", "/metrics").expect(200).text();
+    assert!(metrics.contains("\nquickbeam_unproved_total 6\n"), "each of them counts: {metrics}");
     node.send(&Call::new("DELETE", "/api/objects/article/to-one").token(&node.token).key("d")).expect(200);
     assert_eq!(look(&named, &node, "/to-one").expect(410).json()["type"], "Tombstone");
     look(&stranger, &node, "/to-one").refused(404);
