@@ -99,13 +99,12 @@ impl Reader {
         if !claims.iter().all(is_for_somebody_there) {
             return Ok(Self::Anybody);
         }
-        // What is refused here is refused as to all others, and still counts.
-        Ok(Self::signed(site, &signed).await.unwrap_or_else(|problem| {
-            if problem.unproved {
-                guard::count(site, client(site, request), request);
-            }
-            Self::Anybody
-        }))
+        let reader = Self::signed(site, &signed).await;
+        if reader.as_ref().is_err_and(|problem| problem.unproved) {
+            guard::count(site, client(site, request), request);
+        }
+        // What is refused here is refused as to all others.
+        Ok(reader.unwrap_or(Self::Anybody))
     }
 
     async fn signed(site: &Site, signed: &Signed<'_>) -> Result<Self, Problem> {

@@ -138,6 +138,63 @@ fn who_undoes_a_follow_as_lemmy_does_follows_no_more_and_may_follow_again() {
     }
 }
 
+#[test]
+fn whom_a_peer_refuses_to_have_as_a_follower_hears_nothing_more_of_it_and_may_ask_again() {
+    let (node, peer) = blog_and_peer();
+    let ask = || node.post("/api/follow", &json!({ "peer": peer.authority() })).expect(202).json();
+    ask();
+    let follow = peer.awaits("Follow", None);
+    // Only its own word on the very Follow counts.
+    peer.send(&node, &peer.activity("Reject", json!(format!("{}/activities/none", node.base())))).refused(403);
+    peer.sends(&node, &peer.activity("Reject", follow["id"].clone()), "taken");
+    eventually("it is refused", || {
+        let state = node.run(&["inspect", "following", &peer.actor(), "--json"]).done().out;
+        state.contains("\"rejected\"").then_some(())
+    });
+    assert_eq!(seen(&node, "/following")["first"]["orderedItems"], json!([]));
+    peer.sends(&node, &peer.create("Gig Night"), "ignored");
+    // The first answer counts.
+    peer.sends(&node, &peer.activity("Accept", follow["id"].clone()), "taken");
+    node.settle();
+    assert_eq!(seen(&node, "/following")["first"]["orderedItems"], json!([]));
+    assert_eq!(ask()["status"], "asked", "somebody asks again");
+    let again = eventually("another Follow", || {
+        let follows = peer.activities().into_iter().filter(|activity| activity["type"] == "Follow");
+        follows.last().filter(|last| last["id"] != follow["id"])
+    });
+    peer.sends(&node, &peer.activity("Accept", again["id"].clone()), "taken");
+    eventually("it follows", || {
+        (seen(&node, "/following")["first"]["orderedItems"] == json!([peer.actor()])).then_some(())
+    });
+}
+
+#[test]
+fn what_is_for_followers_goes_to_them_and_says_so() {
+    let (follower, named, other) = (Peer::start(), Peer::start(), Peer::start());
+    let node = Node::start(
+        [&follower, &named, &other].into_iter().fold(Plan::blog(), |plan, peer| plan.allow(peer.authority())),
+    );
+    follower.follows(&node);
+    let body = json!({ "title": "friends", "visibility": "followers", "to": [named.actor()] });
+    let made = node.post("/api/objects/article", &body).expect(201).json();
+    let followers = format!("{}/followers", node.base());
+    for peer in [&follower, &named] {
+        let create = peer.awaits("Create", made["id"].as_str());
+        for addressed in [&create, &create["object"]] {
+            let all = [&addressed["to"], &addressed["cc"]].map(|list| list.as_array().cloned().unwrap_or_default());
+            let all = all.concat();
+            assert!(all.contains(&json!(followers)) && all.contains(&json!(named.actor())), "{addressed}");
+            assert!(!all.contains(&json!(PUBLIC)), "{addressed}");
+        }
+    }
+    node.settle();
+    assert_eq!(other.activities(), Vec::<Value>::new());
+    node.send(&Call::new("DELETE", "/api/objects/article/friends").token(&node.token).key("d")).expect(200);
+    for peer in [&follower, &named] {
+        peer.awaits("Delete", made["id"].as_str());
+    }
+}
+
 /// The paths at which posts about something came in, first to last.
 fn posted_to(peer: &Peer, about: &str) -> Vec<String> {
     let is_about = |got: &crate::proof::Got| String::from_utf8_lossy(&got.body).contains(about);
