@@ -159,8 +159,8 @@ fn whom_a_peer_refuses_to_have_as_a_follower_hears_nothing_more_of_it_and_may_as
     assert_eq!(seen(&node, "/following")["first"]["orderedItems"], json!([]));
     assert_eq!(ask()["status"], "asked", "somebody asks again");
     let again = eventually("another Follow", || {
-        let follows = peer.activities().into_iter().filter(|activity| activity["type"] == "Follow");
-        follows.last().filter(|last| last["id"] != follow["id"])
+        let mut follows = peer.activities().into_iter().filter(|activity| activity["type"] == "Follow");
+        follows.next_back().filter(|last| last["id"] != follow["id"])
     });
     peer.sends(&node, &peer.activity("Accept", again["id"].clone()), "taken");
     eventually("it follows", || {
