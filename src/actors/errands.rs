@@ -33,6 +33,10 @@ use crate::store::{self, Change, Key, Row};
 const PAGE: usize = 256;
 /// How long the runner waits before it offers a report again to an actor that could not take it.
 const OFFER_AGAIN: Duration = Duration::from_millis(500);
+/// How long until a document of somebody who could not be reached is asked for again, twice as long each time: for about
+/// three days.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(60);
+pub(super) const LOOK_TRIES_MAX: u32 = 12;
 
 /// Something to be done outside, at least once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

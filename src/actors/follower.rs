@@ -9,12 +9,10 @@
 //! asked, accepted ──its document has another inbox now──▶ the same, and gets its mail there
 //! ```
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
-use super::errands::{Errand, Mailbox, Recipient, Report};
+use super::errands::{Errand, LOOK_AGAIN, LOOK_TRIES_MAX, Mailbox, Recipient, Report};
 use super::log::Letter;
 use super::outbox::{self, Outbox};
 use super::rows::{Index, RowKey, Rows, parts};
@@ -22,9 +20,6 @@ use crate::clock::Time;
 use crate::domains::activity::{Reference, Verb};
 use crate::domains::identity::Iri;
 
-/// How long until a document that could not be had is asked for again, twice as long each time: for about three days.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
-const LOOK_TRIES_MAX: u32 = 12;
 const LOOK_TIMER: &str = "look";
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]

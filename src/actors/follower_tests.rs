@@ -1,5 +1,7 @@
 //! The rules of a follower: asked, accepted, rejected, undone, and nobody there any more.
 
+use std::time::Duration;
+
 use super::*;
 use crate::actors::rows::Index;
 use crate::actors::stage::{Stage, Taken, iri};
@@ -52,7 +54,7 @@ fn a_follow_from_a_follower_is_accepted_again_and_lists_it_once() {
     stage.take(follow("https://there.example/1")).unwrap();
     let since = stage.entries::<Listed>(Index::Followers)[0].since;
     for again in ["https://there.example/2", "https://there.example/3"] {
-        stage.wait(std::time::Duration::from_secs(60));
+        stage.wait(Duration::from_secs(60));
         let taken = stage.take(follow(again)).unwrap();
         assert_eq!(letter(&stage, &taken), Some((Verb::Accept, again.into(), true)));
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::entity::{ActorId, Decision, Entity, Kind, Turn};
-use super::errands::{Errand, Recipient, Report};
+use super::errands::{Errand, LOOK_AGAIN, LOOK_TRIES_MAX, Recipient, Report};
 use super::log::Letter;
 use super::outbox::{self, Outbox};
 use super::rows::{Index, RowKey, Rows, parts};
@@ -28,11 +28,6 @@ const ASK_DAILY: Duration = Duration::from_secs(86_400);
 /// After this without an answer nobody asks any more until somebody says so.
 const ASK_MAX: Duration = Duration::from_secs(7 * 86_400);
 const ASK_TIMER: &str = "ask";
-/// How long until another account is asked whether somebody moved there: somebody who is followed could have any address
-/// asked for otherwise, as often as they like. One that could not be reached is asked again ever later, twice as long
-/// each time: for about three days.
-const VOUCH_AGAIN: Duration = Duration::from_secs(60);
-const VOUCH_TRIES_MAX: u32 = 12;
 const MOVE_TIMER: &str = "move";
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -260,9 +255,10 @@ impl Following {
         ask(turn, they, since)
     }
 
-    /// Has the new account asked, or as soon as that may be: of several that they name until then the last counts.
+    /// Has the new account asked, or as soon as that may be: they could have any address asked for otherwise, as often as
+    /// they like. Of several that they name until then the last counts.
     fn moved(&self, turn: &Turn<'_>, they: &Iri, to: Iri, tries: u32) -> Decision<Self> {
-        let next = self.vouched_at.map(|at| at.plus(VOUCH_AGAIN)).filter(|next| *next > turn.now);
+        let next = self.vouched_at.map(|at| at.plus(LOOK_AGAIN)).filter(|next| *next > turn.now);
         if let Some(next) = next {
             return Decision::default().timer(MOVE_TIMER, next, &Command::Moved { to, tries });
         }
@@ -277,8 +273,8 @@ impl Following {
                 let decision = self.unfollow(turn, they).tell::<Self>(to.as_str(), &Command::Follow);
                 return decision.event(Event::Moved { to });
             }
-            Report::Unreachable { .. } | Report::TimedOut { .. } if tries < VOUCH_TRIES_MAX => {
-                let due = turn.now.plus(VOUCH_AGAIN * (1 << tries));
+            Report::Unreachable { .. } | Report::TimedOut { .. } if tries < LOOK_TRIES_MAX => {
+                let due = turn.now.plus(LOOK_AGAIN * (1 << tries));
                 return Decision::default().timer(MOVE_TIMER, due, &Command::Moved { to, tries: tries + 1 });
             }
             Report::Answered { status, detail, .. } => format!("it answers {status}: {detail}"),

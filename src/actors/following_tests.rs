@@ -253,7 +253,7 @@ fn who_moves_again_and_again_has_one_account_asked_a_minute_the_last_that_they_n
         let taken = stage.take(Command::Moved { to, tries: 0 }).unwrap();
         assert!(taken.errands.is_empty() && taken.timers.contains_key(MOVE_TIMER));
     }
-    stage.wait(VOUCH_AGAIN);
+    stage.wait(LOOK_AGAIN);
     let last = stage.take(Command::Moved { to: iri("https://victim99.example/"), tries: 0 }).unwrap();
     assert_eq!(last.errands.len(), 1);
 }
