@@ -1,12 +1,10 @@
 //! Bytes as hexadecimal digits, two for each, in lower case.
 
-use std::fmt::Write;
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut digits, byte| {
-        write!(digits, "{byte:02x}").expect("text takes what is written to it");
-        digits
-    })
+    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// The bytes that such digits stand for; `None` for anything else.

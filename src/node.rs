@@ -10,6 +10,7 @@ use actix_rt::{Arbiter, ArbiterHandle};
 use tracing::{info, warn};
 
 use crate::actors::blocking::Blocklist;
+use crate::actors::errands::Ways;
 use crate::actors::kinds::Kinds;
 use crate::actors::root::{self};
 use crate::actors::runtime::Runtime;
@@ -129,7 +130,9 @@ impl Node {
         let blocks = Blocklist::load(runtime.engine.as_ref(), identity.allow_only.clone()).await;
         let blocks = Arc::new(blocks.map_err(NodeError::Blocks)?);
         let deliverer = Arc::new(parts::outside(&config, &identity, &runtime, &blocks, &clock)?);
-        root::start(&runtime, &(deliverer.clone() as _), parts::rounds(&config), &handles[0]);
+        let senders = self::arbiters(config.runtime.arbiters);
+        let ways = Ways { outside: deliverer.clone(), arbiters: senders.iter().map(Arbiter::handle).collect() };
+        root::start(&runtime, ways, parts::rounds(&config), &handles[0]);
         let programs = parts::programs(&config, &runtime)?;
         actix_rt::spawn(programs.clone().keep_up(config.retention.answers));
         let keeper = parts::keeper(&config, engine.clone(), &programs, start.incarnation, &clock);
@@ -152,6 +155,7 @@ impl Node {
         }
         site.started.store(true, Ordering::Release);
         info!(base = identity.base, public = %config.public.listen, admin = %config.admin.listen, "ready");
+        let arbiters = arbiters.into_iter().chain(senders).collect();
         Ok(Self { site, engine, arbiters, servers })
     }
 

@@ -10,6 +10,7 @@ use quickbeam::wire::key::NodeKey;
 use quickbeam::{private, tokens};
 use serde_json::Value;
 
+use super::argument;
 use super::http::Client;
 use super::process::Process;
 
@@ -64,7 +65,7 @@ impl Recipe {
 
     /// Starts the node and returns at once.
     pub(crate) fn launch(&self) -> Node {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_quickbeam"));
+        let mut command = Command::new(argument("--node", env!("CARGO_BIN_EXE_quickbeam").to_owned()));
         command.arg("serve").arg("--config").arg(self.folder.join("quickbeam.toml")).arg("--exit-with-stdin");
         command.env("RUST_LOG", "warn");
         let client = |address| Client { address, token: self.token.clone() };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_rt::Arbiter;
 use futures_util::future::BoxFuture;
 use quickbeam::actors::entity::{Decision, Entity, Kind, Turn};
-use quickbeam::actors::errands::{Errand, Outside, Report};
+use quickbeam::actors::errands::{Errand, Outside, Report, Ways};
 use quickbeam::actors::kinds::Kinds;
 use quickbeam::actors::root::{self, Rounds};
 use quickbeam::actors::rows::Rows;
@@ -20,7 +20,7 @@ use quickbeam::domains::catalog::{self, Catalog};
 use quickbeam::domains::flow::kinds::Runners;
 use quickbeam::domains::identity::{Authority, Iri};
 use quickbeam::store::redb::Options;
-use quickbeam::store::{Batch, Change, Engine, Key, Outcome, ReadError, RedbEngine, Row, Span, Versioned};
+use quickbeam::store::{Batch, Change, Engine, Key, Outcome, ReadError, RedbEngine, Row, Soon, Span, Versioned};
 use serde::{Deserialize, Serialize};
 
 const TICK: Duration = Duration::from_secs(3_600);
@@ -94,7 +94,8 @@ impl Rig {
         let clock = SystemClock::shared();
         let runtime = Runtime::start(weighed.clone(), clock, world, limits, handles.clone(), kinds).await.unwrap();
         let rounds = Rounds { tick: TICK, ..Rounds::default() };
-        root::start(&runtime, &(Arc::new(Nobody) as _), rounds, &handles[0]);
+        let ways = Ways { outside: Arc::new(Nobody), arbiters: handles.clone() };
+        root::start(&runtime, ways, rounds, &handles[0]);
         Self { runtime, engine, weighed, _arbiters: arbiters }
     }
 
@@ -147,11 +148,11 @@ struct Weighed {
 }
 
 impl Engine for Weighed {
-    fn get(&self, key: &Key) -> BoxFuture<'static, Result<Option<Versioned>, ReadError>> {
+    fn get(&self, key: &Key) -> Soon<Result<Option<Versioned>, ReadError>> {
         self.engine.get(key)
     }
 
-    fn range(&self, span: Span) -> BoxFuture<'static, Result<Vec<Row>, ReadError>> {
+    fn range(&self, span: Span) -> Soon<Result<Vec<Row>, ReadError>> {
         self.engine.range(span)
     }
 

@@ -14,7 +14,7 @@ use super::stream::{self, Stream};
 use super::takeback;
 use crate::clock::ulid;
 use crate::domains::effects::Plan;
-use crate::domains::flow::alarm::{Alarm, Ring, alarms};
+use crate::domains::flow::alarm::{Alarm, Ring, alarms, sets_alarms};
 use crate::domains::flow::fact::Fact;
 use crate::domains::flow::spot::done_of;
 use crate::domains::flow::step::{self, Cure};
@@ -23,6 +23,9 @@ use crate::domains::flow::turn::PlannedCall;
 impl Moves<'_> {
     /// What goes on by itself is a timer; what has been answered has none any more.
     pub(super) fn set_timers(&mut self, fact: &Fact) {
+        if !self.turn.timed && !self.has_set_timers() && !sets_alarms(fact) {
+            return;
+        }
         for alarm in alarms(&self.compiled.definition, &self.progress, fact) {
             self.set_alarm(alarm);
         }
@@ -64,10 +67,9 @@ impl Moves<'_> {
         let undo = self.compiled.definition.steps.get(&step).is_some_and(|step| step.undo.is_some());
         let place = Place { step, item, attempt, key };
         let span = self.span.of_try(&place.key, attempt);
-        self.change(|decision| decision.within(Some(span)));
+        self.go_within(span);
         let outcome = self.go(place, undo, plan);
-        let span = self.span.clone();
-        self.change(|decision| decision.within(Some(span)));
+        self.go_within(self.span.clone());
         outcome
     }
 
@@ -75,7 +77,7 @@ impl Moves<'_> {
         let flow = self.turn.me.key.to_string();
         match plan {
             Plan::Stream { stream, op } => {
-                let to = self.turn.world.stream(&stream, &op, self.fresh(&place.key));
+                let to = self.turn.world.stream(&stream, &op, || self.fresh(&place.key));
                 let command = stream::Command::Effect { flow, place, op, tries: 0, undo };
                 self.change(|decision| decision.tell::<Stream>(to, &command));
                 None
@@ -100,7 +102,7 @@ impl Moves<'_> {
         let of = done_of(&place.key);
         match plan {
             Plan::Stream { stream, op } => {
-                let first = || self.turn.world.stream(&stream, &op, self.fresh(&of));
+                let first = || self.turn.world.stream(&stream, &op, || self.fresh(&of));
                 let to = takeback::stream_of(self.turn.world, &op, result.as_ref()).unwrap_or_else(first);
                 let undo = stream::Undo { flow, place, op, result };
                 self.change(|decision| decision.tell::<Stream>(to, &stream::Command::Undo(Box::new(undo))));

@@ -160,6 +160,8 @@ pub struct Turn<'a> {
     pub trace: Option<&'a Context>,
     /// Somebody reads the lines of a turn, so that they are worth writing.
     pub noted: bool,
+    /// It has timers: there may be one to cancel.
+    pub timed: bool,
 }
 
 impl Turn<'_> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use actix_rt::ArbiterHandle;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -173,10 +174,18 @@ pub trait Outside: Send + Sync + 'static {
     fn perform(&self, errand: Errand) -> BoxFuture<'static, Report>;
 }
 
-/// Runs errands, on all arbiters in turn: what a service answers is read where its errand runs.
+/// The way outside, and the arbiters on which errands take it, in turn. Those of actors have enough to do, and what a
+/// service answers is read where its errand runs.
+#[derive(Clone)]
+pub struct Ways {
+    pub outside: Arc<dyn Outside>,
+    pub arbiters: Vec<ArbiterHandle>,
+}
+
+/// Runs errands.
 pub(super) struct Runner {
     runtime: Arc<Runtime>,
-    outside: Arc<dyn Outside>,
+    ways: Ways,
     room: Arc<Semaphore>,
     running: Mutex<BTreeSet<Key>>,
     begun: AtomicUsize,
@@ -184,10 +193,10 @@ pub(super) struct Runner {
 
 impl Runner {
     /// Follows the stored errands until the runtime stops.
-    pub(super) async fn run(runtime: Arc<Runtime>, outside: Arc<dyn Outside>) {
+    pub(super) async fn run(runtime: Arc<Runtime>, ways: Ways) {
         let room = Arc::new(Semaphore::new(runtime.limits.errands_in_flight));
         let (running, begun) = (Mutex::default(), AtomicUsize::new(0));
-        let runner = Arc::new(Self { runtime, outside, room, running, begun });
+        let runner = Arc::new(Self { runtime, ways, room, running, begun });
         let mut changes = runner.runtime.engine.changes(&layout::errands());
         runner.start_stored().await;
         while let Some(change) = changes.recv().await {
@@ -224,8 +233,8 @@ impl Runner {
             return;
         }
         let Ok(place) = self.room.clone().acquire_owned().await else { return };
-        let runtime = self.runtime.clone();
-        let arbiter = runtime.registry().arbiter(self.begun.fetch_add(1, Ordering::Relaxed));
+        let arbiters = &self.ways.arbiters;
+        let arbiter = arbiters[self.begun.fetch_add(1, Ordering::Relaxed) % arbiters.len()].clone();
         // False only when the arbiter has stopped, and the node with it.
         let _ = arbiter.spawn(async move {
             let report = self.perform(&key).await;
@@ -254,7 +263,7 @@ impl Runner {
             Ok((errand, trace)) => {
                 let (span, trace) = self.span(key, &errand, trace);
                 let work = async {
-                    let done = AssertUnwindSafe(async { self.outside.perform(errand).await }).catch_unwind().await;
+                    let done = AssertUnwindSafe(async { self.ways.outside.perform(errand).await }).catch_unwind().await;
                     let report = done.unwrap_or_else(|_| Report::Unreachable {
                         reason: "the errand panicked; the log names the cause".to_owned(),
                     });

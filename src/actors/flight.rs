@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::entity::ActorId;
 use super::layout;
-use super::rows::{Found, Wanted};
+use super::rows::Found;
+use crate::store::key::KeyMap;
 use crate::store::{Direction, Key, Row, Span};
 
 /// Rows put (`Some`) and deleted (`None`) by turns in flight.
@@ -14,7 +15,8 @@ use crate::store::{Direction, Key, Row, Span};
 /// While a read is under way nothing is forgotten, even if its turn has settled: the read may have begun before.
 #[derive(Debug, Default)]
 pub(super) struct Flying {
-    rows: BTreeMap<Key, (u64, Option<Bytes>)>,
+    /// Walked through only in the order of `by_turn`.
+    rows: KeyMap<(u64, Option<Bytes>)>,
     by_turn: VecDeque<(u64, Vec<Key>, usize)>,
     /// Deletes in `by_turn`.
     deleting: usize,
@@ -52,6 +54,12 @@ impl Flying {
         if self.reading {
             return;
         }
+        if self.by_turn.back().is_none_or(|(turn, ..)| *turn <= self.settled) {
+            self.rows.clear();
+            self.by_turn.clear();
+            self.deleting = 0;
+            return;
+        }
         while self.by_turn.front().is_some_and(|(turn, ..)| *turn <= self.settled) {
             let Some((turn, keys, deletes)) = self.by_turn.pop_front() else { return };
             self.deleting -= deletes;
@@ -83,13 +91,28 @@ impl Flying {
         self.deleting
     }
 
-    /// What the actor sees: the stored rows of a span with its own writes in flight over them.
-    pub(super) fn over(&self, prefix: &Key, wanted: &Wanted, span: &Span, stored: Vec<Row>) -> Vec<Found> {
+    /// What the actor sees of a row of its own: what is stored, or its own write in flight.
+    pub(super) fn over_one(&self, key: &Key, stored: Option<Bytes>) -> Option<Found> {
+        let value = match self.rows.get(key) {
+            Some((_, written)) => written.clone(),
+            None => stored,
+        };
+        value.map(|value| Found { key: Key::default(), owner: None, value })
+    }
+
+    /// What the actor sees of a page: the stored rows of a span with its own writes in flight over them.
+    pub(super) fn over_page(&self, prefix: &Key, span: &Span, limit: usize, stored: Vec<Row>) -> Vec<Found> {
         debug_assert_eq!(span.direction, Direction::Forward, "turns read forward");
+        let written =
+            self.by_turn.iter().flat_map(|(_, keys, _)| keys).filter(|key| span.from <= **key && **key < span.to);
+        let mut written = written.filter_map(|key| Some((key, self.rows.get(key)?))).peekable();
+        if written.peek().is_none() {
+            return stored.into_iter().take(limit).map(|row| found(prefix, &row.key, row.value)).collect();
+        }
         let full = stored.len() >= span.limit;
         let end = if full { stored.last().map(|row| row.key.clone()) } else { None };
         let mut seen: BTreeMap<Key, Bytes> = stored.into_iter().map(|row| (row.key, row.value)).collect();
-        for (key, (_, put)) in self.rows.range(span.from.clone()..span.to.clone()) {
+        for (key, (_, put)) in written {
             match put {
                 // Behind the last stored row of a full page there may be stored rows that were not read.
                 Some(value) if end.as_ref().is_none_or(|end| key <= end) => {
@@ -99,16 +122,84 @@ impl Flying {
                 None => drop(seen.remove(key)),
             }
         }
-        let limit = match wanted {
-            Wanted::One(_) => 1,
-            Wanted::Page { limit, .. } => *limit,
-        };
-        seen.into_iter().take(limit).map(|(key, value)| found(prefix, key, value)).collect()
+        seen.into_iter().take(limit).map(|(key, value)| found(prefix, &key, value)).collect()
     }
 }
 
-fn found(prefix: &Key, key: Key, value: Bytes) -> Found {
-    let owner: Option<ActorId> = layout::is_index(&key).then(|| layout::index_owner(&key)).flatten();
-    let below = Key::from_bytes(key.as_bytes()[prefix.as_bytes().len()..].to_vec());
-    Found { key: below, owner, value }
+fn found(prefix: &Key, key: &Key, value: Bytes) -> Found {
+    let owner: Option<ActorId> = layout::is_index(key).then(|| layout::index_owner(key)).flatten();
+    Found { key: key.below(prefix), owner, value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::entity::Kind;
+    use crate::actors::rows::{RowKey, parts};
+    use crate::store::Position;
+
+    fn own(name: &str) -> Key {
+        layout::row(&ActorId::new(Kind::Stream, "s"), &RowKey::Own(parts(["list", name])))
+    }
+
+    fn put(name: &str, value: &'static str) -> (Key, Bytes) {
+        (own(name), value.into())
+    }
+
+    fn stored(rows: &[(&str, &'static str)]) -> Vec<Row> {
+        let row =
+            |(name, value): &(&str, &'static str)| Row { key: own(name), version: Position(1), value: (*value).into() };
+        rows.iter().map(row).collect()
+    }
+
+    fn page(flying: &Flying, limit: usize, rows: &[(&str, &'static str)]) -> Vec<(String, Bytes)> {
+        let prefix = layout::row(&ActorId::new(Kind::Stream, "s"), &RowKey::Own(parts(["list"])));
+        let found = flying.over_page(&prefix, &Span::prefix(&prefix, limit), limit, stored(rows));
+        found.into_iter().map(|found| (found.key.parts().text().unwrap(), found.value)).collect()
+    }
+
+    fn named(rows: &[(&str, &'static str)]) -> Vec<(String, Bytes)> {
+        rows.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect()
+    }
+
+    #[test]
+    fn the_next_turn_sees_what_those_in_flight_wrote_until_it_is_on_disk() {
+        let mut flying = Flying::default();
+        flying.add(1, &[put("b", "1"), put("c", "1")], &[own("a")]);
+        flying.add(2, &[put("b", "2")], &[own("c")]);
+        let seen = |flying: &Flying, name: &str| flying.over_one(&own(name), Some("0".into())).map(|it| it.value);
+        assert_eq!(
+            ["a", "b", "c", "d"].map(|name| seen(&flying, name)),
+            [None, Some("2".into()), None, Some("0".into())]
+        );
+        assert!(flying.deletes(&own("a")) && flying.deletes(&own("c")) && !flying.deletes(&own("b")));
+        let rows = [("a", "0"), ("c", "0"), ("d", "0")];
+        assert_eq!(page(&flying, 10, &rows), named(&[("b", "2"), ("d", "0")]));
+        flying.settle(1);
+        assert_eq!(["a", "b", "c"].map(|name| seen(&flying, name)), [Some("0".into()), Some("2".into()), None]);
+        assert_eq!((flying.turns(), flying.deleting()), (1, 1));
+        flying.settle(2);
+        assert_eq!((flying.turns(), flying.deleting()), (0, 0));
+        assert_eq!(page(&flying, 2, &rows), named(&rows[..2]));
+    }
+
+    #[test]
+    fn what_a_read_may_have_missed_is_remembered_until_it_is_over() {
+        let mut flying = Flying::default();
+        flying.reading(true);
+        flying.add(1, &[put("a", "1")], &[]);
+        flying.settle(1);
+        assert_eq!(page(&flying, 10, &[]), named(&[("a", "1")]));
+        flying.reading(false);
+        assert_eq!(page(&flying, 10, &[]), []);
+    }
+
+    #[test]
+    fn behind_a_full_page_nothing_is_said() {
+        let mut flying = Flying::default();
+        flying.add(1, &[put("b", "1"), put("z", "1")], &[]);
+        assert_eq!(page(&flying, 2, &[("a", "0"), ("c", "0")]), named(&[("a", "0"), ("b", "1")]));
+        assert_eq!(page(&flying, 3, &[("a", "0"), ("c", "0"), ("d", "0")]).len(), 3);
+        assert_eq!(page(&flying, 9, &[("a", "0")]), named(&[("a", "0"), ("b", "1"), ("z", "1")]));
+    }
 }

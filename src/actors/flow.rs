@@ -8,6 +8,8 @@
 //! ```
 //! The stepping itself is pure and lives in `domains/flow/`; here its facts become messages, errands and timers.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::away::{self, Away};
@@ -40,7 +42,7 @@ use crate::domains::trace::Context;
 pub struct Flow {
     /// What it began with; `None` before the start.
     #[serde(default)]
-    pub start: Option<Start>,
+    pub start: Option<Arc<Start>>,
     #[serde(default)]
     pub at: Time,
     #[serde(default)]
@@ -85,7 +87,7 @@ fn is_zero(number: &u32) -> bool {
 pub enum Event {
     Started {
         id: String,
-        start: Box<Start>,
+        start: Arc<Start>,
         at: Time,
         /// Its effect keys say when it began.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -187,7 +189,7 @@ impl Entity for Flow {
                 None => {
                     let born = Some(turn.now).filter(|_| start.origin.comes_again());
                     let progress = Progress { born, ..Progress::new(turn.me.key.as_ref()) };
-                    Moves::of(turn, *start, progress, None, turn.trace)?.decide(step::Event::Start)
+                    Moves::of(turn, Arc::from(start), progress, None, turn.trace)?.decide(step::Event::Start)
                 }
             };
         }
@@ -250,7 +252,7 @@ impl Entity for Flow {
                 self.trace.clone_from(trace);
                 let born = Some(*at).filter(|_| *keyed);
                 self.progress = Some(Progress { born, ..Progress::new(id.as_str()) });
-                self.start = Some((**start).clone());
+                self.start = Some(start.clone());
                 (self.at, self.updated) = (*at, *at);
             }
             Event::Happened { fact, at } => {

@@ -514,7 +514,7 @@ fn facts_beside() -> Vec<(&'static str, Fact)> {
 #[test]
 fn forms_of_flows_keep() {
     use flow::{Command, Event};
-    let started = |keyed, trace| Event::Started { id: text(), start: start(), at: AT, keyed, trace };
+    let started = |keyed, trace| Event::Started { id: text(), start: start().into(), at: AT, keyed, trace };
     let events = Golden::default().form("start", &started(false, None)).form("start keyed", &started(true, None));
     let events = events.form("start traced", &started(false, trace_of()));
     let with_facts = facts().into_iter().chain(facts_beside()).fold(events, |golden, (name, fact)| {

@@ -1,5 +1,7 @@
 //! One turn of an instance that another node runs, at its home: what it is told goes there, what it did comes back.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::away::{self, Away, Stage};
@@ -12,7 +14,6 @@ use super::orders::event_of;
 use super::rows::Rows;
 use super::words::{LOOK, WORDS};
 use crate::domains::flow::check::Compiled;
-use crate::domains::flow::definition::DefinitionHash;
 use crate::domains::flow::fact::Fact;
 use crate::domains::flow::progress::Progress;
 use crate::domains::flow::step;
@@ -66,9 +67,9 @@ impl Flow {
         if self.away.is_some() {
             return true;
         }
-        let Some(start) = self.start.as_ref().or(begins) else { return false };
+        let Some(start) = self.start.as_deref().or(begins) else { return false };
         let rests = self.progress.as_ref().is_none_or(|progress| progress.end.is_some());
-        let definition = turn.world.catalog.definition(&DefinitionHash(start.definition.clone()));
+        let definition = turn.world.catalog.definition(&start.definition);
         rests && !self.here && definition.is_some_and(|it| !turn.world.runners.is_for_here(&it.definition))
     }
 
@@ -80,7 +81,7 @@ impl Flow {
         command: Command,
     ) -> Result<Decision<Self>, Rejection> {
         let mut hand = match &command {
-            Command::Start(start) => Hand::of(self, turn, Start::clone(start), None)?,
+            Command::Start(start) => Hand::of(self, turn, Arc::new(Start::clone(start)), None)?,
             Command::Undo(undo) => Hand::of(self, turn, self.known(turn)?, Some(undo.clone()))?,
             _ => Hand::of(self, turn, self.known(turn)?, None)?,
         };
@@ -108,13 +109,13 @@ impl Flow {
         Ok(hand.close())
     }
 
-    fn known(&self, turn: &Turn<'_>) -> Result<Start, Rejection> {
+    fn known(&self, turn: &Turn<'_>) -> Result<Arc<Start>, Rejection> {
         self.start.clone().ok_or_else(|| Rejection::Unknown(turn.me.key.to_string()))
     }
 }
 
 impl<'a> Hand<'a> {
-    fn of(flow: &Flow, turn: &'a Turn<'a>, start: Start, undo: Option<Box<UndoFor>>) -> Result<Self, Rejection> {
+    fn of(flow: &Flow, turn: &'a Turn<'a>, start: Arc<Start>, undo: Option<Box<UndoFor>>) -> Result<Self, Rejection> {
         let born = Some(turn.now).filter(|_| start.origin.comes_again());
         let new = || Progress { born, ..Progress::new(turn.me.key.as_ref()) };
         let progress = flow.progress.clone().unwrap_or_else(new);

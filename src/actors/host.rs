@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, WrapFuture, fut::ActorFutureExt};
 use actix_rt::ArbiterHandle;
-use futures_util::FutureExt;
 use tokio::sync::oneshot;
 use tracing::{error, warn};
 
@@ -31,7 +30,7 @@ use super::runtime::{Counters, Runtime};
 use super::seat::Seat;
 use super::turns::Flight;
 use crate::domains::trace;
-use crate::store::{Batch, Failure, Fence, Key, Outcome, ReadError, Row, Span};
+use crate::store::{Batch, Failure, Fence, Key, Outcome, ReadError, Row, Soon, Span};
 
 /// Message rows read in one go when some wait that were not handed in.
 const BACKLOG_PAGE: usize = 64;
@@ -221,12 +220,12 @@ impl<E: Entity> Host<E> {
         match rebuilt {
             Ok(life) => {
                 self.life = Some(life);
-                let held = self.runtime.clock.sleep(self.seat.hold).into_actor(self);
-                ctx.spawn(held.map(|(), host, ctx| {
-                    host.backlog = Backlog::Reading { after: None };
-                    host.pump(ctx);
-                }));
                 self.pump(ctx);
+                if self.seat.hold.is_zero() {
+                    return self.look_for_rows(ctx);
+                }
+                let held = self.runtime.clock.sleep(self.seat.hold).into_actor(self);
+                ctx.spawn(held.map(|(), host, ctx| host.look_for_rows(ctx)));
             }
             Err(RebuildError::Store(error)) => {
                 warn!(actor = %self.seat.id, %error, "the actor could not be read, trying again");
@@ -241,6 +240,11 @@ impl<E: Entity> Host<E> {
                 self.leave(ctx);
             }
         }
+    }
+
+    fn look_for_rows(&mut self, ctx: &mut Context<Self>) {
+        self.backlog = Backlog::Reading { after: None };
+        self.pump(ctx);
     }
 
     /// Goes on with what there is to do, and sends off what that writes.
@@ -261,13 +265,17 @@ impl<E: Entity> Host<E> {
             // Rows that wait are looked for whenever none is in the queue: callers who never let up must not keep
             // them waiting for ever.
             let work = if self.rows_queued == 0 && self.rows_wait() { None } else { self.queue.pop_front() };
-            let Some(work) = work else { return self.read_backlog(ctx) };
+            let Some(work) = work else {
+                if self.read_backlog(ctx) {
+                    continue;
+                }
+                return;
+            };
             self.rows_queued -= usize::from(matches!(work, Work::Message(_)));
             let slack = life.flying.deleting();
-            let mut prepared = Box::pin(prepare(self.runtime.engine.clone(), life.id.clone(), work, slack));
-            match (&mut prepared).now_or_never() {
-                Some(prepared) => self.turn(prepared, ctx),
-                None => return self.read_first(prepared.into_actor(self).map(Self::read), ctx),
+            match prepare(&self.runtime.engine, &life.id, work, slack) {
+                Soon::Now(prepared) => self.turn(prepared, ctx),
+                later => return self.read_first(later.into_actor(self).map(Self::read), ctx),
             }
         }
     }
@@ -323,39 +331,57 @@ impl<E: Entity> Host<E> {
         self.leave_when_settled(ctx);
     }
 
-    fn read_backlog(&mut self, ctx: &mut Context<Self>) {
+    /// Looks for rows that wait, where that is to be done; true when it is known what came of it.
+    fn read_backlog(&mut self, ctx: &mut Context<Self>) -> bool {
         match &mut self.backlog {
-            Backlog::Held => {}
+            Backlog::Held => false,
             Backlog::Clear if self.seat.take_more() => {
                 self.backlog = Backlog::Reading { after: None };
-                self.read_backlog(ctx);
+                true
             }
-            Backlog::Clear if self.life.as_ref().is_some_and(Life::at_rest) => self.retire(ctx),
-            Backlog::Clear => {}
+            Backlog::Clear => {
+                if self.life.as_ref().is_some_and(Life::at_rest) {
+                    self.retire(ctx);
+                }
+                false
+            }
             Backlog::Reading { after } => {
                 let all = Span::prefix(&layout::messages_to(&self.seat.id), BACKLOG_PAGE);
                 let page = self.runtime.engine.range(match after {
                     Some(after) => all.after(after),
                     None => all,
                 });
-                self.read_first(page.into_actor(self).map(Self::backlog_read), ctx);
+                match page {
+                    Soon::Now(page) => {
+                        self.backlog_read(page);
+                        self.leave_when_settled(ctx);
+                        return true;
+                    }
+                    later => self.read_first(
+                        later.into_actor(self).map(|page, host, ctx| {
+                            host.backlog_read(page);
+                            host.read_done(ctx);
+                        }),
+                        ctx,
+                    ),
+                }
+                false
             }
         }
     }
 
-    fn backlog_read(page: Result<Vec<Row>, ReadError>, host: &mut Self, ctx: &mut Context<Self>) {
+    fn backlog_read(&mut self, page: Result<Vec<Row>, ReadError>) {
         match page {
             Ok(page) => {
-                host.backlog = match page.last() {
+                self.backlog = match page.last() {
                     Some(last) => Backlog::Reading { after: Some(last.key.clone()) },
                     None => Backlog::Clear,
                 };
-                host.seat.found(page.len());
-                host.queue_rows(page.into_iter().map(|row| row.key).collect());
+                self.seat.found(page.len());
+                self.queue_rows(page.into_iter().map(|row| row.key).collect());
             }
-            Err(error) => host.fall(AskError::Store(error)),
+            Err(error) => self.fall(AskError::Store(error)),
         }
-        host.read_done(ctx);
     }
 }
 

@@ -1,8 +1,7 @@
 //! Turns that one actor takes right after one another go to the store as one batch.
 
-use std::collections::BTreeSet;
-
-use crate::store::{Batch, Key};
+use crate::store::Batch;
+use crate::store::key::KeySet;
 
 /// More turns would have the first wait too long for the last to be decided.
 const TURNS_MAX: usize = 32;
@@ -44,13 +43,27 @@ impl Joint {
 
 /// Of several writes to one row the last counts. Puts stay in their order, in which receivers of messages are woken.
 fn join(turns: Vec<Batch>) -> Batch {
-    let fence = turns.last().map(|last| last.fence).unwrap_or_default();
-    let mut joined = Batch { fence, ..Batch::default() };
-    let mut written: BTreeSet<Key> = BTreeSet::new();
+    let keys = |turn: &Batch| (turn.puts.len(), turn.deletes.len());
+    let (puts, deletes) = turns.iter().map(keys).fold((0, 0), |all, turn| (all.0 + turn.0, all.1 + turn.1));
+    let mut written = KeySet::with_capacity_and_hasher(puts + deletes, Default::default());
+    // From the last write to the first, whether it is the last to its row.
+    let mut counts = Vec::with_capacity(puts + deletes);
+    for Batch { puts, deletes, .. } in turns.iter().rev() {
+        counts.extend(puts.iter().rev().map(|(key, _)| key).chain(deletes).map(|key| written.insert(key)));
+    }
+    drop(written);
+    let mut joined = Batch {
+        fence: turns.last().map(|last| last.fence).unwrap_or_default(),
+        conditions: Vec::with_capacity(turns.iter().map(|turn| turn.conditions.len()).sum()),
+        puts: Vec::with_capacity(puts),
+        deletes: Vec::with_capacity(deletes),
+    };
+    let mut counts = counts.into_iter();
+    let mut counted = || counts.next().unwrap_or_default();
     for Batch { conditions, puts, deletes, .. } in turns.into_iter().rev() {
         joined.conditions.extend(conditions);
-        joined.puts.extend(puts.into_iter().rev().filter(|(key, _)| written.insert(key.clone())));
-        joined.deletes.extend(deletes.into_iter().filter(|key| written.insert(key.clone())));
+        joined.puts.extend(puts.into_iter().rev().filter(|_| counted()));
+        joined.deletes.extend(deletes.into_iter().filter(|_| counted()));
     }
     joined.puts.reverse();
     joined
@@ -59,7 +72,7 @@ fn join(turns: Vec<Batch>) -> Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Condition, Position};
+    use crate::store::{Condition, Key, Position};
 
     fn key(name: &str) -> Key {
         Key::from_bytes(name.as_bytes().to_vec())

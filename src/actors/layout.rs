@@ -49,7 +49,7 @@ fn kind_number(kind: Kind) -> u8 {
 fn read_actor(parts: &mut Parts<'_>) -> Option<ActorId> {
     let number = parts.tag()?;
     let kind = Kind::ALL.into_iter().find(|kind| kind_number(*kind) == number)?;
-    Some(ActorId::new(kind, parts.text()?))
+    Some(ActorId::new(kind, parts.shared_text()?))
 }
 
 pub(crate) fn head(id: &ActorId) -> Key {
@@ -194,7 +194,8 @@ pub(crate) fn messages() -> Key {
 
 /// Receiver and sender of a message row.
 pub(crate) fn message_ends(key: &Key) -> Option<(ActorId, ActorId)> {
-    let mut parts = key.parts_after(&messages());
+    let mut parts = key.parts();
+    parts.tag().filter(|area| *area == b'm')?;
     Some((read_actor(&mut parts)?, read_actor(&mut parts)?))
 }
 

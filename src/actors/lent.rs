@@ -3,6 +3,8 @@
 //! What its steps ask of its home is carried out there; requests to services leave here, and only when the home has
 //! taken over that they were begun. So its home always knows at least as much as anybody outside.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -116,7 +118,7 @@ impl Flow {
         let Lend { name, definition, input, lent, progress } = lend;
         let origin = Origin::Home { actor: lent.home.clone(), instance: lent.instance.clone() };
         let start = Start { name, definition, input, origin };
-        let mut moves = Moves::of(turn, start, progress.clone(), None, turn.trace)?;
+        let mut moves = Moves::of(turn, Arc::new(start), progress.clone(), None, turn.trace)?;
         moves.begin();
         let what = What::Begun { lent: Box::new(lent.clone()), progress: Box::new(progress) };
         moves.record(Event::Lent { what });

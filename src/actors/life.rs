@@ -1,6 +1,6 @@
 //! One life of an actor: its state as rebuilt from the journal, and how a decision becomes a batch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -136,7 +136,9 @@ impl<E: Entity> Life<E> {
         if turn == 1 {
             self.meta.birth = Birth { at: occasion.at, mark: occasion.mark };
         }
-        let mut batch = Batch { fence, ..Batch::default() };
+        // Besides these its event, perhaps a snapshot, and an answer.
+        let puts = decision.messages.len() + decision.rows.len() + decision.errands.len() + decision.timers.len() + 3;
+        let mut batch = Batch { fence, puts: Vec::with_capacity(puts), ..Batch::default() };
         let mut changes = self.write_timers(&decision, &mut batch);
         consume(&mut batch, &mut changes, &occasion, &self.meta);
         let part_of = |trace: &Option<Context>| trace.clone().or_else(|| occasion.trace.clone());
@@ -151,12 +153,17 @@ impl<E: Entity> Life<E> {
             let (number, place) = self.meta.birth.among_all_lives(turn, nth);
             batch.puts.push((layout::message(&message.to, &self.id, number, place), record::encode(&waiting)));
         }
-        // Of several writes to one row the last counts.
-        let rows: BTreeMap<Key, &Option<Bytes>> =
-            decision.rows.iter().map(|(key, value)| (layout::row(&self.id, key), value)).collect();
-        for (key, value) in rows {
+        let mut rows: Vec<(Key, Option<Bytes>)> =
+            decision.rows.into_iter().map(|(key, value)| (layout::row(&self.id, &key), value)).collect();
+        rows.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for nth in 0..rows.len() {
+            // Of several writes to one row the last counts.
+            if rows.get(nth + 1).is_some_and(|(next, _)| *next == rows[nth].0) {
+                continue;
+            }
+            let (key, value) = std::mem::take(&mut rows[nth]);
             match value {
-                Some(value) => batch.puts.push((key, value.clone())),
+                Some(value) => batch.puts.push((key, value)),
                 None => batch.deletes.push(key),
             }
         }

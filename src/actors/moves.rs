@@ -14,7 +14,6 @@ use super::noting::tried;
 use super::petition::{self, Petition};
 use crate::clock::Time;
 use crate::domains::flow::check::Compiled;
-use crate::domains::flow::definition::DefinitionHash;
 use crate::domains::flow::fact::Fact;
 use crate::domains::flow::progress::{End, Phase, Progress};
 use crate::domains::flow::step;
@@ -24,7 +23,7 @@ use crate::domains::trace::Context;
 /// One turn of an instance in the making: the facts so far, and what follows from each.
 pub(super) struct Moves<'a> {
     pub(super) turn: &'a Turn<'a>,
-    pub(super) start: Start,
+    pub(super) start: Arc<Start>,
     /// When it began, if before this turn.
     pub(super) began: Option<Time>,
     pub(super) compiled: Arc<Compiled>,
@@ -52,12 +51,12 @@ pub(super) struct Moves<'a> {
 impl<'a> Moves<'a> {
     pub(super) fn of(
         turn: &'a Turn<'a>,
-        start: Start,
+        start: Arc<Start>,
         progress: Progress,
         began: Option<Time>,
         trace: Option<&Context>,
     ) -> Result<Self, Rejection> {
-        let compiled = turn.world.catalog.definition(&DefinitionHash(start.definition.clone()));
+        let compiled = turn.world.catalog.definition(&start.definition);
         let compiled = compiled.ok_or_else(|| Rejection::NoDefinition(start.definition.clone()))?;
         let before = began.map(|_| (progress.phase(), waits_for(&progress)));
         let ends = progress.ends.max(u32::from(progress.end.is_some()));
@@ -117,7 +116,7 @@ impl<'a> Moves<'a> {
     pub(super) fn begin(&mut self) -> bool {
         let new = self.began.is_none();
         if new {
-            let start = Box::new(self.start.clone());
+            let start = self.start.clone();
             let (id, at, keyed) = (self.turn.me.key.to_string(), self.turn.now, self.progress.born.is_some());
             let trace = self.began_in.clone();
             self.record(Event::Started { id, start, at, keyed, trace });
@@ -129,13 +128,13 @@ impl<'a> Moves<'a> {
     pub(super) fn run(&mut self, event: step::Event) -> Result<bool, Rejection> {
         let (world, now, moment) = (self.turn.world, self.turn.now, self.moment());
         let compiled = self.compiled.clone();
-        let input = std::mem::take(&mut self.start.input);
+        let start = self.start.clone();
         let mut changed = false;
         let mut happening = VecDeque::from([event]);
         while let Some(event) = happening.pop_front() {
             let progress = std::mem::replace(&mut self.progress, Progress::new(""));
             let tried = self.turn.noted.then(|| tried(&progress, &event)).flatten();
-            let (taken, progress) = turn::advance(&compiled, &world.effects, progress, &input, event, moment)?;
+            let (taken, progress) = turn::advance(&compiled, &world.effects, progress, &start.input, event, moment)?;
             self.progress = progress;
             for fact in taken.facts {
                 changed |= matches!(fact, Fact::Restarted { input: Some(_), .. });
@@ -148,7 +147,6 @@ impl<'a> Moves<'a> {
                 happening.extend(self.set_out(call));
             }
         }
-        self.start.input = input;
         Ok(changed)
     }
 
@@ -179,7 +177,16 @@ impl<'a> Moves<'a> {
     }
 
     pub(super) fn record(&mut self, event: Event) {
-        self.change(|decision| decision.event(event));
+        self.decision.events.push(event);
+    }
+
+    pub(super) fn has_set_timers(&self) -> bool {
+        !self.decision.timers.is_empty()
+    }
+
+    /// What is told and sent from here on belongs to this span.
+    pub(super) fn go_within(&mut self, span: Context) {
+        self.decision.within = Some(span);
     }
 
     pub(super) fn change(&mut self, change: impl FnOnce(Decision<Flow>) -> Decision<Flow>) {

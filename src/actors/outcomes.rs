@@ -1,12 +1,12 @@
 //! What becomes of the commits of an actor, told to it in their order.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{self, Poll, Waker};
+use std::task::{self, Poll, Waker, ready};
 
 use actix::{ActorFuture, Context};
-use futures_util::StreamExt;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesOrdered;
 
 use super::entity::Entity;
 use super::host::Host;
@@ -18,8 +18,8 @@ const OUTCOMES_AT_ONCE: usize = 64;
 /// The commits of an actor that have no outcome yet, answered in their order whatever the order they are known in.
 #[derive(Default)]
 pub(super) struct Outcomes {
-    waiting: FuturesOrdered<BoxFuture<'static, Outcome>>,
-    /// Who polls, so that a commit made after the last look is looked at too.
+    waiting: VecDeque<BoxFuture<'static, Outcome>>,
+    /// Who polled when there was none, so that the next commit is looked at too.
     poller: Option<Waker>,
 }
 
@@ -32,13 +32,13 @@ impl Outcomes {
     }
 
     fn poll(&mut self, task: &mut task::Context<'_>) -> Poll<Outcome> {
-        match self.waiting.poll_next_unpin(task) {
-            Poll::Ready(Some(outcome)) => Poll::Ready(outcome),
-            Poll::Ready(None) | Poll::Pending => {
-                self.poller = Some(task.waker().clone());
-                Poll::Pending
-            }
-        }
+        let Some(first) = self.waiting.front_mut() else {
+            self.poller = Some(task.waker().clone());
+            return Poll::Pending;
+        };
+        let outcome = ready!(first.poll_unpin(task));
+        self.waiting.pop_front();
+        Poll::Ready(outcome)
     }
 }
 

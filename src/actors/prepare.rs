@@ -11,9 +11,10 @@ use super::layout;
 use super::life::Source;
 use super::once::Once;
 use super::record::{self, Answer, Cause, Waiting};
-use super::rows::{Reads, Rows, Wanted};
+use super::rows::{Reads, Rows, Wanted, page};
 use crate::domains::trace::Context;
-use crate::store::{Engine, Key, ReadError, Row, Span};
+use crate::store::{Engine, Key, ReadError, Row, Soon, Span, Versioned};
+use bytes::Bytes;
 use tokio::sync::oneshot;
 
 /// Something for an actor to do.
@@ -75,13 +76,6 @@ pub(super) enum Prepared<E: Entity> {
 }
 
 impl<E: Entity> Prepared<E> {
-    fn within(mut self, trace: Option<Context>) -> Self {
-        if let Self::Ready(ready) = &mut self {
-            ready.trace = trace;
-        }
-        self
-    }
-
     pub(super) fn waiter(self) -> Waiter<E> {
         match self {
             Self::Ready(ready) => ready.waiter,
@@ -94,89 +88,122 @@ impl<E: Entity> Prepared<E> {
 }
 
 /// Rows as the store has them, before the actor's own writes in flight are laid over.
-pub(super) struct Fetched(pub(super) Vec<(&'static str, Wanted, Key, Span, Vec<Row>)>);
+pub(super) struct Fetched(Vec<Read>);
+
+/// What was read under one name.
+enum Read {
+    One { name: &'static str, key: Key, stored: Option<Bytes> },
+    Page { name: &'static str, prefix: Key, span: Span, limit: usize, stored: Vec<Row> },
+}
 
 impl Fetched {
     pub(super) fn over(self, flying: &Flying) -> Rows {
         let mut rows = Rows::default();
-        for (name, wanted, prefix, span, stored) in self.0 {
-            rows.0.entry(name).or_default().extend(flying.over(&prefix, &wanted, &span, stored));
+        for read in self.0 {
+            match read {
+                Read::One { name, key, stored } => rows.add(name, flying.over_one(&key, stored)),
+                Read::Page { name, prefix, span, limit, stored } => {
+                    rows.add(name, flying.over_page(&prefix, &span, limit, stored));
+                }
+            }
         }
         rows
     }
 }
 
-pub(super) async fn prepare<E: Entity>(
-    engine: Arc<dyn Engine>,
-    me: ActorId,
+/// What deciding a piece of work needs, at once where no disk has to be asked. `slack` is how many rows more are read
+/// of a page than asked for, since turns in flight may delete that many.
+pub(super) fn prepare<E: Entity>(
+    engine: &Arc<dyn Engine>,
+    me: &ActorId,
     work: Work<E>,
     slack: usize,
-) -> Prepared<E> {
+) -> Soon<Prepared<E>> {
     let (key, report, waiter) = match work {
         Work::Ask { command, once, reply, trace } => {
-            let prepared = prepare_ask(&engine, &me, command, once, reply, slack).await;
-            return prepared.within(trace);
+            return prepare_ask(engine, me, (command, trace), once, Waiter::Caller(reply), slack);
         }
         Work::Message(key) => (key, None, Waiter::Nobody),
         Work::Timer(key, done) => (key, None, Waiter::Service(done)),
         Work::Errand(key, report, done) => (key, Some(report), Waiter::Service(done)),
     };
-    let row = match engine.get(&key).await {
-        Ok(Some(row)) => row,
-        Ok(None) => return Prepared::Gone(waiter),
-        Err(error) => return Prepared::Failed { error, waiter },
-    };
+    let read = engine.get(&key);
+    let (engine, me) = (engine.clone(), me.clone());
+    read.then(move |row| match row {
+        Ok(Some(row)) => prepare_row(&engine, &me, (key, row), report, waiter, slack),
+        Ok(None) => Soon::Now(Prepared::Gone(waiter)),
+        Err(error) => Soon::Now(Prepared::Failed { error, waiter }),
+    })
+}
+
+fn prepare_row<E: Entity>(
+    engine: &Arc<dyn Engine>,
+    me: &ActorId,
+    (key, row): (Key, Versioned),
+    report: Option<Report>,
+    waiter: Waiter<E>,
+    slack: usize,
+) -> Soon<Prepared<E>> {
     let waiting = match record::decode::<Waiting>(&row.value) {
         Ok(waiting) => waiting,
         Err(error) => {
             let source = Source { key, version: row.version, waiting: Waiting::new(row.value) };
-            return Prepared::Unreadable { source, waiter, reason: error.to_string() };
+            return Soon::Now(Prepared::Unreadable { source, waiter, reason: error.to_string() });
         }
     };
     let source = Source { key, version: row.version, waiting };
     let understood = catch_unwind(AssertUnwindSafe(|| {
-        command_of::<E>(&source, report).map(|(command, cause)| (E::reads(&me, &command), command, cause))
+        command_of::<E>(&source, report).map(|(command, cause)| (E::reads(me, &command), command, cause))
     }));
-    match understood {
-        Ok(Ok((reads, command, cause))) => match fetch(&engine, &me, reads, slack).await {
+    let (reads, command, cause) = match understood {
+        Ok(Ok(understood)) => understood,
+        Ok(Err(reason)) => return Soon::Now(Prepared::Unreadable { source, waiter, reason }),
+        Err(_) => return Soon::Now(Prepared::Panicked { source: Some(source), waiter }),
+    };
+    fetch(engine, me, reads, slack).then(move |fetched| {
+        Soon::Now(match fetched {
             Ok(fetched) => {
                 let (trace, source, once) = (source.waiting.trace.clone(), Some(source), None);
                 Prepared::Ready(Box::new(Ready { command, cause, source, once, fetched, waiter, trace }))
             }
             Err(error) => Prepared::Failed { error, waiter },
-        },
-        Ok(Err(reason)) => Prepared::Unreadable { source, waiter, reason },
-        Err(_) => Prepared::Panicked { source: Some(source), waiter },
-    }
+        })
+    })
 }
 
-async fn prepare_ask<E: Entity>(
+fn prepare_ask<E: Entity>(
     engine: &Arc<dyn Engine>,
     me: &ActorId,
-    command: E::Command,
+    (command, trace): (E::Command, Option<Context>),
     once: Option<Once>,
-    reply: Reply<E::Reply, E::Rejection>,
+    waiter: Waiter<E>,
     slack: usize,
-) -> Prepared<E> {
-    let waiter = Waiter::Caller(reply);
-    let once = match once {
-        None => None,
-        Some(once) => match engine.get(&layout::answer(&once.key)).await {
-            // An answer that cannot be read is treated as none: the actor's own rules still stop a repeat.
-            Ok(row) => Some((once, row.and_then(|row| record::decode(&row.value).ok()))),
-            Err(error) => return Prepared::Failed { error, waiter },
-        },
+) -> Soon<Prepared<E>> {
+    let before = match &once {
+        None => Soon::Now(Ok(None)),
+        Some(once) => engine.get(&layout::answer(&once.key)),
     };
-    let Ok(reads) = catch_unwind(AssertUnwindSafe(|| E::reads(me, &command))) else {
-        return Prepared::Panicked { source: None, waiter };
-    };
-    match fetch(engine, me, reads, slack).await {
-        Ok(fetched) => {
-            let (cause, source, trace) = (Cause::Asked, None, None);
-            Prepared::Ready(Box::new(Ready { command, cause, source, once, fetched, waiter, trace }))
-        }
-        Err(error) => Prepared::Failed { error, waiter },
-    }
+    let (engine, me) = (engine.clone(), me.clone());
+    before.then(move |row| {
+        // An answer that cannot be read is treated as none: the actor's own rules still stop a repeat.
+        let before = row.map(|row| row.and_then(|row| record::decode(&row.value).ok()));
+        let once = match before {
+            Ok(before) => once.map(|once| (once, before)),
+            Err(error) => return Soon::Now(Prepared::Failed { error, waiter }),
+        };
+        let Ok(reads) = catch_unwind(AssertUnwindSafe(|| E::reads(&me, &command))) else {
+            return Soon::Now(Prepared::Panicked { source: None, waiter });
+        };
+        fetch(&engine, &me, reads, slack).then(move |fetched| {
+            let (cause, source) = (Cause::Asked, None);
+            Soon::Now(match fetched {
+                Ok(fetched) => {
+                    Prepared::Ready(Box::new(Ready { command, cause, source, once, fetched, waiter, trace }))
+                }
+                Err(error) => Prepared::Failed { error, waiter },
+            })
+        })
+    })
 }
 
 fn command_of<E: Entity>(source: &Source, report: Option<Report>) -> Result<(E::Command, Cause), String> {
@@ -194,22 +221,55 @@ fn command_of<E: Entity>(source: &Source, report: Option<Report>) -> Result<(E::
     Ok((command, cause))
 }
 
-/// Reads what the command needs, `slack` rows more than asked for, since turns in flight may delete that many.
-async fn fetch(engine: &Arc<dyn Engine>, me: &ActorId, reads: Reads, slack: usize) -> Result<Fetched, ReadError> {
-    let mut fetched = Vec::new();
-    for (name, wanted) in reads.0 {
-        let (prefix, mut span) = wanted.span(me);
-        let rows = match &wanted {
-            Wanted::One(_) => {
-                let row = engine.get(&prefix).await?;
-                row.map(|row| Row { key: prefix.clone(), version: row.version, value: row.value }).into_iter().collect()
+/// Reads what the command needs, one after the other.
+pub(super) fn fetch(
+    engine: &Arc<dyn Engine>,
+    me: &ActorId,
+    reads: Reads,
+    slack: usize,
+) -> Soon<Result<Fetched, ReadError>> {
+    let Reads(reads) = reads;
+    let fetched = Vec::with_capacity(reads.len());
+    fetch_on(engine, me, reads.into_iter(), slack, fetched)
+}
+
+fn fetch_on(
+    engine: &Arc<dyn Engine>,
+    me: &ActorId,
+    mut left: std::vec::IntoIter<(&'static str, Wanted)>,
+    slack: usize,
+    mut fetched: Vec<Read>,
+) -> Soon<Result<Fetched, ReadError>> {
+    while let Some((name, wanted)) = left.next() {
+        let read = match wanted {
+            Wanted::One(key) => {
+                let key = layout::row(me, &key);
+                engine.get(&key).then(move |row| {
+                    let stored = row.map(|row| row.map(|row| row.value));
+                    Soon::Now(stored.map(|stored| Read::One { name, key, stored }))
+                })
             }
-            Wanted::Page { .. } => {
+            Wanted::Page { under, after, limit } => {
+                let (prefix, mut span) = page(me, &under, after.as_ref(), limit);
                 span.limit += slack;
-                engine.range(span.clone()).await?
+                let read = engine.range(span.clone());
+                read.then(move |rows| Soon::Now(rows.map(|stored| Read::Page { name, prefix, span, limit, stored })))
             }
         };
-        fetched.push((name, wanted, prefix, span, rows));
+        match read {
+            Soon::Now(Ok(read)) => fetched.push(read),
+            Soon::Now(Err(error)) => return Soon::Now(Err(error)),
+            later => {
+                let (engine, me) = (engine.clone(), me.clone());
+                return later.then(move |read| match read {
+                    Ok(read) => {
+                        fetched.push(read);
+                        fetch_on(&engine, &me, left, slack, fetched)
+                    }
+                    Err(error) => Soon::Now(Err(error)),
+                });
+            }
+        }
     }
-    Ok(Fetched(fetched))
+    Soon::Now(Ok(Fetched(fetched)))
 }

@@ -7,7 +7,7 @@ use actix_rt::ArbiterHandle;
 use tracing::{error, info, warn};
 
 use super::dispatch;
-use super::errands::{Outside, Runner};
+use super::errands::{Runner, Ways};
 use super::retention::{self, Keep};
 use super::runtime::{Health, Runtime};
 use super::tick;
@@ -42,13 +42,12 @@ impl Default for Rounds {
 }
 
 /// Starts the services of the runtime on an arbiter. While the node is held those wait that would send or fire.
-pub fn start(runtime: &Arc<Runtime>, outside: &Arc<dyn Outside>, rounds: Rounds, arbiter: &ArbiterHandle) {
+pub fn start(runtime: &Arc<Runtime>, ways: Ways, rounds: Rounds, arbiter: &ArbiterHandle) {
     supervise(runtime, arbiter, RECOVERY, Runtime::recover);
     supervise(runtime, arbiter, "messages", dispatch::run);
     supervise(runtime, arbiter, "timers", timers::run);
     supervise(runtime, arbiter, "schedules", timetable::run);
-    let outside = outside.clone();
-    supervise(runtime, arbiter, "errands", move |runtime| Runner::run(runtime, outside.clone()));
+    supervise(runtime, arbiter, "errands", move |runtime| Runner::run(runtime, ways.clone()));
     supervise(runtime, arbiter, "passivation", sweep);
     let Rounds { tick, retention, keep } = rounds;
     supervise(runtime, arbiter, "tick", move |runtime| tick::run(runtime, tick));

@@ -1,7 +1,5 @@
 //! Rows of an actor: what a turn asks to read, and what it was given.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
@@ -123,26 +121,15 @@ impl Reads {
     }
 }
 
-impl Wanted {
-    /// The range of the store that answers this; a single row is a range of one.
-    pub(super) fn span(&self, me: &ActorId) -> (Key, Span) {
-        match self {
-            Self::One(key) => {
-                let key = layout::row(me, key);
-                let span = Span { to: key.successor(), from: key.clone(), limit: 1, direction: Default::default() };
-                (key, span)
-            }
-            Self::Page { under, after, limit } => {
-                let prefix = layout::row_prefix(me, under);
-                let span = Span::prefix(&prefix, *limit);
-                let span = match after {
-                    Some(after) => span.after(&Key::build().raw(prefix.as_bytes()).raw(after.as_bytes()).done()),
-                    None => span,
-                };
-                (prefix, span)
-            }
-        }
-    }
+/// The prefix of a page, and the rows that it wants of the store.
+pub(super) fn page(me: &ActorId, under: &RowKey, after: Option<&Key>, limit: usize) -> (Key, Span) {
+    let prefix = layout::row_prefix(me, under);
+    let span = Span::prefix(&prefix, limit);
+    let span = match after {
+        Some(after) => span.after(&Key::build().raw(prefix.as_bytes()).raw(after.as_bytes()).done()),
+        None => span,
+    };
+    (prefix, span)
 }
 
 /// One row as a decision sees it.
@@ -164,12 +151,19 @@ impl Found {
 
 /// What was found for each name of a [`Reads`].
 #[derive(Debug, Clone, Default)]
-pub struct Rows(pub(super) BTreeMap<&'static str, Vec<Found>>);
+pub struct Rows(Vec<(&'static str, Vec<Found>)>);
 
 impl Rows {
     /// All rows found under this name, in order.
     pub fn page(&self, name: &str) -> &[Found] {
-        self.0.get(name).map(Vec::as_slice).unwrap_or_default()
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, found)| found.as_slice()).unwrap_or_default()
+    }
+
+    pub(super) fn add(&mut self, name: &'static str, found: impl IntoIterator<Item = Found>) {
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => known.extend(found),
+            None => self.0.push((name, found.into_iter().collect())),
+        }
     }
 
     /// The first row found under this name.
@@ -184,7 +178,7 @@ impl Rows {
 
     /// For tests of decisions: rows as they would have been found.
     pub fn with(mut self, name: &'static str, owner: Option<ActorId>, key: Key, value: &impl serde::Serialize) -> Self {
-        self.0.entry(name).or_default().push(Found { key, owner, value: record::encode(value) });
+        self.add(name, [Found { key, owner, value: record::encode(value) }]);
         self
     }
 }

@@ -1,14 +1,16 @@
 //! A stage for tests of rules: one actor of a kind, its rows, and turns taken one by one, without shell or store.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use serde::Serialize;
 
 use super::entity::{ActorId, Decision, Entity, Outgoing, Turn};
 use super::errands::Errand;
 use super::flight::Flying;
-use super::prepare::Fetched;
+use super::prepare::fetch;
 use super::rows::{Index, RowKey, Rows};
 use super::world::{Accept, Delivery, World};
 use super::{layout, record};
@@ -19,7 +21,7 @@ use crate::domains::flow::kinds::Runners;
 use crate::domains::identity::{Authority, Iri};
 use crate::domains::trace::Context;
 use crate::domains::{blog, events};
-use crate::store::{Key, Position, Row};
+use crate::store::{Batch, Engine, Key, MemoryEngine};
 
 /// A world of tests at `https://here.example` that declares this.
 pub(super) fn world(declares: &str) -> World {
@@ -106,7 +108,7 @@ impl<E: Entity> Stage<E> {
         let mut random = [0; 16];
         random[8] = self.turns;
         let (me, from, world, trace) = (&self.me, self.from.as_ref(), &self.world, self.trace.as_ref());
-        let turn = Turn { me, from, now: self.now, random, world, trace, noted: true };
+        let turn = Turn { me, from, now: self.now, random, world, trace, noted: true, timed: true };
         let decision = self.state.decide(&turn, &rows, command)?;
         let Decision { reply, events, rows, messages, timers, errands, ends, .. } = decision;
         let (errands, errand_traces) = errands.into_iter().unzip();
@@ -128,16 +130,12 @@ impl<E: Entity> Stage<E> {
     }
 
     fn read(&self, command: &E::Command) -> Rows {
-        let mut fetched = Vec::new();
-        for (name, wanted) in E::reads(&self.me, command).0 {
-            let (prefix, span) = wanted.span(&self.me);
-            let stored = self.rows.range(span.from.clone()..span.to.clone()).take(span.limit);
-            let row =
-                |(key, value): (&Key, &Bytes)| Row { key: key.clone(), version: Position(1), value: value.clone() };
-            let stored = stored.map(row).collect();
-            fetched.push((name, wanted, prefix, span, stored));
-        }
-        Fetched(fetched).over(&Flying::default())
+        let stored = MemoryEngine::default();
+        let puts = self.rows.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        drop(stored.commit(Batch { puts, ..Batch::default() }));
+        let stored: Arc<dyn Engine> = Arc::new(stored);
+        let fetched = fetch(&stored, &self.me, E::reads(&self.me, command), 0).now_or_never();
+        fetched.expect("memory answers at once").unwrap().over(&Flying::default())
     }
 }
 

@@ -263,9 +263,13 @@ impl Entity for Stream {
             Command::Answered { activity, .. } | Command::Undelivered { activity, .. } => offers::reads_sent(activity),
             Command::FanOut(walk) => publish::reads(walk),
             Command::Announce(news) => announce::reads(news),
-            Command::Effect { place, .. } => {
+            Command::Effect { place, op, .. } => {
                 let marks = Reads::none().own("done", done_key(&place.key));
-                object(marks.own("undone", takeback::undone_key(&place.key)))
+                let marks = marks.own("undone", takeback::undone_key(&place.key));
+                match op {
+                    StreamOp::Append { .. } | StreamOp::CreateObject { .. } => marks,
+                    StreamOp::UpdateObject { .. } | StreamOp::Link { .. } => object(marks),
+                }
             }
             Command::Undo(undo) => object(takeback::reads(Reads::none(), undo)),
             Command::Ask { place, .. } => object(offers::reads_of(Reads::none(), place)),

@@ -143,7 +143,8 @@ impl<E: Entity> Host<E> {
             Cause::Asked | Cause::Timer(_) | Cause::Errand(..) => None,
         };
         let (me, world, noted) = (&self.seat.id, &*self.runtime.world, enabled!(Level::DEBUG));
-        let turn = Turn { me, from, now, random, world, trace: trace.as_ref(), noted };
+        let timed = !life.meta.timers.is_empty();
+        let turn = Turn { me, from, now, random, world, trace: trace.as_ref(), noted, timed };
         let decided = catch_unwind(AssertUnwindSafe(|| life.state.decide(&turn, &rows, command)));
         let [.., a, b, c, d] = random;
         let occasion = Occasion { at: now, mark: u32::from_be_bytes([a, b, c, d]), cause, source, answer: None, trace };

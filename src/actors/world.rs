@@ -87,7 +87,7 @@ impl World {
     }
 
     /// The stream that does what an effect asks for. `fresh` names a new object that has no title.
-    pub(super) fn stream(&self, name: &str, op: &StreamOp, fresh: String) -> String {
+    pub(super) fn stream(&self, name: &str, op: &StreamOp, fresh: impl FnOnce() -> String) -> String {
         match op {
             StreamOp::Append { .. } => stream::local_stream(name),
             StreamOp::UpdateObject { .. } | StreamOp::Link { .. } => stream::object_stream(&self.object_path(name)),
@@ -96,7 +96,7 @@ impl World {
                 let title = slug_hint.as_deref().or_else(|| declared?.title_of(fields));
                 let slug = title
                     .and_then(|title| slug::from_title(title, self.reserved))
-                    .unwrap_or_else(|| fresh.to_lowercase());
+                    .unwrap_or_else(|| fresh().to_lowercase());
                 stream::object_stream(&declared.map_or(slug.clone(), |declared| declared.address(&slug)))
             }
         }

@@ -91,7 +91,7 @@ pub enum LogFormat {
 /// `[runtime]`
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    /// Threads that actors live on; 0: one for each core.
+    /// Threads that actors live on, and as many for what they send; 0: half as many as there are cores.
     pub arbiters: usize,
     /// Threads that answer HTTP; 0: one for each core.
     pub workers: usize,

@@ -108,14 +108,14 @@ impl Catalog {
     }
 
     /// A definition that was declared, or added from the store.
-    pub fn definition(&self, hash: &DefinitionHash) -> Option<Arc<Compiled>> {
+    pub fn definition(&self, hash: &str) -> Option<Arc<Compiled>> {
         self.by_hash.read().get(hash).cloned()
     }
 
     /// Adds a definition from its stored bytes, for instances that began with it.
     pub fn add_stored(&self, bytes: &[u8]) -> Result<Arc<Compiled>, StoredError> {
         let hash = DefinitionHash::of(bytes);
-        if let Some(known) = self.definition(&hash) {
+        if let Some(known) = self.definition(&hash.0) {
             return Ok(known);
         }
         let definition = Definition::from_bytes(bytes).map_err(StoredError::Unreadable)?;

@@ -17,7 +17,14 @@ use crate::config::nearest::nearest;
 
 /// All effects of a binary, by name.
 #[derive(Debug, Clone, Default)]
-pub struct Effects(BTreeMap<&'static str, EffectSpec>);
+pub struct Effects(BTreeMap<&'static str, Known>);
+
+/// An effect, and its parameters by name.
+#[derive(Debug, Clone)]
+struct Known {
+    spec: EffectSpec,
+    fields: BTreeMap<String, Field>,
+}
 
 /// What an effect is, for people and for the check at start.
 #[derive(Debug, Clone)]
@@ -216,19 +223,20 @@ impl Effects {
 
     /// Adds an effect. A later one of the same name takes the place of the earlier.
     pub fn with(mut self, spec: EffectSpec) -> Self {
-        self.0.insert(spec.name, spec);
+        let fields = spec.parameters.iter().map(|it| (it.name.to_owned(), it.field.clone())).collect();
+        self.0.insert(spec.name, Known { spec, fields });
         self
     }
 
     pub fn all(&self) -> impl Iterator<Item = &EffectSpec> {
-        self.0.values()
+        self.0.values().map(|known| &known.spec)
     }
 
     /// Plans one effect with the parameters of a [`super::flow::Fact::StepStarted`].
     pub fn plan(&self, effect: &str, with: &Value, cause: &Input) -> Result<Plan, EffectError> {
-        let spec = self.0.get(effect).ok_or_else(|| EffectError::Unknown(effect.to_owned()))?;
+        let Known { spec, fields } = self.0.get(effect).ok_or_else(|| EffectError::Unknown(effect.to_owned()))?;
         let wrong = |mistakes| EffectError::Parameters { effect: effect.to_owned(), mistakes };
-        let with = check_fields(&spec.fields(), with).map_err(wrong)?;
+        let with = check_fields(fields, with).map_err(wrong)?;
         Ok((spec.plan)(&EffectInput { with: &with, cause }))
     }
 
@@ -258,7 +266,7 @@ impl Effects {
 
     fn check_own_undo(&self, path: &str, step: &Step) -> Option<Fault> {
         let called = step.kind.call().map(|call| call.effect.as_str());
-        let known = called.is_none_or(|effect| self.0.get(effect).is_none_or(|spec| spec.undo));
+        let known = called.is_none_or(|effect| self.0.get(effect).is_none_or(|known| known.spec.undo));
         if known && called.is_some() {
             return None;
         }
@@ -271,7 +279,7 @@ impl Effects {
     }
 
     fn check_call(&self, at: &str, call: &Call, complete: bool) -> Vec<Fault> {
-        let Some(spec) = self.0.get(call.effect.as_str()) else {
+        let Some(Known { spec, .. }) = self.0.get(call.effect.as_str()) else {
             let known: Vec<_> = self.0.keys().copied().collect();
             let remedy = nearest(&call.effect, known.iter().copied())
                 .map_or_else(|| format!("effects are {}", known.join(", ")), |near| format!("did you mean `{near}`?"));
@@ -304,12 +312,6 @@ impl Effects {
 impl Parameter {
     fn described(&self) -> String {
         format!("{}: {}", self.name, self.summary)
-    }
-}
-
-impl EffectSpec {
-    fn fields(&self) -> BTreeMap<String, Field> {
-        self.parameters.iter().map(|it| (it.name.to_owned(), it.field.clone())).collect()
     }
 }
 

@@ -134,13 +134,13 @@ impl Context {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+        out.write_str(&crate::hex::hex(&self.0))
     }
 }
 
 impl fmt::Display for SpanId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+        out.write_str(&crate::hex::hex(&self.0))
     }
 }
 

@@ -103,7 +103,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::{Batch, Change, MemoryEngine, Outcome, Versioned};
+    use crate::store::{Batch, Change, MemoryEngine, Outcome, Soon, Versioned};
 
     /// An engine that cannot read some of its rows.
     struct Damaged {
@@ -112,20 +112,19 @@ mod tests {
     }
 
     impl Engine for Damaged {
-        fn get(&self, key: &Key) -> BoxFuture<'static, Result<Option<Versioned>, ReadError>> {
+        fn get(&self, key: &Key) -> Soon<Result<Option<Versioned>, ReadError>> {
             self.inner.get(key)
         }
 
-        fn range(&self, span: Span) -> BoxFuture<'static, Result<Vec<Row>, ReadError>> {
+        fn range(&self, span: Span) -> Soon<Result<Vec<Row>, ReadError>> {
             let keys = self.keys.clone();
             let read = self.inner.range(span);
-            read.map(move |rows| {
-                let rows = rows?;
-                let Some(row) = rows.iter().find(|row| keys.contains(&row.key)) else { return Ok(rows) };
+            read.then(move |rows| {
+                let Ok(rows) = rows else { return Soon::Now(rows) };
+                let Some(row) = rows.iter().find(|row| keys.contains(&row.key)) else { return Soon::Now(Ok(rows)) };
                 let rows = Some(Stretch { from: row.key.clone(), to: row.key.successor() });
-                Err(Arc::new(Failure::Damaged { what: "a row".to_owned(), rows }))
+                Soon::Now(Err(Arc::new(Failure::Damaged { what: "a row".to_owned(), rows })))
             })
-            .boxed()
         }
 
         fn commit(&self, batch: Batch) -> BoxFuture<'static, Outcome> {

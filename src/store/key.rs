@@ -1,14 +1,23 @@
 //! Keys: tuples of text, bytes and numbers, encoded so that byte order is tuple order.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 /// A key of the store: any bytes, compared byte by byte.
 #[derive(Clone)]
 pub struct Key(Held);
+
+/// Keys by their bytes, where no order is asked for. The hash is quick, and seeded anew in each process.
+pub(crate) type KeyMap<T> = HashMap<Key, T, RandomState>;
+pub(crate) type KeySet<'a> = HashSet<&'a Key, RandomState>;
 
 /// Short keys lie where they are used: a tree that follows a pointer for each comparison waits for memory at each.
 #[derive(Clone)]
@@ -19,6 +28,9 @@ enum Held {
 
 /// Room for an area, a kind, an id of 32 letters and a number. With the two bytes before them they fill six words.
 const SHORT_BYTES: usize = 46;
+
+/// Room for most keys while they are put together: the longest that are common name two actors.
+const BUILT_BYTES: usize = 128;
 
 /// Ends a text or bytes part. Inside one, the bytes 0 and 1 are written as `ESCAPE 1` and `ESCAPE 2`, so that no part
 /// holds an `END` and the order of parts stays that of their bytes, whatever comes behind them.
@@ -40,7 +52,7 @@ impl Key {
 
     /// Starts a tuple.
     pub fn build() -> Builder {
-        Builder(Vec::with_capacity(64))
+        Builder(SmallVec::new())
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -50,26 +62,32 @@ impl Key {
         }
     }
 
+    /// What of it comes behind a prefix, which it has to begin with.
+    pub(crate) fn below(&self, prefix: &Key) -> Self {
+        Self::of(&self.as_bytes()[prefix.as_bytes().len()..])
+    }
+
+    fn of(bytes: &[u8]) -> Self {
+        Self::short(bytes).unwrap_or_else(|| Self(Held::Long(Bytes::copy_from_slice(bytes))))
+    }
+
     pub fn starts_with(&self, prefix: &Key) -> bool {
         self.as_bytes().starts_with(prefix.as_bytes())
     }
 
     /// The smallest key above this one.
     pub fn successor(&self) -> Self {
-        Self::from_bytes([self.as_bytes(), &[0]].concat())
+        Self::build().raw(self.as_bytes()).tag(0).done()
     }
 
     /// The smallest key above all that begin with this one. The empty prefix has none but a key of `0xff` bytes longer
     /// than any that is stored.
     pub fn after_prefix(&self) -> Self {
-        let mut bytes = self.as_bytes().to_vec();
-        while let Some(last) = bytes.pop() {
-            if last < 0xff {
-                bytes.push(last + 1);
-                return Self::from_bytes(bytes);
-            }
+        let bytes = self.as_bytes();
+        match bytes.iter().rposition(|byte| *byte < 0xff) {
+            Some(last) => Self::build().raw(&bytes[..last]).tag(bytes[last] + 1).done(),
+            None => Self::of(&[0xff; 64]),
         }
-        Self::from_bytes(vec![0xff; 64])
     }
 
     /// Reads the parts of a tuple after `prefix`.
@@ -123,7 +141,7 @@ impl fmt::Debug for Key {
 
 /// Writes a tuple part by part.
 #[derive(Debug, Clone)]
-pub struct Builder(Vec<u8>);
+pub struct Builder(SmallVec<[u8; BUILT_BYTES]>);
 
 impl Builder {
     pub fn text(self, part: &str) -> Self {
@@ -131,7 +149,9 @@ impl Builder {
     }
 
     pub fn bytes(mut self, part: &[u8]) -> Self {
-        for &byte in part {
+        let plain = memchr::memchr2(END, ESCAPE, part).unwrap_or(part.len());
+        self.0.extend_from_slice(&part[..plain]);
+        for &byte in &part[plain..] {
             match byte {
                 END | ESCAPE => self.0.extend_from_slice(&[ESCAPE, byte + 1]),
                 _ => self.0.push(byte),
@@ -159,7 +179,7 @@ impl Builder {
     }
 
     pub fn done(self) -> Key {
-        Key::from_bytes(self.0)
+        if self.0.spilled() { Key::from_bytes(self.0.into_vec()) } else { Key::of(&self.0) }
     }
 }
 
@@ -168,20 +188,32 @@ impl Builder {
 pub struct Parts<'a>(&'a [u8]);
 
 impl<'a> Parts<'a> {
-    pub fn bytes(&mut self) -> Option<Vec<u8>> {
-        let end = self.0.iter().position(|&byte| byte == END)?;
+    /// The bytes of a part, in their place where nothing in it had to be escaped.
+    fn part(&mut self) -> Option<Cow<'a, [u8]>> {
+        let end = memchr::memchr(END, self.0)?;
         let (written, rest) = (&self.0[..end], &self.0[end + 1..]);
+        self.0 = rest;
+        let Some(plain) = memchr::memchr(ESCAPE, written) else { return Some(Cow::Borrowed(written)) };
         let mut part = Vec::with_capacity(written.len());
-        let mut bytes = written.iter();
+        part.extend_from_slice(&written[..plain]);
+        let mut bytes = written[plain..].iter();
         while let Some(&byte) = bytes.next() {
             part.push(if byte == ESCAPE { bytes.next()?.checked_sub(1)? } else { byte });
         }
-        self.0 = rest;
-        Some(part)
+        Some(Cow::Owned(part))
+    }
+
+    pub fn bytes(&mut self) -> Option<Vec<u8>> {
+        self.part().map(Cow::into_owned)
     }
 
     pub fn text(&mut self) -> Option<String> {
         String::from_utf8(self.bytes()?).ok()
+    }
+
+    /// Text that many will hold.
+    pub fn shared_text(&mut self) -> Option<Arc<str>> {
+        str::from_utf8(&self.part()?).ok().map(Arc::from)
     }
 
     pub fn number(&mut self) -> Option<u64> {
@@ -246,6 +278,8 @@ mod tests {
         fn parts_read_back(tuple in tuples()) {
             let key = tuple.key();
             let mut parts = key.parts();
+            let shared = key.parts().shared_text().unwrap();
+            prop_assert_eq!(&*shared, tuple.0.as_str());
             prop_assert_eq!(parts.text().unwrap(), tuple.0);
             prop_assert_eq!(parts.bytes().unwrap(), tuple.1);
             prop_assert_eq!(parts.number().unwrap(), tuple.2);

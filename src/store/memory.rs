@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::admit::{self, Fences};
 use super::changes::Watchers;
-use super::{Batch, Change, Direction, Engine, Key, Outcome, Position, ReadError, Refusal, Row, Span, Versioned};
+use super::{Batch, Change, Direction, Engine, Key, Outcome, Position, ReadError, Refusal, Row, Soon, Span, Versioned};
 
 /// Rows in a map, no threads: every future is ready at once, and a commit has happened when the call returns.
 #[derive(Debug, Default)]
@@ -29,12 +29,12 @@ struct State {
 }
 
 impl Engine for MemoryEngine {
-    fn get(&self, key: &Key) -> BoxFuture<'static, Result<Option<Versioned>, ReadError>> {
-        ready(Ok(self.state.lock().rows.get(key).cloned())).boxed()
+    fn get(&self, key: &Key) -> Soon<Result<Option<Versioned>, ReadError>> {
+        Soon::Now(Ok(self.state.lock().rows.get(key).cloned()))
     }
 
-    fn range(&self, span: Span) -> BoxFuture<'static, Result<Vec<Row>, ReadError>> {
-        ready(Ok(self.state.lock().range(&span))).boxed()
+    fn range(&self, span: Span) -> Soon<Result<Vec<Row>, ReadError>> {
+        Soon::Now(Ok(self.state.lock().range(&span)))
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'static, Outcome> {

@@ -23,12 +23,14 @@ pub mod memory;
 mod overlay;
 mod pages;
 pub mod redb;
+mod soon;
 pub mod streams;
 
 pub use key::Key;
 pub use memory::MemoryEngine;
 pub use pages::pages;
 pub use redb::RedbEngine;
+pub use soon::Soon;
 
 /// The position of the batch that wrote a row, ordered within one shard; the row's version for conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -212,10 +214,10 @@ pub enum Change {
 /// A place that keeps rows. Every call is asynchronous, none blocks; threads, where there are any, are the engine's own.
 pub trait Engine: Send + Sync + 'static {
     /// The committed value of one key.
-    fn get(&self, key: &Key) -> BoxFuture<'static, Result<Option<Versioned>, ReadError>>;
+    fn get(&self, key: &Key) -> Soon<Result<Option<Versioned>, ReadError>>;
 
     /// The committed rows of a span.
-    fn range(&self, span: Span) -> BoxFuture<'static, Result<Vec<Row>, ReadError>>;
+    fn range(&self, span: Span) -> Soon<Result<Vec<Row>, ReadError>>;
 
     /// Queues the batch **when called** (not when first polled), behind all queued before it, and says what became of
     /// it. A committed batch is on disk and visible to every read that starts after the answer.

@@ -11,12 +11,12 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::disk::{Disk, Folder, Guard, LockError};
-use super::{Batch, Change, Engine, Failure, Key, Outcome, ReadError, Row, Span, Versioned, frame};
+use super::{Batch, Change, Engine, Failure, Key, Outcome, ReadError, Row, Soon, Span, Versioned, frame};
 
 mod aside;
 mod backend;
@@ -224,7 +224,8 @@ impl RedbEngine {
         let thread = std::thread::Builder::new().name("store-scrub".to_owned());
         let started = thread.spawn(move || drop(answer.send(scrub::run(&view).map_err(Arc::new))));
         if let Err(source) = started {
-            return ready(Err(Arc::new(Failure::Io { doing: "starting a thread", source }))).boxed();
+            let failure = Failure::Io { doing: "starting a thread", source };
+            return std::future::ready(Err(Arc::new(failure))).boxed();
         }
         answered.map(|answer| answer.unwrap_or_else(|_| Err(Arc::new(Failure::Closed)))).boxed()
     }
@@ -241,24 +242,24 @@ impl RedbEngine {
 }
 
 impl Engine for RedbEngine {
-    fn get(&self, key: &Key) -> BoxFuture<'static, Result<Option<Versioned>, ReadError>> {
+    fn get(&self, key: &Key) -> Soon<Result<Option<Versioned>, ReadError>> {
         if let Some(near) = self.shared.get_near(key) {
             self.shared.counters.reads_near.add(1);
-            return ready(Ok(near)).boxed();
+            return Soon::Now(Ok(near));
         }
         let (answer, answered) = oneshot::channel();
         self.ask(Read::Get(key.clone(), answer));
-        answered.map(|answer| answer.unwrap_or_else(|_| Err(Arc::new(Failure::Closed)))).boxed()
+        Soon::later(answered.map(|answer| answer.unwrap_or_else(|_| Err(Arc::new(Failure::Closed)))))
     }
 
-    fn range(&self, span: Span) -> BoxFuture<'static, Result<Vec<Row>, ReadError>> {
+    fn range(&self, span: Span) -> Soon<Result<Vec<Row>, ReadError>> {
         if let Some(near) = self.shared.range_near(&span) {
             self.shared.counters.reads_near.add(1);
-            return ready(Ok(near)).boxed();
+            return Soon::Now(Ok(near));
         }
         let (answer, answered) = oneshot::channel();
         self.ask(Read::Range(span, answer));
-        answered.map(|answer| answer.unwrap_or_else(|_| Err(Arc::new(Failure::Closed)))).boxed()
+        Soon::later(answered.map(|answer| answer.unwrap_or_else(|_| Err(Arc::new(Failure::Closed)))))
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'static, Outcome> {

@@ -24,7 +24,6 @@ use crate::actors::flow::{Command, Flow, Standing, Start};
 use crate::actors::inspect;
 use crate::actors::watchers::{Seen, Until};
 use crate::domains::flow::check::Compiled;
-use crate::domains::flow::definition::DefinitionHash;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::progress::Phase;
 use crate::tokens::Scope;
@@ -40,7 +39,7 @@ pub mod verbs;
 pub mod versions;
 
 use filter::{Filter, Found};
-use shown::{hide, instance, tokens};
+use shown::{body, hide, instance, tokens};
 use timeline::timeline;
 
 /// RFC 7240 lets us bound what a client prefers.
@@ -117,7 +116,8 @@ async fn moved(
         Some(flow) => HttpResponse::Ok()
             .insert_header(("location", location))
             .insert_header(("preference-applied", "wait"))
-            .json(instance(id, &flow)),
+            .content_type("application/json")
+            .body(body(id, &flow)),
         None if otherwise == 202 => {
             HttpResponse::Accepted().insert_header(("location", location)).json(json!({ "id": id }))
         }
@@ -217,7 +217,7 @@ async fn known(site: &Site, id: &str) -> Result<Flow, Problem> {
 pub async fn pictured(site: &Site, id: &str) -> Result<Option<Markup>, Problem> {
     let flow = known(site, id).await?;
     let Some((start, progress)) = flow.start.zip(flow.progress) else { return Ok(None) };
-    let definition = site.runtime.world.catalog.definition(&DefinitionHash(start.definition));
+    let definition = site.runtime.world.catalog.definition(&start.definition);
     Ok(definition.map(|compiled| picture::draw(&compiled, &progress)))
 }
 

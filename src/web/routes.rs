@@ -57,6 +57,8 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/health", web::get().to(public::health))
         .route("/ready", web::get().to(public::ready))
         .route("/inbox", web::post().to(inbox::receive))
+        // They are tried one by one: what is asked most often stands before those that are matched letter by letter.
+        .route("/flow/start/{name}", web::post().to(flows::start))
         .route("/actor", web::get().to(public::actor))
         .route("/outbox", web::get().to(collections::outbox))
         .route("/followers", web::get().to(collections::people))
@@ -82,7 +84,6 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/flow/words/{id}", web::post().to(runners::words))
         .route("/flow/effects/{id}", web::post().to(runners::effects))
         .route("/flow/release/{id}", web::post().to(runners::release))
-        .route("/flow/start/{name}", web::post().to(flows::start))
         .route("/flow/resume/{id}", web::post().to(flows::verbs::resume))
         .route("/flow/callback/{id}/{token}", web::post().to(callback::called))
         .route("/flow/runner", web::get().to(runners::here))

@@ -101,7 +101,7 @@ async fn define(site: &Site, definition: Definition, progress: Progress) -> Resu
     if name.is_empty() || name.len() > INSTANCE_MAX {
         return Err(Problem::unprocessable("the flow has no usable name: 1 to 128 letters"));
     }
-    if catalog.definition(&hash).is_none() && catalog.known().len() >= DEFINITIONS_MAX {
+    if catalog.definition(&hash.0).is_none() && catalog.known().len() >= DEFINITIONS_MAX {
         return Err(Problem::unavailable(format!(
             "this node keeps {DEFINITIONS_MAX} definitions and takes no new one"
         )));
@@ -119,7 +119,7 @@ async fn define(site: &Site, definition: Definition, progress: Progress) -> Resu
         return Err(Problem::unprocessable(format!("its progress has a step `{strange}`, which the flow has not")));
     }
     within_bounds(&compiled, &progress).map_err(Problem::unprocessable)?;
-    if catalog.definition(&hash).is_none() {
+    if catalog.definition(&hash.0).is_none() {
         let puts = vec![(layout::definition(&hash.0), bytes.clone().into())];
         let batch = Batch { fence: site.runtime.fence(), puts, ..Batch::default() };
         if !matches!(site.runtime.engine.commit(batch).await, Outcome::Committed(_)) {

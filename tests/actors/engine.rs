@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use quickbeam::store::{
-    Batch, Change, Engine, Epoch, Failure, Key, MemoryEngine, Outcome, ReadError, Refusal, Row, Span, Versioned,
+    Batch, Change, Engine, Epoch, Failure, Key, MemoryEngine, Outcome, ReadError, Refusal, Row, Soon, Span, Versioned,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -175,30 +175,28 @@ impl SteeredEngine {
 }
 
 impl Engine for SteeredEngine {
-    fn get(&self, key: &Key) -> BoxFuture<'static, Result<Option<Versioned>, ReadError>> {
+    fn get(&self, key: &Key) -> Soon<Result<Option<Versioned>, ReadError>> {
         let found = self.memory.get(key);
         if !*self.reads_held.borrow() {
             return found;
         }
         let held = self.reads_held.subscribe();
-        async move {
+        Soon::later(async move {
             Self::reads_go_on(held).await;
             found.await
-        }
-        .boxed()
+        })
     }
 
-    fn range(&self, span: Span) -> BoxFuture<'static, Result<Vec<Row>, ReadError>> {
+    fn range(&self, span: Span) -> Soon<Result<Vec<Row>, ReadError>> {
         let found = self.memory.range(span);
         if !*self.reads_held.borrow() {
             return found;
         }
         let held = self.reads_held.subscribe();
-        async move {
+        Soon::later(async move {
             Self::reads_go_on(held).await;
             found.await
-        }
-        .boxed()
+        })
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'static, Outcome> {

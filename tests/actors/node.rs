@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use quickbeam::actors::ask::AskError;
 use quickbeam::actors::entity::ActorId;
-use quickbeam::actors::errands::{Errand, Outside, Report};
+use quickbeam::actors::errands::{Errand, Outside, Report, Ways};
 use quickbeam::actors::inspect;
 use quickbeam::actors::kinds::Kinds;
 use quickbeam::actors::once::Once;
@@ -158,7 +158,8 @@ impl Node {
         let (kinds, world) = (plan.kinds, Arc::new(world(plan.declares, plan.dedupe)));
         let root_arbiter = plan.arbiters[0].clone();
         let runtime = Runtime::start(engine, plan.clock, world, plan.limits, plan.arbiters, kinds).await.unwrap();
-        root::start(&runtime, &plan.outside, plan.rounds.clone(), &root_arbiter);
+        let ways = Ways { outside: plan.outside, arbiters: vec![root_arbiter.clone()] };
+        root::start(&runtime, ways, plan.rounds.clone(), &root_arbiter);
         Self { runtime }
     }
 

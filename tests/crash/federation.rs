@@ -14,6 +14,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use quickbeam::actors::ask::AskError;
 use quickbeam::actors::entity::Entity;
+use quickbeam::actors::errands::Ways;
 use quickbeam::actors::inbox::{self, Inbox, Received};
 use quickbeam::actors::kinds::Kinds;
 use quickbeam::actors::once::Once;
@@ -27,7 +28,7 @@ use quickbeam::domains::flow::kinds::Runners;
 use quickbeam::domains::identity::Iri;
 use quickbeam::domains::{blog, events};
 use quickbeam::keyring::Ring;
-use quickbeam::store::{Batch, Change, Engine, Key, MemoryEngine, Outcome, ReadError, Row, Span, Versioned};
+use quickbeam::store::{Batch, Change, Engine, Key, MemoryEngine, Outcome, ReadError, Row, Soon, Span, Versioned};
 use quickbeam::wire::call::Caller;
 use quickbeam::wire::deliver::Deliverer;
 use quickbeam::wire::document::{OurActor, Profile};
@@ -130,12 +131,12 @@ impl Disk {
 }
 
 impl Engine for Held {
-    fn get(&self, key: &Key) -> BoxFuture<'static, Result<Option<Versioned>, ReadError>> {
-        if self.disk.is(self.life) { self.disk.memory.get(key) } else { std::future::pending().boxed() }
+    fn get(&self, key: &Key) -> Soon<Result<Option<Versioned>, ReadError>> {
+        if self.disk.is(self.life) { self.disk.memory.get(key) } else { Soon::later(std::future::pending()) }
     }
 
-    fn range(&self, span: Span) -> BoxFuture<'static, Result<Vec<Row>, ReadError>> {
-        if self.disk.is(self.life) { self.disk.memory.range(span) } else { std::future::pending().boxed() }
+    fn range(&self, span: Span) -> Soon<Result<Vec<Row>, ReadError>> {
+        if self.disk.is(self.life) { self.disk.memory.range(span) } else { Soon::later(std::future::pending()) }
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'static, Outcome> {
@@ -446,7 +447,8 @@ impl Domain {
         };
         let never = Duration::from_secs(3_660 * 86_400);
         let rounds = Rounds { tick: Duration::from_secs(60), retention: never, ..Rounds::default() };
-        root::start(&runtime, &(Arc::new(deliverer) as _), rounds, &Arbiter::current());
+        let ways = Ways { outside: Arc::new(deliverer), arbiters: vec![Arbiter::current()] };
+        root::start(&runtime, ways, rounds, &Arbiter::current());
         *self.running.lock() = Some(Running { life, runtime, keys });
     }
 

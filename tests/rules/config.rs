@@ -695,10 +695,10 @@ fn a_stored_definition_is_found_by_its_hash_and_runs_after_it_left_the_configura
     let (_, old) = good(&format!("[flow.f]\nsteps.a = {{ {NOTIFY} }}\n"));
     let (_, new) = good(&format!("[flow.f]\nsteps.b = {{ {NOTIFY} }}\n"));
     let stored = old.current("f").unwrap();
-    assert!(new.definition(&stored.hash).is_none());
+    assert!(new.definition(&stored.hash.0).is_none());
     let added = new.add_stored(&stored.definition.to_bytes()).unwrap();
     assert_eq!((added.hash.clone(), added.order.clone()), (stored.hash.clone(), vec!["a".to_owned()]));
-    assert!(new.definition(&stored.hash).is_some());
+    assert!(new.definition(&stored.hash.0).is_some());
     assert_ne!(new.current("f").unwrap().hash, stored.hash);
     assert!(new.add_stored(b"not a definition").is_err());
 }

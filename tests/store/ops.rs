@@ -12,7 +12,8 @@ use quickbeam::store::blob::{BlobHash, MemoryBlobs};
 use quickbeam::store::kv;
 use quickbeam::store::streams::Expected;
 use quickbeam::store::{
-    Batch, Change, Direction, Engine, Failure, Key, MemoryEngine, Outcome, Position, ReadError, Row, Span, Versioned,
+    Batch, Change, Direction, Engine, Failure, Key, MemoryEngine, Outcome, Position, ReadError, Row, Soon, Span,
+    Versioned,
 };
 
 use crate::subject::{Subject, block_on};
@@ -627,11 +628,11 @@ enum Fault {
 }
 
 impl Engine for Broken {
-    fn get(&self, key: &Key) -> BoxFuture<'static, Result<Option<Versioned>, ReadError>> {
+    fn get(&self, key: &Key) -> Soon<Result<Option<Versioned>, ReadError>> {
         self.inner.get(key)
     }
 
-    fn range(&self, span: Span) -> BoxFuture<'static, Result<Vec<Row>, ReadError>> {
+    fn range(&self, span: Span) -> Soon<Result<Vec<Row>, ReadError>> {
         self.inner.range(span)
     }
 

@@ -51,6 +51,21 @@ pub enum Ring {
     },
 }
 
+/// Whether there is anything to change where no alarm is set: only those that set one do.
+pub fn sets_alarms(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::StepStarted { until: Some(_), .. }
+            | Fact::UndoStarted { until: Some(_), .. }
+            | Fact::StepFailed { next: AfterFailure::RetryAt(_), .. }
+            | Fact::UndoFailed { next: AfterFailure::RetryAt(_), .. }
+            | Fact::NotifyFailed { next: AfterFailure::RetryAt(_), .. }
+            | Fact::Suspended { until: Some(_), .. }
+            | Fact::AwaitsCallback { until: Some(_), .. }
+            | Fact::Sleeping { .. }
+    )
+}
+
 /// What a fact changes about alarms. `progress` is the one that all facts of the turn made.
 pub fn alarms(definition: &Definition, progress: &Progress, fact: &Fact) -> Vec<Alarm> {
     match fact {

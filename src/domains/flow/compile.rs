@@ -88,7 +88,7 @@ impl Compiler<'_> {
             Kind::Ask { object, target, to, .. } => {
                 let parts = [("object", object), ("target", target), ("to", to)];
                 let part = |(key, source): (&str, &String)| {
-                    Some((key.to_owned(), Template::Cel(self.expression(&path(key), source, sight)?)))
+                    Some((key.to_owned(), Template::cel(self.expression(&path(key), source, sight)?)))
                 };
                 ready.request = Some(parts.into_iter().filter_map(part).collect());
             }
@@ -117,13 +117,13 @@ impl Compiler<'_> {
     fn request(&mut self, path: &str, http: &Http, sight: Sight<'_>) -> Request {
         let mut parts = Request::new();
         if let Some(url) = self.expression(&format!("{path}.url"), &http.url, sight) {
-            parts.insert("url".into(), Template::Cel(url));
+            parts.insert("url".into(), Template::cel(url));
         }
         let mut headers = BTreeMap::new();
         for (name, header) in &http.headers {
             let header = match header {
                 Header::Cel(source) => {
-                    self.expression(&format!("{path}.headers.{name}"), source, sight).map(Template::Cel)
+                    self.expression(&format!("{path}.headers.{name}"), source, sight).map(Template::cel)
                 }
                 Header::Secret { secret, prefix } => {
                     Some(Template::Value(serde_json::json!({ "secret": secret, "prefix": prefix })))
@@ -182,7 +182,7 @@ impl Compiler<'_> {
 
     fn template(&mut self, path: &str, argument: &Argument, sight: Sight<'_>) -> Option<Template> {
         Some(match argument {
-            Argument::Cel(source) => Template::Cel(self.expression(path, source, sight)?),
+            Argument::Cel(source) => Template::cel(self.expression(path, source, sight)?),
             Argument::Value(value) => Template::Value(value.clone()),
             Argument::Table(table) => Template::Table(self.with(path, table, sight)),
             Argument::List(list) => {

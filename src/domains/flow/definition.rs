@@ -3,6 +3,7 @@
 //! Stored definitions are for ever: add kinds and defaulted fields that are left out when they say nothing, so that the
 //! hash of an old definition stays what it was.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -244,6 +245,12 @@ pub struct DefinitionHash(pub String);
 impl fmt::Display for DefinitionHash {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for DefinitionHash {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

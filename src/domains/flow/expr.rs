@@ -4,6 +4,7 @@
 //! rewritten so that every list they walk goes through one function of ours. That function counts what is walked, and
 //! turns a map into its keys in order, since the order of a CEL map is a hash table's and a decision must not depend on it.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -67,6 +68,12 @@ pub struct Expression {
     source: String,
     root: IdedExpr,
     uses: names::Uses,
+    /// Functions of ours that it calls.
+    ours: BTreeSet<&'static str>,
+    /// Its value, where that is written out: most parameters of effects are.
+    literal: Option<Value>,
+    /// The name and the fields that it is made of, where it is nothing else: `results.paid.body.id`.
+    path: Option<(String, Vec<String>)>,
 }
 
 /// Why a source is not an expression that may run here. `offset` counts characters from 0.
@@ -99,8 +106,13 @@ impl Expression {
         names::shallow(source)?;
         let (root, positions) = parse(source)?;
         let uses = names::check(&root, &positions, names).map_err(|refused| in_letters(source, refused))?;
-        let root = rewrite(root);
-        Ok(Self { source: source.to_owned(), root, uses })
+        let mut ours = BTreeSet::new();
+        let root = rewrite(root, &mut ours);
+        let literal =
+            matches!(root.expr, Expr::Literal(_)).then(|| Cel::resolve(&root, &Context::with_env(ENV.clone())));
+        let literal = literal.and_then(|value| json::from_cel(&value.ok()?).ok());
+        let path = path(&root);
+        Ok(Self { source: source.to_owned(), root, uses, ours, literal, path })
     }
 
     pub fn source(&self) -> &str {
@@ -114,30 +126,22 @@ impl Expression {
 
     /// Its value, if it is the literal `true` or `false`.
     pub fn constant(&self) -> Option<bool> {
-        match &self.root.expr {
-            Expr::Literal(cel::common::ast::LiteralValue::Boolean(flag)) => Some(*flag.inner()),
-            _ => None,
-        }
+        self.literal.as_ref()?.as_bool()
     }
 
     /// Its value as JSON.
     pub fn evaluate(&self, scope: &Scope<'_>) -> Result<Value, EvaluationError> {
+        if let Some(value) = &self.literal {
+            return Ok(value.clone());
+        }
+        // What has parts may be too deep or too long, and what is missing has to be told: CEL says so.
+        let found = self.path.as_ref().and_then(|(name, fields)| scope.find(name, fields));
+        if let Some(value) = found.filter(|value| !value.is_array() && !value.is_object()) {
+            return Ok(value.clone());
+        }
         let spent = Arc::new(Spent::default());
         let mut context = Context::with_env(Arc::clone(&ENV));
-        let counter = Arc::clone(&spent);
-        context
-            .add_function(WALK, move |range: Cel| walk(range, &counter))
-            .expect("no standard function has a name that begins with @");
-        let counter = Arc::clone(&spent);
-        context
-            .add_function(GOING, move |more: bool| more && counter.over().is_none())
-            .expect("no standard function has a name that begins with @");
-        let (growing, seeking) = (grow::OURS.iter().map(|it| (it, Spent::make as Spend)), seek::OURS.iter());
-        for ((_, ours, function), spend) in growing.chain(seeking.map(|it| (it, Spent::seek as Spend))) {
-            let counter = Arc::clone(&spent);
-            let counted = move |Arguments(arguments): Arguments| function(&arguments, &|bytes| spend(&counter, bytes));
-            context.add_function(ours, counted).expect("no standard function has a name that begins with @");
-        }
+        self.ours.iter().for_each(|name| spent.count(name, &mut context));
         scope.bind(&self.uses, &mut context);
         let value = Cel::resolve(&self.root, &context).map_err(|error| self.failed(plain(&error)))?;
         if let Some(over) = spent.over() {
@@ -203,6 +207,24 @@ impl Spent {
             .then(|| format!("its functions look through more than {SOUGHT_MAX} bytes of text"))
     }
 
+    /// Makes a function of ours known under its name.
+    fn count(self: &Arc<Self>, name: &str, context: &mut Context<'_, '_>) {
+        let counter = Arc::clone(self);
+        let of = |all: &[(&str, &str, grow::Made)]| all.iter().find(|(_, ours, _)| *ours == name).map(|it| it.2);
+        let (made, sought) = (of(&grow::OURS).map(|it| (it, Self::make as Spend)), of(&seek::OURS));
+        let added = match (name, made.or_else(|| sought.map(|it| (it, Self::seek as Spend)))) {
+            (WALK, _) => context.add_function(WALK, move |range: Cel| walk(range, &counter)),
+            (GOING, _) => context.add_function(GOING, move |more: bool| more && counter.over().is_none()),
+            (_, Some((function, spend))) => {
+                let counted =
+                    move |Arguments(arguments): Arguments| function(&arguments, &|bytes| spend(&counter, bytes));
+                context.add_function(name, counted)
+            }
+            (_, None) => return,
+        };
+        added.expect("no standard function has a name that begins with @");
+    }
+
     fn make(&self, bytes: usize) -> Result<(), ExecutionError> {
         self.spend(&self.made, bytes)
     }
@@ -241,22 +263,38 @@ fn walk(range: Cel, spent: &Spent) -> Result<Cel, ExecutionError> {
 }
 
 /// Puts [`WALK`] around what each macro walks, and [`GOING`] around the condition of those that stop early; calls ours
-/// ([`grow`]) for the functions that could take too much.
-fn rewrite(mut expression: IdedExpr) -> IdedExpr {
-    names::for_each_child(&mut expression, &mut |child| *child = rewrite(std::mem::take(child)));
+/// ([`grow`]) for the functions that could take too much. Notes the names of what is called so.
+fn rewrite(mut expression: IdedExpr, all: &mut BTreeSet<&'static str>) -> IdedExpr {
+    names::for_each_child(&mut expression, &mut |child| *child = rewrite(std::mem::take(child), all));
     if let Expr::Comprehension(comprehension) = &mut expression.expr {
+        all.insert(WALK);
         comprehension.iter_range = called(WALK, std::mem::take(&mut comprehension.iter_range));
         if !matches!(comprehension.loop_cond.expr, Expr::Literal(_)) {
+            all.insert(GOING);
             comprehension.loop_cond = called(GOING, std::mem::take(&mut comprehension.loop_cond));
         }
     }
     if let Expr::Call(call) = &mut expression.expr
         && let Some(ours) = grow::instead_of(call)
     {
+        all.insert(ours);
         call.func_name = ours.to_owned();
         call.args.splice(0..0, call.target.take().map(|target| *target));
     }
     expression
+}
+
+/// The name and the fields of an expression that has nothing else.
+fn path(expression: &IdedExpr) -> Option<(String, Vec<String>)> {
+    match &expression.expr {
+        Expr::Ident(name) => Some((name.clone(), Vec::new())),
+        Expr::Select(select) if !select.test => {
+            let (name, mut fields) = path(&select.operand)?;
+            fields.push(select.field.clone());
+            Some((name, fields))
+        }
+        _ => None,
+    }
 }
 
 fn called(function: &str, argument: IdedExpr) -> IdedExpr {
@@ -381,6 +419,25 @@ mod tests {
 
     fn evaluate(source: &str) -> Result<Value, String> {
         evaluate_on(source, json!({ "title": "Gig", "n": 5, "f": 2.5, "list": [3, 1, 2], "none": null }))
+    }
+
+    #[test]
+    fn what_is_written_out_is_its_own_value_and_others_are_given_what_they_call() {
+        for (source, value) in [("'a step'", json!("a step")), ("true", json!(true)), ("2.5", json!(2.5))] {
+            let compiled = compile(source).unwrap();
+            assert_eq!((compiled.literal.as_ref(), evaluate(source)), (Some(&value), Ok(value.clone())));
+        }
+        for (source, value) in [("results.a.x", json!(1)), ("object.f", json!(2.5)), ("object.none", json!(null))] {
+            assert!(compile(source).unwrap().path.is_some());
+            assert_eq!(evaluate(source), Ok(value));
+        }
+        assert_eq!(evaluate("object.list"), Ok(json!([3, 1, 2])));
+        assert!(evaluate("object.list.first").is_err() && evaluate("object.nothing").is_err());
+        assert_eq!(compile("has(object.title)").unwrap().path, None);
+        let called = |source: &str| compile(source).unwrap().ours.into_iter().collect::<Vec<_>>();
+        assert_eq!(called("object.n"), [""; 0]);
+        assert_eq!(called("object.list.map(it, 'a' + it)"), ["@add", WALK]);
+        assert_eq!(called("object.list.exists(it, it == 'a'.replace('b', 'c'))"), [GOING, "@replace", WALK]);
     }
 
     #[test]

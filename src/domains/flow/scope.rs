@@ -28,10 +28,10 @@ impl<'a> Scope<'a> {
         Self { input, progress, item: None, payload: None, done: None, callback_url: None }
     }
 
-    /// Only what the expression names is converted: an instance may hold a megabyte.
-    pub(super) fn bind(&self, uses: &Uses, context: &mut Context<'_, '_>) {
+    /// What names stand for that are JSON as it is; null for those that are not given.
+    fn plain(&self) -> [(&'static str, Option<&'a Value>); 8] {
         let input = self.input;
-        let plain = [
+        [
             ("input", Some(self.progress.input.as_deref().unwrap_or(&input.input))),
             ("activity", Some(&input.activity)),
             ("object", Some(&input.object)),
@@ -40,8 +40,21 @@ impl<'a> Scope<'a> {
             ("payload", self.payload),
             ("with", self.done.map(|(with, _)| with)),
             ("result", self.done.and_then(|(_, result)| result)),
-        ];
-        for (name, value) in plain {
+        ]
+    }
+
+    /// What a name and fields of it lead to; `None` where CEL has to say what that is.
+    pub(super) fn find(&self, name: &str, fields: &[String]) -> Option<&'a Value> {
+        let (start, fields) = match (name, fields) {
+            ("results", [step, fields @ ..]) => (self.progress.result(step)?, fields),
+            _ => (self.plain().into_iter().find(|(known, _)| *known == name)?.1?, fields),
+        };
+        fields.iter().try_fold(start, |value, field| value.as_object()?.get(field))
+    }
+
+    /// Only what the expression names is converted: an instance may hold a megabyte.
+    pub(super) fn bind(&self, uses: &Uses, context: &mut Context<'_, '_>) {
+        for (name, value) in self.plain() {
             if uses.variables.contains(name) {
                 context.add_variable_from_value(name, value.map_or(Cel::Null, json::to_cel));
             }

@@ -9,7 +9,7 @@ use super::expr::{EvaluationError, Expression, Scope};
 /// A parameter with its expressions parsed.
 #[derive(Debug)]
 pub enum Template {
-    Cel(Expression),
+    Cel(Box<Expression>),
     Value(Value),
     List(Vec<Template>),
     Table(BTreeMap<String, Template>),
@@ -22,6 +22,10 @@ pub fn fill(with: &BTreeMap<String, Template>, scope: &Scope<'_>) -> Result<Valu
 }
 
 impl Template {
+    pub(super) fn cel(expression: Expression) -> Self {
+        Self::Cel(Box::new(expression))
+    }
+
     /// The expressions in it, and where they stand.
     pub(super) fn expressions(&self, path: &str) -> Vec<(String, &Expression)> {
         match self {

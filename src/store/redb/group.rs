@@ -1,6 +1,5 @@
 //! A group: batches that are written together, what is to become of each, and what they leave behind.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +8,7 @@ use super::log::AppendError;
 use super::queue::Job;
 use crate::store::admit::Fences;
 use crate::store::frame;
+use crate::store::key::KeyMap;
 use crate::store::{Failure, Key, Outcome, Position, Refusal};
 
 /// What is to become of a batch if the group it is in reaches the disk.
@@ -39,7 +39,7 @@ pub(super) struct Judged {
 /// What the batches that land leave behind, which nobody else can see yet. Gathered only once a condition asks.
 #[derive(Default)]
 struct Left {
-    versions: HashMap<Key, Option<Position>>,
+    versions: KeyMap<Option<Position>>,
     /// So many of the batches are in.
     batches: usize,
 }

@@ -9,7 +9,6 @@ use super::shown::{hide, instance, tokens};
 use super::{family, known};
 use crate::actors::flow::{Event, Flow};
 use crate::actors::inspect;
-use crate::domains::flow::definition::DefinitionHash;
 use crate::tokens::Scope;
 use crate::web::auth::require;
 use crate::web::site::Site;
@@ -27,8 +26,8 @@ pub async fn export(request: HttpRequest, id: Path<String>, site: Data<Site>) ->
     let past = inspect::past::<Flow>(&site.runtime, &id, TURNS_MAX).await?;
     let mut shown = instance(&id, &flow);
     family::link(&site, &flow, &mut shown);
-    let definition = flow.start.as_ref().map(|start| DefinitionHash(start.definition.clone()));
-    let definition = definition.and_then(|hash| site.runtime.world.catalog.definition(&hash));
+    let start = flow.start.as_ref();
+    let definition = start.and_then(|start| site.runtime.world.catalog.definition(&start.definition));
     let mut events = Vec::new();
     for turn in &past {
         let of_turn = turn.events.iter().map(|event| told(turn.turn, &turn.at.to_string(), event));

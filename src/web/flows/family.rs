@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::actors::flow::{Flow, Origin, child_id};
-use crate::domains::flow::definition::{DefinitionHash, Kind};
+use crate::domains::flow::definition::Kind;
 use crate::domains::flow::progress::{Progress, StepState};
 use crate::domains::flow::spot::{Role, Spot};
 use crate::web::site::Site;
@@ -14,8 +14,7 @@ pub fn link(site: &Site, flow: &Flow, value: &mut Value) {
     if let Origin::Parent { flow, place, .. } = &start.origin {
         value["parent"] = json!({ "id": flow, "step": place.step });
     }
-    let definition = DefinitionHash(start.definition.clone());
-    let Some(compiled) = site.runtime.world.catalog.definition(&definition) else { return };
+    let Some(compiled) = site.runtime.world.catalog.definition(&start.definition) else { return };
     let mut children = Vec::new();
     for (name, step) in &compiled.definition.steps {
         let Kind::Call { flow, .. } = &step.kind else { continue };

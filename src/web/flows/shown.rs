@@ -1,102 +1,175 @@
 //! An instance as JSON: where it stands, why it waits, what would move it, and what there is to take back.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::actors::flow::Flow;
+use crate::actors::flow::{Flow, Origin};
+use crate::actors::lent::Lent;
 use crate::clock::Time;
 use crate::domains::flow::expr::Input;
 use crate::domains::flow::fact::Why;
-use crate::domains::flow::ledger::Side;
-use crate::domains::flow::progress::{End, ItemState, Progress, StepState};
+use crate::domains::flow::ledger::{Entry, Side};
+use crate::domains::flow::progress::{End, ItemState, Phase, Progress, StepState};
 use crate::domains::flow::verbs::{Verb, possible};
+use crate::domains::trace::Context;
 
 /// Stands where a token of a callback stood.
 const HIDDEN: &str = "…";
 
+/// An instance as JSON has it. What is left out where there is nothing to say came later than the rest.
+#[derive(Serialize)]
+struct Shown<'a> {
+    id: &'a str,
+    name: Option<&'a str>,
+    phase: Phase,
+    started: String,
+    updated: String,
+    definition: Option<&'a str>,
+    origin: Option<&'a Origin>,
+    input: Option<Given<'a>>,
+    run: u32,
+    steps: &'a BTreeMap<String, StepState>,
+    waits_for: Vec<&'a str>,
+    queued: Option<Queued<'a>>,
+    why: Vec<String>,
+    possible: Vec<&'static str>,
+    undo: &'a [Entry],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runner: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    home: Option<Value>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    notices: &'a BTreeMap<String, Side>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<&'a Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<Traced<'a>>,
+}
+
+/// All that its expressions see, whether it was given or not.
+#[derive(Serialize)]
+struct Given<'a> {
+    input: &'a Value,
+    activity: &'a Value,
+    object: &'a Value,
+    actor: &'a Value,
+}
+
+#[derive(Serialize)]
+struct Queued<'a> {
+    limit: &'static str,
+    key: &'a Value,
+}
+
+/// The span of the instance, and whose part it is: what log lines and the requests of its steps carry.
+#[derive(Serialize)]
+struct Traced<'a> {
+    id: String,
+    span: String,
+    sampled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'a str>,
+}
+
 /// An instance for programs and people.
 pub fn instance(id: &str, flow: &Flow) -> Value {
-    let progress = flow.progress.clone().unwrap_or_else(|| Progress::new(id));
-    let mut waits_for: Vec<&str> = progress.waiting().map(|(_, signal, _)| signal).collect();
-    waits_for.dedup();
-    let start = flow.start.as_ref();
-    let again = flow.away.as_ref().is_some_and(|away| away.is_in_trouble());
-    let possible: Vec<&str> = match &flow.progress {
-        Some(progress) => {
-            let mut can = possible(progress);
-            if again && !can.contains(&Verb::Retry) {
-                can.push(Verb::Retry);
-            }
-            can.into_iter().map(Verb::word).collect()
-        }
-        None => Vec::new(),
-    };
-    let mut value = json!({
-        "id": id,
-        "name": start.map(|start| &start.name),
-        "phase": progress.phase(),
-        "started": flow.at.to_string(),
-        "updated": flow.updated.to_string(),
-        "definition": start.map(|start| &start.definition),
-        "origin": start.map(|start| &start.origin),
-        "input": start.map(|start| input(&start.input)),
-        "run": progress.run,
-        "steps": progress.steps,
-        "waits_for": waits_for,
-        "queued": progress.queued().map(|(limit, key)| json!({ "limit": limit.word(), "key": key })),
-        "why": why_of(flow, &progress),
-        "possible": possible,
-        "undo": progress.ledger,
-    });
-    if let Some(away) = &flow.away {
-        value["runner"] = away.view();
-    }
-    if let Some(lent) = &flow.lent {
-        let line = &lent.line;
-        value["home"] = json!({
-            "actor": lent.home, "instance": lent.instance, "gone": lent.gone, "unheard": line.made - line.heard,
-            "trouble": line.trouble.as_ref().map(|it| &it.what),
-        });
-    }
-    if !progress.notices.is_empty() {
-        value["notices"] = json!(progress.notices);
-    }
-    if let Some(input) = &progress.input {
-        value["input"]["input"] = Value::clone(input);
-    }
-    match &progress.end {
-        Some(End::Done { result }) => value["result"] = result.clone(),
-        Some(End::Failed { reason, .. } | End::Cancelled { reason, .. } | End::Killed { reason, .. }) => {
-            value["reason"] = reason.as_str().into()
-        }
-        None => {}
-    }
-    if flow.start.is_some() {
-        value["trace"] = trace(id, flow);
-    }
+    let mut value = seen(id, flow, |shown| serde_json::to_value(shown).unwrap_or_default());
     hide(&mut value, &tokens(flow));
     value
 }
 
-/// All that its expressions see, whether it was given or not.
-fn input(Input { input, activity, object, actor }: &Input) -> Value {
-    json!({ "input": input, "activity": activity, "object": object, "actor": actor })
+/// The same as the body of an answer.
+pub fn body(id: &str, flow: &Flow) -> Vec<u8> {
+    let written = if tokens(flow).is_empty() {
+        seen(id, flow, |shown| serde_json::to_vec(shown))
+    } else {
+        serde_json::to_vec(&instance(id, flow))
+    };
+    written.expect("JSON values can be written")
 }
 
-/// The span of the instance, and whose part it is: what log lines and the requests of its steps carry.
-fn trace(id: &str, flow: &Flow) -> Value {
-    let span = flow.span(id);
-    let mut value = json!({
-        "id": span.trace.to_string(), "span": span.span.to_string(), "sampled": span.is_sampled(),
-    });
-    if let Some(began_in) = &flow.trace {
-        value["parent"] = began_in.span.to_string().into();
+fn seen<T>(id: &str, flow: &Flow, show: impl FnOnce(&Shown<'_>) -> T) -> T {
+    let unbegun;
+    let progress = match &flow.progress {
+        Some(progress) => progress,
+        None => {
+            unbegun = Progress::new(id);
+            &unbegun
+        }
+    };
+    let mut waits_for: Vec<&str> = progress.waiting().map(|(_, signal, _)| signal).collect();
+    waits_for.dedup();
+    let start = flow.start.as_deref();
+    let (result, reason) = match &progress.end {
+        Some(End::Done { result }) => (Some(result), None),
+        Some(End::Failed { reason, .. } | End::Cancelled { reason, .. } | End::Killed { reason, .. }) => {
+            (None, Some(reason.as_str()))
+        }
+        None => (None, None),
+    };
+    let span = start.map(|_| flow.span(id));
+    show(&Shown {
+        id,
+        name: start.map(|start| start.name.as_str()),
+        phase: progress.phase(),
+        started: flow.at.to_string(),
+        updated: flow.updated.to_string(),
+        definition: start.map(|start| start.definition.as_str()),
+        origin: start.map(|start| &start.origin),
+        input: start.map(|start| given(&start.input, progress)),
+        run: progress.run,
+        steps: &progress.steps,
+        waits_for,
+        queued: progress.queued().map(|(limit, key)| Queued { limit: limit.word(), key }),
+        why: why_of(flow, progress),
+        possible: possible_now(flow),
+        undo: &progress.ledger,
+        runner: flow.away.as_ref().map(|away| away.view()),
+        home: flow.lent.as_deref().map(home),
+        notices: &progress.notices,
+        result,
+        reason,
+        trace: span.as_ref().map(|span| traced(span, flow)),
+    })
+}
+
+fn possible_now(flow: &Flow) -> Vec<&'static str> {
+    let Some(progress) = &flow.progress else { return Vec::new() };
+    let mut can = possible(progress);
+    let again = flow.away.as_ref().is_some_and(|away| away.is_in_trouble());
+    if again && !can.contains(&Verb::Retry) {
+        can.push(Verb::Retry);
     }
-    if let Some(state) = span.state() {
-        value["state"] = state.into();
+    can.into_iter().map(Verb::word).collect()
+}
+
+fn given<'a>(Input { input, activity, object, actor }: &'a Input, progress: &'a Progress) -> Given<'a> {
+    Given { input: progress.input.as_deref().unwrap_or(input), activity, object, actor }
+}
+
+/// Whose it is, for an instance that is only run here.
+fn home(lent: &Lent) -> Value {
+    let line = &lent.line;
+    json!({
+        "actor": lent.home, "instance": lent.instance, "gone": lent.gone, "unheard": line.made - line.heard,
+        "trouble": line.trouble.as_ref().map(|it| &it.what),
+    })
+}
+
+fn traced<'a>(span: &'a Context, flow: &Flow) -> Traced<'a> {
+    Traced {
+        id: span.trace.to_string(),
+        span: span.span.to_string(),
+        sampled: span.is_sampled(),
+        parent: flow.trace.as_ref().map(|began_in| began_in.span.to_string()),
+        state: span.state(),
     }
-    value
 }
 
 /// The tokens that services were handed: whoever reads an instance must not be able to answer for them.
@@ -228,5 +301,21 @@ mod tests {
         let mut value = json!({ "a": ["x/t0ken/y", { "b": "t0ken" }], "c": 1 });
         hide(&mut value, &BTreeSet::from(["t0ken".to_owned()]));
         assert_eq!(value, json!({ "a": ["x/…/y", { "b": "…" }], "c": 1 }));
+    }
+
+    #[test]
+    fn an_answer_says_the_same_as_the_instance_and_hides_the_same() {
+        let mut progress = Progress::new("f");
+        progress.end = Some(End::Done { result: Value::Null });
+        let mut flow = Flow { progress: Some(progress), ..Flow::default() };
+        let read = |flow: &Flow| serde_json::from_slice::<Value>(&body("f", flow)).unwrap();
+        assert_eq!(read(&flow), instance("f", &flow));
+        assert_eq!(read(&flow).get("result"), Some(&Value::Null));
+        assert_eq!(read(&flow).get("reason"), None);
+        let progress = flow.progress.as_mut().unwrap();
+        progress.callbacks.insert("ask".into(), "t0ken".into());
+        progress.end = Some(End::Done { result: json!("with t0ken") });
+        assert_eq!(read(&flow)["result"], "with …");
+        assert_eq!(read(&Flow::default()), instance("f", &Flow::default()));
     }
 }
