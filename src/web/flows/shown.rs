@@ -15,6 +15,8 @@ use crate::domains::flow::progress::{End, ItemState, Phase, Progress, StepState}
 use crate::domains::flow::verbs::{Verb, possible};
 use crate::domains::trace::Context;
 
+/// Room for most instances as JSON.
+const BODY_BYTES: usize = 1 << 10;
 /// Stands where a token of a callback stood.
 const HIDDEN: &str = "…";
 
@@ -86,12 +88,14 @@ pub fn instance(id: &str, flow: &Flow) -> Value {
 
 /// The same as the body of an answer.
 pub fn body(id: &str, flow: &Flow) -> Vec<u8> {
+    let mut out = Vec::with_capacity(BODY_BYTES);
     let written = if tokens(flow).is_empty() {
-        seen(id, flow, |shown| serde_json::to_vec(shown))
+        seen(id, flow, |shown| serde_json::to_writer(&mut out, shown))
     } else {
-        serde_json::to_vec(&instance(id, flow))
+        serde_json::to_writer(&mut out, &instance(id, flow))
     };
-    written.expect("JSON values can be written")
+    written.expect("JSON values can be written");
+    out
 }
 
 fn seen<T>(id: &str, flow: &Flow, show: impl FnOnce(&Shown<'_>) -> T) -> T {
