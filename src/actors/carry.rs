@@ -14,7 +14,7 @@ use super::stream::{self, Stream};
 use super::takeback;
 use crate::clock::ulid;
 use crate::domains::effects::Plan;
-use crate::domains::flow::alarm::{Alarm, Ring, alarms, sets_alarms};
+use crate::domains::flow::alarm::{Alarm, Ring, alarms};
 use crate::domains::flow::fact::Fact;
 use crate::domains::flow::spot::done_of;
 use crate::domains::flow::step::{self, Cure};
@@ -23,10 +23,8 @@ use crate::domains::flow::turn::PlannedCall;
 impl Moves<'_> {
     /// What goes on by itself is a timer; what has been answered has none any more.
     pub(super) fn set_timers(&mut self, fact: &Fact) {
-        if !self.turn.timed && !self.has_set_timers() && !sets_alarms(fact) {
-            return;
-        }
-        for alarm in alarms(&self.compiled.definition, &self.progress, fact) {
+        let set = self.turn.timed || self.has_set_timers();
+        for alarm in alarms(&self.compiled.definition, &self.progress, fact, set) {
             self.set_alarm(alarm);
         }
     }

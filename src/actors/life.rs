@@ -155,13 +155,11 @@ impl<E: Entity> Life<E> {
         }
         let mut rows: Vec<(Key, Option<Bytes>)> =
             decision.rows.into_iter().map(|(key, value)| (layout::row(&self.id, &key), value)).collect();
+        // Of several writes to one row the last counts.
+        rows.reverse();
         rows.sort_by(|(one, _), (other, _)| one.cmp(other));
-        for nth in 0..rows.len() {
-            // Of several writes to one row the last counts.
-            if rows.get(nth + 1).is_some_and(|(next, _)| *next == rows[nth].0) {
-                continue;
-            }
-            let (key, value) = std::mem::take(&mut rows[nth]);
+        rows.dedup_by(|(earlier, _), (last, _)| earlier == last);
+        for (key, value) in rows {
             match value {
                 Some(value) => batch.puts.push((key, value)),
                 None => batch.deletes.push(key),

@@ -320,7 +320,7 @@ impl Registry {
     }
 
     /// The threads on which actors live, again and again.
-    pub(super) fn arbiter(&self, number: usize) -> &ArbiterHandle {
+    fn arbiter(&self, number: usize) -> &ArbiterHandle {
         &self.arbiters[number % self.arbiters.len()]
     }
 

@@ -51,23 +51,9 @@ pub enum Ring {
     },
 }
 
-/// Whether there is anything to change where no alarm is set: only those that set one do.
-pub fn sets_alarms(fact: &Fact) -> bool {
-    matches!(
-        fact,
-        Fact::StepStarted { until: Some(_), .. }
-            | Fact::UndoStarted { until: Some(_), .. }
-            | Fact::StepFailed { next: AfterFailure::RetryAt(_), .. }
-            | Fact::UndoFailed { next: AfterFailure::RetryAt(_), .. }
-            | Fact::NotifyFailed { next: AfterFailure::RetryAt(_), .. }
-            | Fact::Suspended { until: Some(_), .. }
-            | Fact::AwaitsCallback { until: Some(_), .. }
-            | Fact::Sleeping { .. }
-    )
-}
-
-/// What a fact changes about alarms. `progress` is the one that all facts of the turn made.
-pub fn alarms(definition: &Definition, progress: &Progress, fact: &Fact) -> Vec<Alarm> {
+/// What a fact changes about alarms. `progress` is the one that all facts of the turn made; where it is known that no
+/// alarm is `set`, none is cancelled.
+pub fn alarms(definition: &Definition, progress: &Progress, fact: &Fact, set: bool) -> Vec<Alarm> {
     match fact {
         Fact::StepStarted { step, item, attempt, until: Some(until), .. } => {
             let (step, item, attempt) = (step.clone(), *item, *attempt);
@@ -90,7 +76,7 @@ pub fn alarms(definition: &Definition, progress: &Progress, fact: &Fact) -> Vec<
             let key = progress.key_of(&Spot::new(step, *item, *run, Role::Undo));
             vec![again(undo_again(step, *item, *run), *at, step, *item, *attempt, key)]
         }
-        Fact::UndoDone { step, item, run } | Fact::UndoSkipped { step, item, run, .. } => {
+        Fact::UndoDone { step, item, run } | Fact::UndoSkipped { step, item, run, .. } if set => {
             [undo_of(step, *item, *run), undo_again(step, *item, *run)].map(|name| Alarm::Cancel { name }).into()
         }
         Fact::NotifyFailed { step, attempt, next: AfterFailure::RetryAt(at), .. } => {
@@ -103,9 +89,9 @@ pub fn alarms(definition: &Definition, progress: &Progress, fact: &Fact) -> Vec<
         Fact::Sleeping { step, until } => {
             vec![Alarm::Set { name: wait_of(step), at: *until, ring: Ring::WaitOver { step: step.clone() } }]
         }
-        Fact::StepDone { step, item, .. } | Fact::Passed { step, item, .. } => settled(step, *item).into(),
-        Fact::Resumed { step, .. } | Fact::CalledBack { step, .. } => settled(step, None).into(),
-        Fact::Restarted { cleared, .. } => cleared.iter().flat_map(|step| settled(step, None)).collect(),
+        Fact::StepDone { step, item, .. } | Fact::Passed { step, item, .. } if set => settled(step, *item).into(),
+        Fact::Resumed { step, .. } | Fact::CalledBack { step, .. } if set => settled(step, None).into(),
+        Fact::Restarted { cleared, .. } if set => cleared.iter().flat_map(|step| settled(step, None)).collect(),
         _ => Vec::new(),
     }
 }
@@ -173,8 +159,12 @@ mod tests {
         let sleeps = Fact::Sleeping { step: "night".into(), until: Time(7) };
         let ring = Ring::WaitOver { step: "night".into() };
         let name = "wait/night".to_owned();
-        assert_eq!(alarms(&definition, &progress, &sleeps), [Alarm::Set { name: name.clone(), at: Time(7), ring }]);
+        for set in [false, true] {
+            let (name, ring) = (name.clone(), ring.clone());
+            assert_eq!(alarms(&definition, &progress, &sleeps, set), [Alarm::Set { name, at: Time(7), ring }]);
+        }
         let passed = Fact::Passed { step: "night".into(), item: None, result: serde_json::Value::Null, by: None };
-        assert!(alarms(&definition, &progress, &passed).contains(&Alarm::Cancel { name }));
+        assert!(alarms(&definition, &progress, &passed, true).contains(&Alarm::Cancel { name }));
+        assert_eq!(alarms(&definition, &progress, &passed, false), []);
     }
 }

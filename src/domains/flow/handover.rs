@@ -54,7 +54,7 @@ pub fn alarms_of(compiled: &Compiled, progress: &Progress) -> Vec<Alarm> {
             facts.push(Fact::NotifyFailed { step, attempt, reason, next });
         }
     }
-    facts.iter().flat_map(|fact| alarms(&compiled.definition, progress, fact)).collect()
+    facts.iter().flat_map(|fact| alarms(&compiled.definition, progress, fact, true)).collect()
 }
 
 impl Stepper<'_> {

@@ -121,7 +121,7 @@ impl Stage<'_> {
         let (turn, progress) = taken;
         self.progress = progress;
         for fact in turn.facts {
-            for alarm in alarms(&self.compiled.definition, &self.progress, &fact) {
+            for alarm in alarms(&self.compiled.definition, &self.progress, &fact, true) {
                 match alarm {
                     Alarm::Set { name, at, ring } => drop(self.alarms.insert(name, (at, ring))),
                     Alarm::Cancel { name } => drop(self.alarms.remove(&name)),

@@ -20,7 +20,7 @@ const BODY_BYTES: usize = 1 << 10;
 /// Stands where a token of a callback stood.
 const HIDDEN: &str = "…";
 
-/// An instance as JSON has it. What is left out where there is nothing to say came later than the rest.
+/// An instance as JSON has it.
 #[derive(Serialize)]
 struct Shown<'a> {
     id: &'a str,
