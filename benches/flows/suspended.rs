@@ -74,6 +74,7 @@ fn resume_all(bench: &mut Bench, recipe: &Recipe, node: Node, ids: &[&str], fold
     let call = settings::post(&node, "/flow/resume/{id}", SIGNAL);
     let single = Call { connections: CALLERS, ids: Some(file), ..call }.send();
     assert_eq!(single.answered as usize, half - 1);
+    let mut most = node.process.resident_at_most();
     // What was accepted a moment ago has to go on all the same.
     node.process.kill();
     let node = recipe.start();
@@ -83,14 +84,16 @@ fn resume_all(bench: &mut Bench, recipe: &Recipe, node: Node, ids: &[&str], fold
     let told = clock.monotonic().as_secs_f64();
     instances::wait_until_none(&node, &["suspended", "running"]);
     let done = clock.monotonic().as_secs_f64();
+    most = most.max(node.process.resident_at_most());
     let (lost, twice) = counted(&node, ids.len());
+    let all = ids.len() as f64 / (half as f64 / single.rate() + done);
     bench.report.say(&format!(
-        "resumed one by one at {:.0}/s (p99 {:.1} ms), in bulk at {:.0}/s, done at {:.0}/s; of {} lost {lost}, done twice {twice}",
-        single.rate(), single.p99, moved as f64 / told, rest as f64 / done, ids.len(),
+        "resumed one by one at {:.0}/s (p99 {:.1} ms), in bulk at {:.0}/s, done at {:.0}/s, all at {all:.0}/s; of {} lost {lost}, done twice {twice}; at most {:.1} MiB of memory",
+        single.rate(), single.p99, moved as f64 / told, rest as f64 / done, ids.len(), most as f64 / MIB,
     ));
     bench.report.note(json!({
         "one_by_one_per_s": single.rate(), "one_by_one_p99_ms": single.p99, "bulk_per_s": moved as f64 / told,
-        "bulk_done_per_s": rest as f64 / done, "lost": lost, "twice": twice,
+        "bulk_done_per_s": rest as f64 / done, "all_per_s": all, "lost": lost, "twice": twice, "memory_bytes_most": most,
     }));
     assert_eq!((lost, twice), (0, 0));
 }

@@ -27,6 +27,11 @@ impl Process {
         self.line("status", "VmRSS:") * 1024
     }
 
+    /// The most memory that was in use so far, in bytes.
+    pub(crate) fn resident_at_most(&self) -> u64 {
+        self.line("status", "VmHWM:") * 1024
+    }
+
     /// Bytes that were handed to the disk.
     pub(crate) fn written(&self) -> u64 {
         self.line("io", "write_bytes:")

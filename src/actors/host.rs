@@ -18,10 +18,10 @@ use tokio::sync::oneshot;
 use tracing::{error, warn};
 
 use super::ask::{AskError, Reply};
+use super::backlog::Backlog;
 use super::entity::Entity;
 use super::errands::Report;
 use super::joint::Joint;
-use super::layout;
 use super::life::{Life, RebuildError};
 use super::once::Once;
 use super::outcomes::{Outcomes, Settling};
@@ -30,10 +30,8 @@ use super::runtime::{Counters, Runtime};
 use super::seat::Seat;
 use super::turns::Flight;
 use crate::domains::trace;
-use crate::store::{Batch, Failure, Fence, Key, Outcome, ReadError, Row, Soon, Span};
+use crate::store::{Batch, Failure, Fence, Key, Outcome, Soon};
 
-/// Message rows read in one go when some wait that were not handed in.
-const BACKLOG_PAGE: usize = 64;
 /// How long to wait before an actor is rebuilt again after the store could not be read.
 const REBUILD_AGAIN: Duration = Duration::from_millis(500);
 
@@ -81,30 +79,20 @@ impl<E: Entity> Door for Addr<Host<E>> {
     }
 }
 
-/// How far the message rows that were not handed in have been read.
-enum Backlog {
-    /// Not to be looked at yet: the life before ended badly a moment ago.
-    Held,
-    Reading {
-        after: Option<Key>,
-    },
-    Clear,
-}
-
 pub(super) struct Host<E: Entity> {
     pub(super) runtime: Arc<Runtime>,
     pub(super) seat: Arc<Seat>,
     pub(super) life: Option<Life<E>>,
     pub(super) queue: VecDeque<Work<E>>,
     /// Message rows in the queue.
-    rows_queued: usize,
+    pub(super) rows_queued: usize,
     pub(super) flights: VecDeque<Flight<E>>,
     pub(super) outcomes: Outcomes,
     /// Turns of the last flight that were not sent off yet.
     pub(super) joint: Joint,
     /// Of the turns in flight.
     fence: Fence,
-    backlog: Backlog,
+    pub(super) backlog: Backlog,
     /// A read for the next turn is under way.
     pub(super) reading: bool,
     /// The last turn taken leaves nothing of the actor; the next waits for it to be on disk.
@@ -158,7 +146,7 @@ impl<E: Entity> Handler<Tell<E>> for Host<E> {
             Tell::Timer(key, done) => self.queue.push_back(Work::Timer(key, done)),
             Tell::Errand(key, report, done) => self.queue.push_back(Work::Errand(key, report, done)),
             Tell::Wake(keys) if matches!(self.backlog, Backlog::Clear) => {
-                self.queue_rows(keys);
+                self.queue_rows(keys.into_iter().map(|key| (key, None)));
             }
             // They come with the backlog, in their order.
             Tell::Wake(keys) => self.seat.put_back(keys.len()),
@@ -242,11 +230,6 @@ impl<E: Entity> Host<E> {
         }
     }
 
-    fn look_for_rows(&mut self, ctx: &mut Context<Self>) {
-        self.backlog = Backlog::Reading { after: None };
-        self.pump(ctx);
-    }
-
     /// Goes on with what there is to do, and sends off what that writes.
     pub(super) fn pump(&mut self, ctx: &mut Context<Self>) {
         self.take_turns(ctx);
@@ -271,30 +254,13 @@ impl<E: Entity> Host<E> {
                 }
                 return;
             };
-            self.rows_queued -= usize::from(matches!(work, Work::Message(_)));
+            self.rows_queued -= usize::from(matches!(work, Work::Message(..)));
             let slack = life.flying.deleting();
             match prepare(&self.runtime.engine, &life.id, work, slack) {
                 Soon::Now(prepared) => self.turn(prepared, ctx),
                 later => return self.read_first(later.into_actor(self).map(Self::read), ctx),
             }
         }
-    }
-
-    pub(super) fn backlog_is_clear(&self) -> bool {
-        matches!(self.backlog, Backlog::Clear)
-    }
-
-    fn rows_wait(&self) -> bool {
-        match self.backlog {
-            Backlog::Held => false,
-            Backlog::Reading { .. } => true,
-            Backlog::Clear => self.seat.has_more(),
-        }
-    }
-
-    fn queue_rows(&mut self, keys: Vec<Key>) {
-        self.rows_queued += keys.len();
-        self.queue.extend(keys.into_iter().map(Work::Message));
     }
 
     /// The fence of the next batch: the one in force, unless it rests on turns in flight under an earlier one.
@@ -305,7 +271,11 @@ impl<E: Entity> Host<E> {
         self.fence
     }
 
-    fn read_first(&mut self, read: impl actix::ActorFuture<Self, Output = ()> + 'static, ctx: &mut Context<Self>) {
+    pub(super) fn read_first(
+        &mut self,
+        read: impl actix::ActorFuture<Self, Output = ()> + 'static,
+        ctx: &mut Context<Self>,
+    ) {
         self.reading = true;
         if let Some(life) = &mut self.life {
             life.flying.reading(true);
@@ -322,66 +292,13 @@ impl<E: Entity> Host<E> {
         host.read_done(ctx);
     }
 
-    fn read_done(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn read_done(&mut self, ctx: &mut Context<Self>) {
         self.reading = false;
         if let Some(life) = &mut self.life {
             life.flying.reading(false);
         }
         self.pump(ctx);
         self.leave_when_settled(ctx);
-    }
-
-    /// Looks for rows that wait, where that is to be done; true when it is known what came of it.
-    fn read_backlog(&mut self, ctx: &mut Context<Self>) -> bool {
-        match &mut self.backlog {
-            Backlog::Held => false,
-            Backlog::Clear if self.seat.take_more() => {
-                self.backlog = Backlog::Reading { after: None };
-                true
-            }
-            Backlog::Clear => {
-                if self.life.as_ref().is_some_and(Life::at_rest) {
-                    self.retire(ctx);
-                }
-                false
-            }
-            Backlog::Reading { after } => {
-                let all = Span::prefix(&layout::messages_to(&self.seat.id), BACKLOG_PAGE);
-                let page = self.runtime.engine.range(match after {
-                    Some(after) => all.after(after),
-                    None => all,
-                });
-                match page {
-                    Soon::Now(page) => {
-                        self.backlog_read(page);
-                        self.leave_when_settled(ctx);
-                        return true;
-                    }
-                    later => self.read_first(
-                        later.into_actor(self).map(|page, host, ctx| {
-                            host.backlog_read(page);
-                            host.read_done(ctx);
-                        }),
-                        ctx,
-                    ),
-                }
-                false
-            }
-        }
-    }
-
-    fn backlog_read(&mut self, page: Result<Vec<Row>, ReadError>) {
-        match page {
-            Ok(page) => {
-                self.backlog = match page.last() {
-                    Some(last) => Backlog::Reading { after: Some(last.key.clone()) },
-                    None => Backlog::Clear,
-                };
-                self.seat.found(page.len());
-                self.queue_rows(page.into_iter().map(|row| row.key).collect());
-            }
-            Err(error) => self.fall(AskError::Store(error)),
-        }
     }
 }
 

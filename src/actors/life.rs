@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::join;
 
 use super::entity::{ActorId, Decision, Entity, Label};
 use super::flight::Flying;
@@ -16,6 +17,8 @@ use crate::store::{Batch, Condition, Engine, Failure, Fence, Key, Position, Read
 
 /// A snapshot is taken at least every so many turns, so that a rebuild replays fewer.
 const SNAPSHOT_EVERY: u64 = 64;
+/// Events read together with the head.
+const FIRST_EVENTS: usize = 64;
 /// Events replayed per read.
 const REPLAY_PAGE: usize = 256;
 
@@ -90,12 +93,21 @@ impl<E: Entity> Life<E> {
     /// Reads the last snapshot and replays what came after it.
     pub(super) async fn rebuild(engine: &Arc<dyn Engine>, id: &ActorId) -> Result<Self, RebuildError> {
         let (mut life, mut written) = (Self::blank(id), 0);
-        if let Some(head) = engine.get(&layout::head(id)).await.map_err(unread)? {
+        // Few have had so many turns that there is a snapshot; of all others the first events are all there is.
+        let first = Span::prefix(&layout::events(id), FIRST_EVENTS);
+        let (head, first) = join(engine.get(&layout::head(id)), engine.range(first)).await;
+        if let Some(head) = head.map_err(unread)? {
             let unreadable = |source| RebuildError::Unreadable { turn: 0, source };
             let head: Head = record::decode(&head.value).map_err(unreadable)?;
             life.state = record::state(&head.state).map_err(unreadable)?;
             (life.turn, life.meta, life.label) = (head.turn, head.meta, head.label);
             written = head.written;
+        }
+        if let (0, Ok(page)) = (life.turn, first) {
+            page.iter().try_for_each(|row| life.replay(&row.key, &row.value))?;
+            if page.len() < FIRST_EVENTS && life.turn >= written {
+                return Ok(life);
+            }
         }
         loop {
             let page = Span::prefix(&layout::events(id), REPLAY_PAGE).after(&layout::event(id, life.turn));

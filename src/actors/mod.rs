@@ -7,6 +7,7 @@ pub mod answers;
 mod arrivals;
 pub mod ask;
 pub mod away;
+mod backlog;
 pub mod blocking;
 mod carry;
 pub mod deliveries;

@@ -25,8 +25,8 @@ pub(super) enum Work<E: Entity> {
         reply: Reply<E::Reply, E::Rejection>,
         trace: Option<Context>,
     },
-    /// A message row; what it says is read when its turn comes.
-    Message(Key),
+    /// A message row; what it says is read when its turn comes, unless it was read with others that wait.
+    Message(Key, Option<Versioned>),
     /// The row of a timer that is due.
     Timer(Key, oneshot::Sender<bool>),
     /// The row of an errand, and what came of it.
@@ -123,7 +123,8 @@ pub(super) fn prepare<E: Entity>(
         Work::Ask { command, once, reply, trace } => {
             return prepare_ask(engine, me, (command, trace), once, Waiter::Caller(reply), slack);
         }
-        Work::Message(key) => (key, None, Waiter::Nobody),
+        Work::Message(key, Some(row)) => return prepare_row(engine, me, (key, row), None, Waiter::Nobody, slack),
+        Work::Message(key, None) => (key, None, Waiter::Nobody),
         Work::Timer(key, done) => (key, None, Waiter::Service(done)),
         Work::Errand(key, report, done) => (key, Some(report), Waiter::Service(done)),
     };

@@ -232,11 +232,21 @@ impl Registry {
         self.watchers.tidy();
     }
 
-    /// The actors that have had nothing to do since `before`.
-    pub(super) fn idle_since(&self, before: Time) -> Vec<Arc<Seat>> {
+    /// The actors that should leave memory: those that have had nothing to do since `before`, and where more than `most`
+    /// would stay, those of the others that were idle the longest, if that is since `lately`.
+    pub(super) fn idle(&self, before: Time, lately: Time, most: usize) -> Vec<Arc<Seat>> {
         let book = self.book.lock();
-        let idle = |seat: &&Arc<Seat>| seat.busy_at.load(Ordering::Relaxed) < before.0;
-        book.seats.values().filter(idle).cloned().collect()
+        let since = |until: Time| move |seat: &&Arc<Seat>| seat.busy_at.load(Ordering::Relaxed) < until.0;
+        if book.seats.len() <= most {
+            return book.seats.values().filter(since(before)).cloned().collect();
+        }
+        let over = book.seats.len() - most;
+        let mut idle: Vec<_> = book.seats.values().filter(since(lately.max(before))).cloned().collect();
+        drop(book);
+        idle.sort_by_cached_key(|seat| seat.busy_at.load(Ordering::Relaxed));
+        let old = idle.partition_point(|seat| since(before)(&seat));
+        idle.truncate(old.max(over));
+        idle
     }
 
     /// Takes an actor off the book if nothing has been handed in that it has not seen.

@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use super::dispatch;
 use super::errands::{Runner, Ways};
 use super::retention::{self, Keep};
-use super::runtime::{Health, Runtime};
+use super::runtime::{Health, Limits, Runtime};
 use super::tick;
 use super::timers;
 use super::timetable;
@@ -18,6 +18,8 @@ use super::timetable;
 const RECOVERY: &str = "recovery";
 /// How often idle actors are looked for, as a part of the time that they may be idle.
 const SWEEPS_PER_IDLE: u32 = 4;
+/// And how long they may pass at most; also for how long an actor is idle before it leaves for want of room.
+const SWEEP: Duration = Duration::from_secs(1);
 /// How long work that is under way gets to finish when the node stops.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
 const DRAIN_STEP: Duration = Duration::from_millis(5);
@@ -87,14 +89,14 @@ fn supervise<F>(
     });
 }
 
-/// Lets actors go that have had nothing to do for a while.
+/// Lets actors go that have had nothing to do for a while, which is a short while where there are many.
 async fn sweep(runtime: Arc<Runtime>) {
+    let &Limits { idle, actors, .. } = &runtime.limits;
     loop {
-        runtime.clock.sleep(runtime.limits.idle / SWEEPS_PER_IDLE).await;
+        runtime.clock.sleep((idle / SWEEPS_PER_IDLE).min(SWEEP)).await;
         let now = runtime.clock.now();
         runtime.registry().tidy(now);
-        let before = now.minus(runtime.limits.idle);
-        for seat in runtime.registry().idle_since(before) {
+        for seat in runtime.registry().idle(now.minus(idle), now.minus(SWEEP), actors) {
             seat.ask_to_retire();
         }
     }

@@ -30,6 +30,8 @@ pub struct Limits {
     pub errands_in_flight: usize,
     /// How long an actor with nothing to do stays in memory.
     pub idle: Duration,
+    /// How many actors stay in memory; of more than that those that were idle the longest leave sooner.
+    pub actors: usize,
     /// Event rows kept of each actor, at least.
     pub events_kept: u64,
 }
@@ -41,6 +43,7 @@ impl Default for Limits {
             turns_in_flight: 256,
             errands_in_flight: 512,
             idle: Duration::from_secs(30),
+            actors: 20_000,
             events_kept: 100,
         }
     }

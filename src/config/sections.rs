@@ -97,6 +97,8 @@ pub struct Runtime {
     pub workers: usize,
     /// After which an actor with nothing to do leaves memory.
     pub idle: Duration,
+    /// Actors that stay in memory; those idle the longest leave sooner if there are more.
+    pub actors: usize,
 }
 
 /// `[store]`
@@ -253,8 +255,9 @@ impl Runtime {
         let (arbiters, workers) = (threads("arbiters"), threads("workers"));
         let range = Duration::from_millis(10)..=DAY;
         let idle = section.span("idle", range, report).unwrap_or(SECOND * 60);
+        let actors = section.integer("actors", 100..=10_000_000, report).unwrap_or(20_000);
         section.finish(report);
-        Self { arbiters, workers, idle }
+        Self { arbiters, workers, idle, actors: usize::try_from(actors).unwrap_or(usize::MAX) }
     }
 }
 

@@ -92,7 +92,8 @@ fn size(number: u64) -> usize {
 }
 
 pub(super) fn limits(config: &Config) -> runtime::Limits {
-    runtime::Limits { mailbox: size(config.limits.mailbox), idle: config.runtime.idle, ..runtime::Limits::default() }
+    let (mailbox, &config::sections::Runtime { idle, actors, .. }) = (size(config.limits.mailbox), &config.runtime);
+    runtime::Limits { mailbox, idle, actors, ..runtime::Limits::default() }
 }
 
 pub(super) fn rounds(config: &Config) -> Rounds {

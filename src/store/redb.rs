@@ -99,8 +99,8 @@ impl Default for Options {
             group_bytes_max: 1 << 20,
             overlapped_bytes_min: 32 << 10,
             block_bytes_max: BLOCK_BYTES,
-            cache_bytes: 32 << 20,
-            filter_bytes_max: 8 << 20,
+            cache_bytes: 8 << 20,
+            filter_bytes_max: 16 << 20,
             readers: 2,
         }
     }

@@ -27,6 +27,28 @@ fn an_idle_actor_leaves_memory_and_comes_back_as_it_was() {
 }
 
 #[test]
+fn of_more_actors_than_may_stay_those_idle_the_longest_leave_and_come_back_as_they_were() {
+    on_system(async {
+        let limits = Limits { actors: 10, idle: Duration::from_secs(3_600), ..Limits::default() };
+        let node = Node::start(SteeredEngine::shared(), Plan { limits, ..Plan::default() }).await;
+        for number in 0..25 {
+            node.ask(&format!("a{number}"), Command::Add(number)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(node.runtime.registry().active(), 25, "each had something to do a moment ago");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let registry = node.runtime.registry();
+        let stays = |number: &u64| registry.presence(&ActorId::of::<Probe>(format!("a{number}"))).is_some();
+        assert_eq!((0..25).filter(stays).collect::<Vec<_>>(), (15..25).collect::<Vec<_>>());
+        for number in 0..25 {
+            assert_eq!(node.ask(&format!("a{number}"), Command::Add(1)).await.unwrap().total, number + 1);
+        }
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(node.runtime.registry().active(), 10, "as many may stay for as long as they like");
+    });
+}
+
+#[test]
 fn an_actor_at_rest_leaves_memory_at_once() {
     on_system(async {
         let node = Node::on(SteeredEngine::shared()).await;

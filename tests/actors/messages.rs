@@ -1,6 +1,7 @@
 //! Messages: rows that arrive exactly once and in order, through full mailboxes, restarts and rebuilds.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use quickbeam::actors::ask::AskError;
 use quickbeam::actors::entity::ActorId;
@@ -138,6 +139,35 @@ fn nothing_passes_messages_that_wait_as_rows() {
         let mut sorted = heard.clone();
         sorted.sort_by_key(|text| text[2..].parse::<u32>().unwrap());
         assert_eq!(heard, sorted);
+    });
+}
+
+/// Those that wait are looked for while an earlier one is being answered, and come before it in their order.
+#[test]
+fn what_a_turn_in_flight_answers_to_is_not_answered_to_again() {
+    on_system(async {
+        let engine = SteeredEngine::shared();
+        let limits = Limits { mailbox: 1, turns_in_flight: 2, ..Limits::default() };
+        let node = Node::start(engine.clone(), Plan { limits, ..Plan::default() }).await;
+        node.ask("r", Command::Add(0)).await.unwrap();
+        engine.hold();
+        let from_x = node.asking("x", tell("r", numbered("x", 0..1)));
+        settle().await;
+        let from_a = node.asking("a", tell("r", numbered("a", 0..2)));
+        settle().await;
+        engine.release(1);
+        from_x.await.unwrap().unwrap();
+        settle().await;
+        engine.release(1);
+        from_a.await.unwrap().unwrap();
+        settle().await;
+        assert_eq!(engine.held(), 2, "the answer to x, and the one to the first of a");
+        engine.release_all();
+        let heard = node.until("r", |probe| probe.heard.len() >= 3).await.heard;
+        assert_eq!(heard, ["x 0", "a 0", "a 1"]);
+        settle().await;
+        let lives = node.runtime.counters.activations.load(Ordering::Relaxed);
+        assert_eq!(lives, 3, "no turn failed because its message was gone");
     });
 }
 

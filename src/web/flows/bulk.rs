@@ -3,7 +3,7 @@
 use actix_web::web::{Data, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -107,18 +107,11 @@ impl All {
             return Err(Problem::bad_request(detail));
         }
         let page = self.filter.walk(site, self.after.as_deref(), self.limit).await?;
-        let mut outcomes = Vec::new();
-        for some in page.items.chunks(TOGETHER) {
-            let each = some.iter().map(|found| async {
-                match self.dry_run {
-                    true => would(site, self.verb, found).await,
-                    false => one(site, found, self.told.clone(), once(found)?).await,
-                }
-            });
-            for outcome in join_all(each).await {
-                outcomes.push(outcome?);
-            }
-        }
+        let each = page.items.iter().map(async |found| match self.dry_run {
+            true => would(site, self.verb, found).await,
+            false => one(site, found, self.told.clone(), once(found)?).await,
+        });
+        let outcomes: Vec<Told> = stream::iter(each).buffered(TOGETHER).try_collect().await?;
         let mut answer = summary(self.verb, self.dry_run, &page.items, &outcomes, page.next.as_deref());
         if !page.left_out.is_empty() {
             answer["left_out"] = json!(page.left_out);

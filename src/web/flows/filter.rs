@@ -1,7 +1,9 @@
 //! Which instances are meant: the words of a filter, the shortest list that holds them, and a bounded walk over it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 
+use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
 use crate::actors::finding::{self, By, cut, found_prefix};
@@ -21,6 +23,8 @@ use crate::wire::error::Problem;
 const LOOKED_MAX: usize = 4_096;
 /// Entries read at once, when not all of them fit.
 const READ: usize = 256;
+/// Instances looked up at the same time: one after the other each would wait for the thread that reads.
+const LOOKUPS: usize = 32;
 /// The words that are no fields.
 const WORDS: [&str; 9] = ["name", "state", "type", "key", "object", "definition", "since", "until", "older_than"];
 /// What makes a field's name of one that is also a word.
@@ -158,13 +162,16 @@ impl Filter {
             let (count, behind) = (read.rows.len(), read.behind(&span));
             let whole = count + read.unread.len() < span.limit;
             let mut unread = read.unread.iter().peekable();
+            let found = read.rows.iter().map(|row| self.found(site, &prefix, says, row));
+            let mut found = pin!(stream::iter(found).buffered(LOOKUPS));
             for (nth, row) in read.rows.iter().enumerate() {
                 while let Some(lost) = unread.next_if(|lost| lost.key > row.key) {
                     page.left_out.push(LeftOut::of(lost));
                 }
-                match self.found(site, &prefix, says, row).await {
-                    Ok(found) => page.items.extend(found.filter(|found| self.fits(&found.listed))),
-                    Err(failure) => page.left_out.push(list::damaged(&row.key, failure)?),
+                match found.next().await {
+                    Some(Ok(found)) => page.items.extend(found.filter(|found| self.fits(&found.listed))),
+                    Some(Err(failure)) => page.left_out.push(list::damaged(&row.key, failure)?),
+                    None => {}
                 }
                 let last = whole && nth + 1 == count && unread.peek().is_none();
                 if (page.items.len() == limit || looked + nth + 1 >= LOOKED_MAX) && !last {
