@@ -222,7 +222,7 @@ fn command_of<E: Entity>(source: &Source, report: Option<Report>) -> Result<(E::
     Ok((command, cause))
 }
 
-/// Reads what the command needs, one after the other.
+/// Reads what the command needs: all of it is asked for before any of it is waited for.
 pub(super) fn fetch(
     engine: &Arc<dyn Engine>,
     me: &ActorId,
@@ -230,47 +230,46 @@ pub(super) fn fetch(
     slack: usize,
 ) -> Soon<Result<Fetched, ReadError>> {
     let Reads(reads) = reads;
-    let fetched = Vec::with_capacity(reads.len());
-    fetch_on(engine, me, reads.into_iter(), slack, fetched)
-}
-
-fn fetch_on(
-    engine: &Arc<dyn Engine>,
-    me: &ActorId,
-    mut left: std::vec::IntoIter<(&'static str, Wanted)>,
-    slack: usize,
-    mut fetched: Vec<Read>,
-) -> Soon<Result<Fetched, ReadError>> {
-    while let Some((name, wanted)) = left.next() {
-        let read = match wanted {
-            Wanted::One(key) => {
-                let key = layout::row(me, &key);
-                engine.get(&key).then(move |row| {
-                    let stored = row.map(|row| row.map(|row| row.value));
-                    Soon::Now(stored.map(|stored| Read::One { name, key, stored }))
-                })
-            }
-            Wanted::Page { under, after, limit } => {
-                let (prefix, mut span) = page(me, &under, after.as_ref(), limit);
-                span.limit += slack;
-                let read = engine.range(span.clone());
-                read.then(move |rows| Soon::Now(rows.map(|stored| Read::Page { name, prefix, span, limit, stored })))
-            }
-        };
+    let mut fetched = Vec::with_capacity(reads.len());
+    let mut reads = reads.into_iter().map(|(name, wanted)| read(engine, me, name, wanted, slack));
+    while let Some(read) = reads.next() {
         match read {
             Soon::Now(Ok(read)) => fetched.push(read),
             Soon::Now(Err(error)) => return Soon::Now(Err(error)),
             later => {
-                let (engine, me) = (engine.clone(), me.clone());
-                return later.then(move |read| match read {
-                    Ok(read) => {
-                        fetched.push(read);
-                        fetch_on(&engine, &me, left, slack, fetched)
+                let asked: Vec<_> = std::iter::once(later).chain(reads).collect();
+                return Soon::later(async move {
+                    for read in asked {
+                        fetched.push(read.await?);
                     }
-                    Err(error) => Soon::Now(Err(error)),
+                    Ok(Fetched(fetched))
                 });
             }
         }
     }
     Soon::Now(Ok(Fetched(fetched)))
+}
+
+fn read(
+    engine: &Arc<dyn Engine>,
+    me: &ActorId,
+    name: &'static str,
+    wanted: Wanted,
+    slack: usize,
+) -> Soon<Result<Read, ReadError>> {
+    match wanted {
+        Wanted::One(key) => {
+            let key = layout::row(me, &key);
+            engine.get(&key).then(move |row| {
+                let stored = row.map(|row| row.map(|row| row.value));
+                Soon::Now(stored.map(|stored| Read::One { name, key, stored }))
+            })
+        }
+        Wanted::Page { under, after, limit } => {
+            let (prefix, mut span) = page(me, &under, after.as_ref(), limit);
+            span.limit += slack;
+            let read = engine.range(span.clone());
+            read.then(move |rows| Soon::Now(rows.map(|stored| Read::Page { name, prefix, span, limit, stored })))
+        }
+    }
 }
