@@ -209,21 +209,12 @@ impl KeyCache {
         if let Some(found) = entry.find(key_id) {
             return Ok(found);
         }
+        // Taken before: what came at this very moment is as new as it can be, also when the clock goes on meanwhile.
+        let now = self.clock.now();
         // A key that is not in a document of yesterday may be in that of today.
         match self.fetch_again(document, entry.fetched_at).await? {
             Some(newer) => newer.find(key_id).ok_or_else(|| newer.why_not(key_id)),
-            None => Err(self.why_not_now(document, &entry, key_id)),
-        }
-    }
-
-    /// A document that is as new as it can be does not have a key. Keys may have been rotated since, also twice in a
-    /// row, and anybody could have used up the fetch that would show it: who signs with a new one is to come again.
-    fn why_not_now(&self, document: &Iri, entry: &Entry, key_id: &Iri) -> KeyError {
-        match entry.why_not(key_id) {
-            KeyError::NotPublished { key_id, .. } if entry.fetched_at < self.clock.now() => {
-                KeyError::NotYet { key_id, document: document.clone() }
-            }
-            why => why,
+            None => Err(why_not_now(document, &entry, key_id, now)),
         }
     }
 
@@ -327,6 +318,17 @@ impl KeyCache {
         let turn = Arc::new(Turn::new(()));
         turns.insert(document.clone(), Arc::downgrade(&turn));
         turn
+    }
+}
+
+/// A document that is as new as it can be does not have a key. Keys may have been rotated since, also twice in a row, and
+/// anybody could have used up the fetch that would show it: who signs with a new one is to come again.
+fn why_not_now(document: &Iri, entry: &Entry, key_id: &Iri, now: Time) -> KeyError {
+    match entry.why_not(key_id) {
+        KeyError::NotPublished { key_id, .. } if entry.fetched_at < now => {
+            KeyError::NotYet { key_id, document: document.clone() }
+        }
+        why => why,
     }
 }
 
