@@ -17,8 +17,8 @@ use crate::store::{Batch, Condition, Engine, Failure, Fence, Key, Position, Read
 
 /// A snapshot is taken at least every so many turns, so that a rebuild replays fewer.
 const SNAPSHOT_EVERY: u64 = 64;
-/// Events read together with the head.
-const FIRST_EVENTS: usize = 64;
+/// Events read together with the head: mostly all that there are behind the snapshot.
+const FIRST_EVENTS: usize = SNAPSHOT_EVERY as usize;
 /// Events replayed per read.
 const REPLAY_PAGE: usize = 256;
 

@@ -59,12 +59,13 @@ impl Filters {
         }
     }
 
-    /// True when the filter should be built anew from the table: it never was, or it has filled up.
-    pub(crate) fn is_due(&self) -> bool {
+    /// True when the filter should be built anew from the table: it never was, or it would have filled up with so many
+    /// rows more.
+    pub(crate) fn is_due(&self, more: u64) -> bool {
         // In the order of `finish`, so that the two never wait for each other.
         let next = self.next.read();
         let current = self.current.read();
-        next.is_none() && (!current.complete.load(Ordering::Acquire) || current.is_full())
+        next.is_none() && (!current.complete.load(Ordering::Acquire) || current.is_full_with(more))
     }
 
     /// Starts a filter for about this many rows. Every key that gets into the table from here on is added to it, so the
@@ -142,8 +143,9 @@ impl Filter {
         !self.complete.load(Ordering::Acquire) || longest.is_none_or(|hash| self.holds(hash))
     }
 
-    fn is_full(&self) -> bool {
-        self.hashes.load(Ordering::Relaxed) > self.capacity
+    fn is_full_with(&self, more: u64) -> bool {
+        let more = more as f64 * self.hashes_per_key();
+        self.hashes.load(Ordering::Relaxed) + more as u64 > self.capacity
     }
 
     fn holds(&self, hash: u64) -> bool {
@@ -233,9 +235,9 @@ mod tests {
     fn a_filter_that_was_not_filled_answers_perhaps() {
         let filters = Filters::new(false, 1 << 20);
         assert!(filters.may_hold(&key("any", 1)));
-        assert!(filters.is_due());
+        assert!(filters.is_due(0));
         filters.begin(10).add(key("old", 1).as_bytes(), &mut Seen::default());
-        assert!(!filters.is_due(), "already under way");
+        assert!(!filters.is_due(0), "already under way");
         filters.add([key("new", 1)].iter());
         assert!(filters.may_hold(&key("any", 1)));
         filters.finish(true);
@@ -257,7 +259,7 @@ mod tests {
         assert_eq!(filters.current.read().hashes.load(Ordering::Relaxed), before, "written again, nothing new");
         let next = filters.begin(1 << 20);
         assert!(next.capacity >= 7 << 20, "room for the hashes of so many keys, four times: {}", next.capacity);
-        assert!(!filters.current.read().is_full());
+        assert!(!filters.current.read().is_full_with(0));
     }
 
     #[test]
@@ -270,7 +272,7 @@ mod tests {
             std::thread::spawn(move || {
                 for _ in 0..20_000 {
                     if asks {
-                        filters.is_due();
+                        filters.is_due(0);
                     } else {
                         filters.begin(1);
                         filters.finish(true);
@@ -286,10 +288,20 @@ mod tests {
     fn a_full_filter_is_built_anew_and_larger() {
         let filters = Filters::new(true, 1 << 30);
         (0..46_000).for_each(|number| filters.add([key("a", number)].iter()));
-        assert!(filters.is_due());
+        assert!(filters.is_due(0));
         filters.begin(46_000);
         filters.finish(true);
-        assert!(!filters.is_due());
+        assert!(!filters.is_due(0));
+    }
+
+    #[test]
+    fn a_filter_is_due_before_the_rows_come_that_would_fill_it() {
+        let filters = Filters::new(true, 1 << 30);
+        assert!(!filters.is_due(10_000));
+        assert!(filters.is_due(100_000));
+        filters.begin(100_000);
+        filters.finish(true);
+        assert!(!filters.is_due(100_000));
     }
 
     proptest! {

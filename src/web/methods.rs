@@ -1,10 +1,11 @@
 //! Routes that know their methods, so that another one is answered by 405 and `Allow`, and not as if nothing were there.
 
 use std::collections::BTreeSet;
+use std::sync::OnceLock;
 
 use actix_web::dev::{Handler, ResourceDef};
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, Route};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder, Route, guard};
 
 use super::site::Site;
 use crate::wire::error::Problem;
@@ -50,39 +51,63 @@ impl Taking {
     }
 }
 
-/// The routes of a listener in the making.
+/// The routes of a listener in the making: addresses, with what takes each of their methods.
 pub struct Routes<'a> {
     config: &'a mut ServiceConfig,
-    known: Vec<(ResourceDef, &'static str)>,
+    addresses: Vec<(&'static str, Vec<Taking>)>,
 }
 
 impl<'a> Routes<'a> {
     pub fn of(config: &'a mut ServiceConfig) -> Self {
-        Self { config, known: Vec::new() }
+        Self { config, addresses: Vec::new() }
     }
 
+    /// Routes of one address that follow each other share its pattern, which each worker compiles for itself.
     pub fn route(&mut self, path: &'static str, taking: Taking) -> &mut Self {
-        self.known.push((ResourceDef::new(path), taking.method));
-        self.config.route(path, taking.route);
+        match self.addresses.last_mut() {
+            Some((last, routes)) if *last == path => routes.push(taking),
+            _ => self.addresses.push((path, vec![taking])),
+        }
         self
     }
 
     /// Whatever else is asked for is not there, or takes other methods.
-    pub fn end(&mut self) {
-        let known = Known(std::mem::take(&mut self.known));
-        self.config.app_data(Data::new(known)).default_service(web::to(nothing));
+    /// What is known is the same for all workers.
+    pub fn end(&mut self, known: &'static OnceLock<Known>) {
+        let addresses = std::mem::take(&mut self.addresses);
+        let known = known.get_or_init(|| Known::of(&addresses));
+        for (path, routes) in addresses {
+            let methods: Vec<_> = routes.iter().map(|it| it.method).collect();
+            // What it does not take may be meant for a later address that fits as well.
+            let takes = guard::fn_guard(move |context| methods.contains(&context.head().method.as_str()));
+            let resource = web::resource(path).guard(takes);
+            self.config.service(routes.into_iter().fold(resource, |resource, it| resource.route(it.route)));
+        }
+        self.config.app_data(known).default_service(web::to(nothing));
     }
 }
 
-/// Every route of a listener, and its method.
-struct Known(Vec<(ResourceDef, &'static str)>);
+/// Every address of a listener and its methods.
+pub struct Known {
+    methods: Vec<(&'static str, Vec<&'static str>)>,
+    /// Compiled when first something is asked for that is not there.
+    patterns: OnceLock<Vec<ResourceDef>>,
+}
 
 impl Known {
+    fn of(addresses: &[(&'static str, Vec<Taking>)]) -> Self {
+        let methods = |routes: &[Taking]| routes.iter().map(|it| it.method).collect();
+        let methods = addresses.iter().map(|(path, routes)| (*path, methods(routes))).collect();
+        Self { methods, patterns: OnceLock::new() }
+    }
+
     /// The methods that an address takes. One that the node has for itself is no object's.
     fn methods(&self, path: &str, reserved: bool) -> BTreeSet<&'static str> {
-        let own = |pattern: &ResourceDef| pattern.pattern().is_some_and(|pattern| !pattern.starts_with("/{"));
-        let fits = |pattern: &ResourceDef| pattern.is_match(path) && (own(pattern) || !reserved);
-        self.0.iter().filter(|(pattern, _)| fits(pattern)).map(|(_, method)| *method).collect()
+        let compiled = || self.methods.iter().map(|(path, _)| ResourceDef::new(*path)).collect();
+        let patterns = self.patterns.get_or_init(compiled);
+        let fits = |own: &str, pattern: &ResourceDef| (!own.starts_with("/{") || !reserved) && pattern.is_match(path);
+        let fitting = self.methods.iter().zip(patterns).filter(|((own, _), pattern)| fits(own, pattern));
+        fitting.flat_map(|((_, methods), _)| methods).copied().collect()
     }
 }
 
@@ -93,7 +118,7 @@ impl Known {
 pub async fn nothing(request: HttpRequest) -> Result<HttpResponse, Problem> {
     let (method, path) = (request.method(), request.path());
     let reserved = request.app_data::<Data<Site>>().is_some_and(|site| site.is_reserved(path.trim_start_matches('/')));
-    let known = request.app_data::<Data<Known>>();
+    let known = request.app_data::<&'static Known>();
     let methods = known.map(|known| known.methods(path, reserved)).unwrap_or_default();
     if !methods.is_empty() && !methods.contains(method.as_str()) {
         let allow = methods.into_iter().collect::<Vec<_>>().join(", ");
@@ -111,8 +136,8 @@ mod tests {
 
     #[test]
     fn an_address_has_the_methods_of_all_routes_that_lead_to_it() {
-        let routes = [("/inbox", "POST"), ("/flows/{id}", "GET"), ("/flows/{id}", "POST"), ("/{slug}", "GET")];
-        let known = Known(routes.map(|(path, method)| (ResourceDef::new(path), method)).to_vec());
+        let addresses = [("/inbox", vec![post()]), ("/flows/{id}", vec![get(), post()]), ("/{slug}", vec![get()])];
+        let known = Known::of(&addresses);
         let methods = |path, reserved| known.methods(path, reserved).into_iter().collect::<Vec<_>>();
         assert_eq!(methods("/flows/a", true), ["GET", "POST"]);
         assert_eq!(methods("/inbox", true), ["POST"], "which is no object's");

@@ -1,9 +1,11 @@
 //! Which request goes where, on each of the two listeners.
 
+use std::sync::OnceLock;
+
 use actix_web::HttpRequest;
 use actix_web::web::{PathConfig, QueryConfig, ServiceConfig};
 
-use super::methods::{self as web, Routes};
+use super::methods::{self as web, Known, Routes};
 use super::{
     admin, callback, collections, discovery, flows, follow, objects, pages, public, queues, retention, runners,
     schedules, store,
@@ -53,6 +55,7 @@ fn readable(config: &mut ServiceConfig) -> &mut ServiceConfig {
 
 /// The routes for peers, programs and people.
 pub fn public_routes(config: &mut ServiceConfig) {
+    static KNOWN: OnceLock<Known> = OnceLock::new();
     store::routes(&mut Routes::of(readable(config)))
         .route("/health", web::get().to(public::health))
         .route("/ready", web::get().to(public::ready))
@@ -110,11 +113,12 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/{slug}/allocate", web::post().to(objects::allocate))
         .route("/{slug}", web::get().to(pages::object))
         .route("/{collection}/{slug}", web::get().to(pages::object))
-        .end();
+        .end(&KNOWN);
 }
 
 /// The routes of the administration.
 pub fn admin_routes(config: &mut ServiceConfig) {
+    static KNOWN: OnceLock<Known> = OnceLock::new();
     Routes::of(readable(config))
         .route("/health", web::get().to(public::health))
         .route("/ready", web::get().to(public::ready))
@@ -149,7 +153,7 @@ pub fn admin_routes(config: &mut ServiceConfig) {
         .route("/admin/tokens", web::get().to(admin::tokens))
         .route("/admin/tokens", web::post().to(admin::add_token))
         .route("/admin/tokens/{name}", web::delete().to(admin::revoke_token))
-        .end();
+        .end(&KNOWN);
 }
 
 /// What a held node does all the same: it changes nothing that others could see.

@@ -32,13 +32,18 @@ pub(super) type Chunk<'a> = Vec<(&'a Key, &'a Entry)>;
 pub(super) fn run(shared: &Shared, orders: &mpsc::Receiver<Order>, options: &Options) {
     let stopped = Arc::new(AtomicBool::new(false));
     let mut filling = None;
-    while let Ok(order) = orders.recv() {
-        if let Order::Write { frozen, held, table } = order {
-            shared.queue.checkpointed(write(shared, &frozen, &held, &table, options));
-        }
-        if let Some(next) = fill_if_due(shared, &stopped) {
+    let mut fill = |more: usize| {
+        if let Some(next) = fill_if_due(shared, more as u64, &stopped) {
             filling.replace(next).map(JoinHandle::join);
         }
+    };
+    while let Ok(order) = orders.recv() {
+        if let Order::Write { frozen, held, table } = order {
+            // A filter that is too full answers "perhaps" for as long as its successor is filled.
+            fill(frozen.rows.len());
+            shared.queue.checkpointed(write(shared, &frozen, &held, &table, options));
+        }
+        fill(0);
     }
     stopped.store(true, Ordering::Relaxed);
     filling.map(JoinHandle::join);
@@ -187,15 +192,15 @@ fn show(shared: &Shared, view: View, written: &[(&Key, &Entry)], last: bool) {
 }
 
 /// The filter is begun here, between two checkpoints, so that the view holds all that was not added to it since.
-fn fill_if_due(shared: &Shared, stopped: &Arc<AtomicBool>) -> Option<JoinHandle<()>> {
+fn fill_if_due(shared: &Shared, more: u64, stopped: &Arc<AtomicBool>) -> Option<JoinHandle<()>> {
     let (filters, view) = {
         let pair = shared.pair.read();
         (pair.filters.clone(), pair.view.clone())
     };
-    if !filters.is_due() {
+    if !filters.is_due(more) {
         return None;
     }
-    let filter = filters.begin(view.count());
+    let filter = filters.begin(view.count() + more);
     let stopped = stopped.clone();
     let thread = std::thread::Builder::new().name("store-filter".to_owned());
     // Without the thread the old filter stays, which is only slower.
