@@ -15,6 +15,7 @@ mod actors {
     mod flow_random;
     mod gates;
     mod lifecycle;
+    mod long;
     mod messages;
     mod node;
     mod panics;

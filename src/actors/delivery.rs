@@ -58,7 +58,7 @@ fn verdict(report: Report) -> Verdict {
         Report::Answered { status, detail, .. } => Verdict::Never { what: answered(status, &detail) },
         Report::Replied { status, body } => Verdict::Never { what: answered(status, &body.to_string()) },
         Report::Unreachable { reason } | Report::TimedOut { reason } => Verdict::Later { what: reason, after: None },
-        Report::Impossible { reason } => Verdict::Never { what: reason },
+        Report::Impossible { reason } | Report::Unusable { reason } => Verdict::Never { what: reason },
     }
 }
 

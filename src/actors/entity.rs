@@ -123,6 +123,11 @@ pub trait Entity: Default + Clone + Serialize + DeserializeOwned + Send + Unpin 
     /// Every rule of the kind. Pure: no IO, no clock, no randomness, no log.
     fn decide(&self, turn: &Turn<'_>, rows: &Rows, command: Self::Command) -> Result<Decision<Self>, Self::Rejection>;
 
+    /// Deciding about it may keep the thread for long, so that it is done on another.
+    fn is_long(&self, _world: &World, _command: &Self::Command) -> bool {
+        false
+    }
+
     /// Takes over what an event says. Total: holds no rule and cannot fail.
     fn apply(&mut self, event: &Self::Event);
 

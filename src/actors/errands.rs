@@ -129,6 +129,8 @@ pub enum Report {
     TimedOut { reason: String },
     /// It can never be done, whoever tries: what it names is gone or not permitted.
     Impossible { reason: String },
+    /// It was sent and answered, and the answer cannot be taken: it may have been done.
+    Unusable { reason: String },
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
@@ -165,6 +167,7 @@ impl Report {
             Self::Unreachable { .. } => "unreachable".to_owned(),
             Self::TimedOut { .. } => "timed out".to_owned(),
             Self::Impossible { .. } => "impossible".to_owned(),
+            Self::Unusable { .. } => "answered what cannot be taken".to_owned(),
         }
     }
 }

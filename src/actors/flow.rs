@@ -31,6 +31,7 @@ use super::petition::{self, Petition};
 use super::rows::{Reads, Rows};
 use super::runners;
 use super::words;
+use super::world::World;
 use crate::clock::Time;
 use crate::domains::flow::fact::Fact;
 use crate::domains::flow::limits::Limit;
@@ -244,6 +245,19 @@ impl Entity for Flow {
         let moves = Moves::of(turn, start, progress, Some(self.at), self.trace.as_ref())?;
         let moves = moves.found_by(&self.traits).taken_back_for(self.undo.clone(), undo);
         moves.petitioned(self.petition.clone(), petition).decide(event)
+    }
+
+    fn is_long(&self, world: &World, command: &Command) -> bool {
+        let (definition, input, kept) = match (command, &self.start) {
+            (Command::Start(start), None) => (&start.definition, &start.input, 0),
+            (Command::Lend(lend), _) => (&lend.definition, &lend.input, lend.progress.kept),
+            (_, Some(start)) => {
+                (&start.definition, &start.input, self.progress.as_ref().map_or(0, |progress| progress.kept))
+            }
+            (_, None) => return false,
+        };
+        let compiled = world.catalog.definition(definition);
+        compiled.is_some_and(|it| it.effort.is_long(|| input.bytes() + kept + command.brings()))
     }
 
     fn apply(&mut self, event: &Event) {

@@ -31,6 +31,11 @@ steps.make = { effect = "object.create", with = { type = "'note'", fields = "{}"
 steps.first = { suspend = "one" }
 steps.second = { suspend = "two", after = "first" }
 
+[flow.pairs]
+steps.wait = { suspend = "go" }
+steps.choose = { branch = "input.all(x, results.wait.exists(y, y == x))", then = "end", else = ["send"], after = "wait" }
+steps.send = { effect = "notify", with = { text = "'some are missing'" } }
+
 [type.note]
 as = "Note"
 fields.text = { kind = "text" }
@@ -266,7 +271,13 @@ fn a_webhooks_answer_is_its_outcome() {
     for (status, again) in [(400, false), (404, false), (408, true), (429, true), (500, true), (503, true)] {
         assert!(matches!(report(answered(status)), Command::Failed(failed) if failed.again == again), "{status}");
     }
+    for status in [101, 302, 600] {
+        let word = report(answered(status));
+        let Command::Failed(failed) = &word else { panic!("{word:?}") };
+        assert!(failed.lost && !failed.again && failed.reason.contains("`ok` says what it takes"), "{word:?}");
+    }
     let reason = || "no".to_owned();
+    assert!(matches!(report(Report::Unusable { reason: reason() }), Command::Failed(failed) if failed.lost));
     assert!(matches!(report(Report::Unreachable { reason: reason() }), Command::Failed(failed) if failed.again));
     assert!(matches!(report(Report::Impossible { reason: reason() }), Command::Failed(failed) if !failed.again));
 }
@@ -288,6 +299,29 @@ fn an_effect_that_could_not_be_delivered_holds_the_flow_until_somebody_retries_i
     let (again_to, again_place) = effects(&again).remove(0);
     assert_eq!(again_place.key, place.key);
     assert_eq!(again_to, *to.key, "an object without a title goes to the same address, so that it is made once");
+}
+
+#[test]
+fn a_turn_that_may_walk_much_is_long_from_what_the_instance_and_the_command_have_together() {
+    let mut flow = stage();
+    let definition = flow.world.catalog.current("pairs").unwrap().hash.0.clone();
+    let start = |numbers: u32| {
+        let input = Input { input: (0..numbers).collect(), ..Input::default() };
+        Command::Start(Box::new(Start {
+            name: "pairs".into(),
+            definition: definition.clone(),
+            input,
+            origin: origin(false),
+        }))
+    };
+    let resume = |numbers: u32| Command::Resume { signal: None, payload: (0..numbers).collect(), by: None };
+    let is_long = |flow: &Stage<Flow>, command: &Command| flow.state.is_long(&flow.world, command);
+    assert!(is_long(&flow, &start(1_000)));
+    flow.take(start(20)).unwrap();
+    assert!(!is_long(&flow, &resume(20)) && is_long(&flow, &resume(1_000)));
+    assert!(!is_long(&flow, &Command::Pause { by: None }));
+    flow.take(resume(900)).unwrap();
+    assert_eq!(flow.phase(), Phase::Done, "all are there");
 }
 
 #[test]

@@ -278,7 +278,10 @@ impl Following {
                 return Decision::default().timer(MOVE_TIMER, due, &Command::Moved { to, tries: tries + 1 });
             }
             Report::Answered { status, detail, .. } => format!("it answers {status}: {detail}"),
-            Report::Unreachable { reason } | Report::TimedOut { reason } | Report::Impossible { reason } => reason,
+            Report::Unreachable { reason }
+            | Report::TimedOut { reason }
+            | Report::Impossible { reason }
+            | Report::Unusable { reason } => reason,
             Report::Replied { status, .. } => format!("it answers {status}"),
         };
         Decision::default().event(Event::Failed { reason: format!("it says that it moved to {to}: {reason}") })

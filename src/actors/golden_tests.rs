@@ -112,13 +112,14 @@ fn start() -> Box<Start> {
     Box::new(Start { name: text(), definition: "hash".into(), input, origin })
 }
 
-fn reports() -> [(&'static str, Report); 4] {
+fn reports() -> [(&'static str, Report); 5] {
     let retry_after = Some(std::time::Duration::from_millis(1_500));
     [
         ("answered", Report::Answered { status: 429, detail: text(), retry_after, scheme: None }),
         ("taken", Report::Answered { status: 202, detail: text(), retry_after, scheme: Some(Scheme::Draft) }),
         ("unreachable", Report::Unreachable { reason: text() }),
         ("impossible", Report::Impossible { reason: text() }),
+        ("unusable", Report::Unusable { reason: text() }),
     ]
 }
 
@@ -548,7 +549,7 @@ fn forms_of_flows_keep() {
         .form("undo", &Command::Undo(undo()))
         .form("take back", &Command::TakeBack { by: by(), reason: text(), petition: None })
         .form("take back for", &Command::TakeBack { by: by(), reason: text(), petition: Some(petition()) })
-        .form("lost", &place().lost(text()))
+        .form("lost", &place().lost(text(), None))
         .form("undo timed out", &Command::UndoTimedOut { step: text(), item: Some(1), attempt: 2, key: text() })
         .form("try timed out", &Command::TryTimedOut { step: text(), item: Some(1), attempt: 2 })
         .form("wait over", &Command::WaitOver { step: text() })

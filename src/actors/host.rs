@@ -257,7 +257,7 @@ impl<E: Entity> Host<E> {
             self.rows_queued -= usize::from(matches!(work, Work::Message(..)));
             let slack = life.flying.deleting();
             match prepare(&self.runtime.engine, &life.id, work, slack) {
-                Soon::Now(prepared) => self.turn(prepared, ctx),
+                Soon::Now(prepared) => drop(self.turn(prepared, ctx)),
                 later => return self.read_first(later.into_actor(self).map(Self::read), ctx),
             }
         }
@@ -284,12 +284,17 @@ impl<E: Entity> Host<E> {
     }
 
     fn read(prepared: Prepared<E>, host: &mut Self, ctx: &mut Context<Self>) {
-        match host.falling {
+        let over = match host.falling {
             None => host.turn(prepared, ctx),
             // An earlier turn was lost in the meantime, and this one would rest on it.
-            Some(_) => host.turn_away(prepared.waiter()),
+            Some(_) => {
+                host.turn_away(prepared.waiter());
+                true
+            }
+        };
+        if over {
+            host.read_done(ctx);
         }
-        host.read_done(ctx);
     }
 
     pub(super) fn read_done(&mut self, ctx: &mut Context<Self>) {

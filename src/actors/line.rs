@@ -175,7 +175,7 @@ pub(super) fn outcome(report: Report) -> Outcome {
         }
         Report::Answered { status, detail, .. } => of(status, Value::Null, detail),
         Report::Unreachable { reason } | Report::TimedOut { reason } => Outcome::Away(reason),
-        Report::Impossible { reason } => Outcome::Never(reason),
+        Report::Impossible { reason } | Report::Unusable { reason } => Outcome::Never(reason),
     }
 }
 

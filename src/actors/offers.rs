@@ -256,7 +256,7 @@ pub(super) fn undelivered(rows: &Rows, activity: &str, reason: &str, refused: bo
     // Whoever accepts it after all, when somebody has the letter sent again, is told that it is over.
     let over = Asker { undone: true, ..asker.clone() };
     let reason = format!("the Allocate could not be delivered: {reason}");
-    let word = if refused { asker.place.refused(reason) } else { asker.place.lost(reason) };
+    let word = if refused { asker.place.refused(reason) } else { asker.place.lost(reason, None) };
     Decision::default().put(RowKey::Own(asker_key(activity)), &over).tell::<Flow>(asker.flow, &word)
 }
 

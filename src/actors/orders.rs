@@ -13,7 +13,7 @@ use super::petition::Petition;
 use super::{record, stream};
 use crate::clock::Time;
 use crate::domains::flow::limits::Limit;
-use crate::domains::flow::progress::Progress;
+use crate::domains::flow::progress::{Progress, size};
 use crate::domains::flow::spot::Spot;
 use crate::domains::flow::step::{self, Cure};
 use crate::domains::identity::Iri;
@@ -255,10 +255,26 @@ impl Place {
     }
 
     /// It failed for good, and nobody knows whether it was done.
-    pub(super) fn lost(self, reason: String) -> Command {
+    pub(super) fn lost(self, reason: String, trouble: Option<String>) -> Command {
         let Self { step, item, attempt, key } = self;
-        let (again, person, trouble, lost) = (false, false, None, true);
+        let (again, person, lost) = (false, false, true);
         Command::Failed(Failed { step, item, attempt, reason, again, person, key, trouble, lost })
+    }
+}
+
+impl Command {
+    /// Bytes of what expressions get to see by it, as JSON.
+    pub(super) fn brings(&self) -> u64 {
+        match self {
+            Self::Done(done) => size(&done.result),
+            Self::Resume { payload: value, .. }
+            | Self::Callback { payload: value, .. }
+            | Self::Restart { input: Some(value), .. }
+            | Self::Edit { input: value, .. }
+            | Self::Skip { result: value, .. } => size(value),
+            Self::Words { words, .. } => words.iter().map(Self::brings).sum(),
+            _ => 0,
+        }
     }
 }
 
@@ -346,20 +362,26 @@ pub(super) fn reported(errand: Errand, report: Report) -> Option<Command> {
         Report::Replied { status, body } if is_ok(status) => {
             place.done(serde_json::json!({ "status": status, "body": body }))
         }
-        Report::Answered { status, detail, .. } => refused(what, status, &detail, place),
+        Report::Answered { status, detail, .. } => not_taken(what, status, &detail, place),
         Report::Replied { status, body } => {
             let said: String = body.as_str().map_or_else(|| body.to_string(), str::to_owned);
-            refused(what, status, &said.chars().take(DETAIL_MAX).collect::<String>(), place)
+            not_taken(what, status, &said.chars().take(DETAIL_MAX).collect::<String>(), place)
         }
         Report::Unreachable { reason } => place.failed(reason, true, Some("unreachable".into())),
         Report::TimedOut { reason } => place.failed(reason, true, Some("timeout".into())),
         Report::Impossible { reason } => place.failed(reason, false, None),
+        Report::Unusable { reason } => place.lost(reason, None),
     })
 }
 
-fn refused(what: &str, status: u16, said: &str, place: Place) -> Command {
-    let again = matches!(status, 408 | 421 | 425 | 429 | 500..=599);
-    place.failed(format!("{what} answered {status}: {said}"), again, Some(status.to_string()))
+/// An answer that is not what the step takes. Only an error of the one who asked says that nothing was done.
+fn not_taken(what: &str, status: u16, said: &str, place: Place) -> Command {
+    let (reason, trouble) = (format!("{what} answered {status}: {said}"), Some(status.to_string()));
+    match status {
+        408 | 421 | 425 | 429 | 500..=599 => place.failed(reason, true, trouble),
+        400..=499 => place.failed(reason, false, trouble),
+        _ => place.lost(format!("{reason} (the step takes no {status}: `ok` says what it takes)"), trouble),
+    }
 }
 
 /// A message of the instance ended as a dead letter: a person decides.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tracing::{error, info, warn};
 
 use super::kinds::Kinds;
@@ -76,6 +76,8 @@ pub struct Runtime {
     pub retention: Mutex<retention::Report>,
     /// Turns that something was drawn for.
     drawn: AtomicU32,
+    /// Turns decided beside the arbiters at the same time: as many as there are cores.
+    pub(super) aside: Arc<Semaphore>,
 }
 
 /// Counted since the start, for admin and benchmarks.
@@ -108,6 +110,7 @@ impl Runtime {
     ) -> Result<Arc<Self>, Arc<Failure>> {
         let before = current_epoch(&engine).await?;
         let epoch = raise_fence(&engine, before).await?;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Ok(Arc::new_cyclic(|runtime| Self {
             engine,
             clock,
@@ -121,6 +124,7 @@ impl Runtime {
             counters: Counters::default(),
             retention: Mutex::default(),
             drawn: AtomicU32::new(0),
+            aside: Arc::new(Semaphore::new(cores)),
         }))
     }
 

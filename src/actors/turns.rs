@@ -8,17 +8,17 @@ use std::sync::atomic::Ordering;
 use actix::{ActorContext, Context};
 use tokio::sync::oneshot;
 use tracing::field::display;
-use tracing::{Level, debug, enabled, error};
+use tracing::{debug, error};
 
 use super::ask::{AskError, Reply};
-use super::entity::{ActorId, Decision, Entity, Note, Turn};
+use super::entity::{ActorId, Decision, Entity, Note};
 use super::host::Host;
 use super::layout;
 use super::life::{Life, Occasion, Source};
 use super::once::Once;
 use super::poison;
-use super::prepare::{Prepared, Ready, Waiter, Work};
-use super::record::{self, Answer, Cause};
+use super::prepare::{Prepared, Waiter, Work};
+use super::record::{self, Answer};
 use super::runtime::Counters;
 use crate::clock::Time;
 use crate::store::{Batch, Failure, Fence, Outcome, Refusal};
@@ -50,7 +50,7 @@ impl<E: Entity> Told<E> {
     }
 
     /// Whoever stopped waiting needs no word, so that a closed channel is no error here.
-    fn now(self) {
+    pub(super) fn now(self) {
         match self {
             Self::Answer(caller, answer) => caller.send(answer),
             Self::Consumed(done) => drop(done.send(true)),
@@ -78,26 +78,15 @@ fn rebuilding<Rejection>() -> AskError<Rejection> {
     AskError::Unavailable("the actor is being rebuilt".into())
 }
 
-/// Whether a request was made before under its idempotency key.
-enum Repeated<E: Entity> {
-    Before(Result<E::Reply, AskError<E::Rejection>>),
-    First(Once),
-}
-
-/// Looks at the stored answer: only one request is under way under a key, so that none is in flight.
-fn repeated<E: Entity>(once: Once, stored: Option<Answer>) -> Repeated<E> {
-    let Some(answer) = stored else { return Repeated::First(once) };
-    if answer.fingerprint != once.fingerprint[..] {
-        return Repeated::Before(Err(AskError::Conflict));
-    }
-    let unreadable = |error: rmp_serde::decode::Error| AskError::Damaged(error.to_string());
-    Repeated::Before(record::decode(&answer.reply).map_err(unreadable))
-}
-
 impl<E: Entity> Host<E> {
-    pub(super) fn turn(&mut self, prepared: Prepared<E>, ctx: &mut Context<Self>) {
+    /// False when it goes on beside the arbiter.
+    pub(super) fn turn(&mut self, prepared: Prepared<E>, ctx: &mut Context<Self>) -> bool {
         match prepared {
-            Prepared::Ready(ready) => self.decide(*ready),
+            Prepared::Ready(ready) => {
+                if !self.decide(*ready, ctx) {
+                    return false;
+                }
+            }
             Prepared::Gone(waiter) => Told::<E>::of(waiter, Ok(E::Reply::default())).now(),
             Prepared::Unreadable { source, waiter, reason } => {
                 error!(actor = %self.seat.id, reason, "a stored message cannot be read");
@@ -113,55 +102,22 @@ impl<E: Entity> Host<E> {
                 self.fall(AskError::Store(error));
             }
         }
+        self.turned(ctx);
+        true
+    }
+
+    pub(super) fn turned(&mut self, ctx: &mut Context<Self>) {
         self.seat.processed(self.now());
         self.leave_when_settled(ctx);
     }
 
-    fn decide(&mut self, ready: Ready<E>) {
-        let Ready { command, cause, source, once, fetched, waiter, trace } = ready;
-        let (now, random) = (self.now(), self.runtime.draw());
-        let Some(life) = &self.life else { return };
-        if source.as_ref().is_some_and(|source| life.flying.deletes(&source.key)) {
-            return self.tell(waiter, Ok(E::Reply::default()));
-        }
-        // A timer that a turn in flight has set again for this very moment: what was read is not what will be there.
-        if source.as_ref().is_some_and(|source| life.flying.put(&source.key).is_some()) {
-            return self.turn_away(waiter);
-        }
-        let first = match once.map(|(once, stored)| repeated::<E>(once, stored)) {
-            Some(Repeated::Before(answer)) => {
-                // What was answered then may be long over: who repeats it must not wait for a turn that has been.
-                self.tell_watchers(life);
-                return self.tell(waiter, answer);
-            }
-            Some(Repeated::First(once)) => Some(once),
-            None => None,
-        };
-        let rows = fetched.over(&life.flying);
-        let from = match &cause {
-            Cause::Message(from) => Some(from),
-            Cause::Asked | Cause::Timer(_) | Cause::Errand(..) => None,
-        };
-        let (me, world, noted) = (&self.seat.id, &*self.runtime.world, enabled!(Level::DEBUG));
-        let timed = !life.meta.timers.is_empty();
-        let turn = Turn { me, from, now, random, world, trace: trace.as_ref(), noted, timed };
-        let decided = catch_unwind(AssertUnwindSafe(|| life.state.decide(&turn, &rows, command)));
-        let [.., a, b, c, d] = random;
-        let occasion = Occasion { at: now, mark: u32::from_be_bytes([a, b, c, d]), cause, source, answer: None, trace };
-        match decided {
-            Ok(Ok(decision)) => self.take(decision, occasion, first, waiter),
-            Ok(Err(rejection)) if occasion.source.is_none() => self.tell(waiter, Err(AskError::Rejected(rejection))),
-            Ok(Err(rejection)) => {
-                Counters::add(&self.runtime.counters.rejections);
-                let trace = occasion.trace.as_ref().map(|trace| display(trace.trace));
-                debug!(actor = %self.seat.id, trace_id = trace, %rejection, "a message was refused");
-                self.take(Decision::default(), occasion, None, waiter);
-            }
-            Err(_) => self.panicked(occasion.source, waiter),
-        }
-    }
-
-    fn take(&mut self, mut decision: Decision<E>, mut occasion: Occasion, first: Option<Once>, waiter: Waiter<E>) {
+    pub(super) fn take(
+        &mut self,
+        mut decision: Decision<E>,
+        mut occasion: Occasion,
+        first: Option<Once>,
+        waiter: Waiter<E>,
+    ) {
         let reply = std::mem::take(&mut decision.reply);
         if decision.is_empty() && occasion.source.is_none() && first.is_none() {
             return self.tell(waiter, Ok(reply));
@@ -248,7 +204,7 @@ impl<E: Entity> Host<E> {
         }
     }
 
-    fn tell_watchers(&self, life: &Life<E>) {
+    pub(super) fn tell_watchers(&self, life: &Life<E>) {
         // Of a life that is falling the state may be spoilt.
         let sound = self.flights.is_empty() && self.falling.is_none();
         let seen = || sound.then(|| Box::new(life.state.clone()) as Box<dyn Any + Send>);
@@ -281,7 +237,7 @@ impl<E: Entity> Host<E> {
     }
 
     /// Tells at once, or with the last turn in flight, since what is told may rest on it.
-    fn tell(&mut self, waiter: Waiter<E>, answer: Result<E::Reply, AskError<E::Rejection>>) {
+    pub(super) fn tell(&mut self, waiter: Waiter<E>, answer: Result<E::Reply, AskError<E::Rejection>>) {
         let told = Told::of(waiter, answer);
         match self.flights.back_mut() {
             Some(flight) => flight.told.push(told),
@@ -290,7 +246,7 @@ impl<E: Entity> Host<E> {
     }
 
     /// A decision panicked: whoever asked hears it now, a row is tried again or given up, and this life ends.
-    fn panicked(&mut self, source: Option<Source>, waiter: Waiter<E>) {
+    pub(super) fn panicked(&mut self, source: Option<Source>, waiter: Waiter<E>) {
         Counters::add(&self.runtime.counters.panics);
         let trace = source.as_ref().and_then(|source| source.waiting.trace.as_ref()).map(|trace| display(trace.trace));
         let row = source.as_ref().map(|source| &source.key);
@@ -343,7 +299,7 @@ impl<E: Entity> Host<E> {
         }
     }
 
-    fn now(&self) -> Time {
+    pub(super) fn now(&self) -> Time {
         self.runtime.clock.now()
     }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub mod federation;
+mod letters;
 pub mod limits;
 pub mod mistake;
 pub mod nearest;

@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde_json::Value;
 use toml_edit::{Document, Item, TableLike};
 
+use super::letters;
 use super::mistake::{Place, Report};
 
 /// What a variable of the environment begins with. `QUICKBEAM_A__B` is `a.b`; one without `__` is no setting.
@@ -18,6 +19,8 @@ pub struct Node {
     pub shape: Shape,
     /// How it was written, when it came from the environment: `8001` may mean text.
     written: Option<String>,
+    /// How a text stands in the file, where that is not letter for letter behind a quote.
+    raw: Option<Box<str>>,
 }
 
 /// The values of TOML. Its times are text here.
@@ -48,7 +51,7 @@ impl Node {
                 let place = lines.place(error.span().map_or(0, |span| span.start));
                 let what = error.message().trim().replace('\n', ", ");
                 report.add(&place, "", format!("not TOML: {what}"), "");
-                Self { place, shape: Shape::Table(BTreeMap::new()), written: None }
+                Self { place, shape: Shape::Table(BTreeMap::new()), written: None, raw: None }
             }
         }
     }
@@ -78,6 +81,19 @@ impl Node {
         match &self.shape {
             Shape::Table(table) => Some(table),
             _ => None,
+        }
+    }
+
+    /// Where the `nth` letter of a text stands, or the text where that is not known.
+    pub fn letter(&self, nth: usize) -> Place {
+        let (Place::File { line, column }, Shape::Text(_)) = (&self.place, &self.shape) else {
+            return self.place.clone();
+        };
+        let stand = self.raw.as_ref().map_or(Some((0, 1 + nth)), |raw| letters::stand(raw, nth));
+        match stand {
+            Some((0, across)) => Place::File { line: *line, column: column + across },
+            Some((down, across)) => Place::File { line: line + down, column: 1 + across },
+            None => self.place.clone(),
         }
     }
 
@@ -116,7 +132,7 @@ impl Node {
             table.insert((*part).to_owned(), Entry { key, value });
             return true;
         }
-        let empty = || Node { place: key.clone(), shape: Shape::Table(BTreeMap::new()), written: None };
+        let empty = || Node { place: key.clone(), shape: Shape::Table(BTreeMap::new()), written: None, raw: None };
         let entry = table.entry((*part).to_owned()).or_insert_with(|| Entry { key: key.clone(), value: empty() });
         entry.value.set(rest, value)
     }
@@ -138,7 +154,12 @@ impl Node {
     }
 
     fn text(text: &str) -> Self {
-        Self { place: Place::File { line: 0, column: 0 }, shape: Shape::Text(text.to_owned()), written: None }
+        Self {
+            place: Place::File { line: 0, column: 0 },
+            shape: Shape::Text(text.to_owned()),
+            written: None,
+            raw: None,
+        }
     }
 
     fn stand_at(&mut self, place: &Place) {
@@ -160,13 +181,13 @@ impl Node {
             let key = span.map_or_else(|| value.place.clone(), |span| lines.place(span.start));
             (name.to_owned(), Entry { key, value })
         });
-        Self { place, shape: Shape::Table(entries.collect()), written: None }
+        Self { place, shape: Shape::Table(entries.collect()), written: None, raw: None }
     }
 
     fn of_item(item: &Item, lines: &Lines) -> Self {
         let place = lines.place(item.span().unwrap_or(Range { start: 0, end: 0 }).start);
         match item {
-            Item::None => Self { place, shape: Shape::Table(BTreeMap::new()), written: None },
+            Item::None => Self { place, shape: Shape::Table(BTreeMap::new()), written: None, raw: None },
             Item::Value(value) => Self::of_value(value, lines),
             Item::Table(table) => Self::of_table(table, place, lines),
             Item::ArrayOfTables(tables) => {
@@ -174,7 +195,7 @@ impl Node {
                     let place = lines.place(table.span().map_or(0, |span| span.start));
                     Self::of_table(table, place, lines)
                 };
-                Self { place, shape: Shape::List(tables.iter().map(each).collect()), written: None }
+                Self { place, shape: Shape::List(tables.iter().map(each).collect()), written: None, raw: None }
             }
         }
     }
@@ -192,7 +213,11 @@ impl Node {
             }
             toml_edit::Value::InlineTable(table) => return Self::of_table(table, place, lines),
         };
-        Self { place, shape, written: None }
+        let raw = match &shape {
+            Shape::Text(text) => lines.raw(value).filter(|raw| !letters::is_plain(raw, text)),
+            _ => None,
+        };
+        Self { place, shape, written: None, raw: raw.map(Into::into) }
     }
 }
 
@@ -206,6 +231,10 @@ impl<'a> Lines<'a> {
     fn of(text: &'a str) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Self { text, starts }
+    }
+
+    fn raw(&self, value: &toml_edit::Value) -> Option<&'a str> {
+        self.text.get(value.span()?)
     }
 
     fn place(&self, byte: usize) -> Place {

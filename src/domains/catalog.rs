@@ -15,7 +15,7 @@ use super::flow::parse::{self, Places};
 use super::flow::samples;
 use super::schedule::{Schedule, declare::schedules};
 use super::types::Type;
-use crate::config::mistake::{Mistake, Place, Report};
+use crate::config::mistake::{Mistake, Report};
 use crate::config::nearest::nearest;
 use crate::config::reader::suggest;
 use crate::config::{Config, Declarations};
@@ -256,11 +256,10 @@ impl FlowReader<'_> {
         faults
     }
 
-    fn add(&mut self, flow: &str, fault: &Fault, places: &Places) {
-        let place = match (parse::place_of(places, &fault.path), fault.offset) {
-            // The expression stands behind a quote. One over several lines is named by its beginning.
-            (Place::File { line, column }, Some(offset)) => Place::File { line: *line, column: column + 1 + offset },
-            (place, _) => place.clone(),
+    fn add(&mut self, flow: &str, fault: &Fault, places: &Places<'_>) {
+        let place = match fault.offset {
+            Some(offset) => parse::letter_of(places, &fault.path, offset),
+            None => parse::place_of(places, &fault.path).clone(),
         };
         let remedy = fault.remedy.as_str();
         self.report.add(

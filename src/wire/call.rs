@@ -37,8 +37,8 @@ impl Caller {
         match self.transport.send(built).await {
             Ok(response) => Report::Replied { status: response.status, body: body_of(&response.body) },
             Err(error @ TransportError::TimedOut { .. }) => Report::TimedOut { reason: error.to_string() },
-            // It was done, and would be again: only a person can say what an answer that long is good for.
-            Err(error @ TransportError::TooLarge { .. }) => Report::Impossible { reason: error.to_string() },
+            // Once more would bring the same.
+            Err(error @ TransportError::TooLarge { .. }) => Report::Unusable { reason: error.to_string() },
             Err(error) if error.is_passing() => Report::Unreachable { reason: error.to_string() },
             Err(error) => Report::Impossible { reason: error.to_string() },
         }

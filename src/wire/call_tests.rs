@@ -97,7 +97,7 @@ async fn an_answer_of_a_gigabyte_is_refused_before_it_is_read() {
     {
         let service = service(Does::Floods(head, gigabyte)).await;
         let report = caller(&[service.address]).call(request(service.address), &place()).await;
-        let Report::Impossible { reason } = &report else { panic!("{report:?}") };
+        let Report::Unusable { reason } = &report else { panic!("{report:?}") };
         assert!(reason.contains("longer than 262144 bytes"), "{reason}");
         assert!(service.sent.load(Ordering::Relaxed) < gigabyte / 32, "what fits into the sockets, and no more");
     }

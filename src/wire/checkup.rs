@@ -209,7 +209,7 @@ fn delivered(inbox: &Iri, own: &Iri, report: Report) -> Step {
         Report::Answered { status, detail, .. } => {
             Step::bad(STEP, format!("{inbox} answers {status}: {detail}"), "try again later, or ask who operates it")
         }
-        Report::Unreachable { reason } | Report::TimedOut { reason } => {
+        Report::Unreachable { reason } | Report::TimedOut { reason } | Report::Unusable { reason } => {
             Step::bad(STEP, reason, "its actor can be read and its inbox not: ask who operates it")
         }
         Report::Impossible { reason } => {

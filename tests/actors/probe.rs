@@ -1,11 +1,13 @@
 //! A kind of actor for tests, with one command for each thing that a shell does.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use quickbeam::actors::entity::{ActorId, Decision, Entity, Kind, Label, Turn};
 use quickbeam::actors::errands::{Errand, Recipient, Report};
 use quickbeam::actors::rows::{Index, Reads, RowKey, Rows, part, parts};
+use quickbeam::actors::world::World;
 use quickbeam::clock::Time;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,38 @@ static PANICS: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
 /// Makes the next `times` turns with this text panic. Texts of different tests must differ.
 pub(crate) fn panic_on(text: &str, times: u32) {
     PANICS.lock().insert(text.to_owned(), times);
+}
+
+/// How far the decisions are that are held, by their texts.
+static HELD: Mutex<BTreeMap<String, Held>> = Mutex::new(BTreeMap::new());
+static MOVED: Condvar = Condvar::new();
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Held {
+    Asked,
+    Begun,
+    Over,
+}
+
+/// Has the decision about this text keep its thread until it is over. Texts of different tests must differ.
+pub(crate) fn hold(text: &str, held: Held) {
+    HELD.lock().insert(text.to_owned(), held);
+    MOVED.notify_all();
+}
+
+pub(crate) fn has_begun(text: &str) -> bool {
+    HELD.lock().get(text) == Some(&Held::Begun)
+}
+
+fn ponder(text: &str) {
+    let mut held = HELD.lock();
+    if held.get(text) == Some(&Held::Asked) {
+        held.insert(text.to_owned(), Held::Begun);
+    }
+    while held.get(text) == Some(&Held::Begun) {
+        assert!(!MOVED.wait_for(&mut held, PATIENCE).timed_out(), "whoever is to end it does not get to it");
+    }
 }
 
 fn may_panic(text: &str) {
@@ -80,6 +114,8 @@ pub(crate) enum Command {
     MakeId,
     /// Leaves nothing of itself.
     End,
+    /// Takes long to decide.
+    Ponder(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -177,7 +213,16 @@ impl Entity for Probe {
             Command::Become(label) => decision.event(Event::Became(label)),
             Command::Undelivered(text) => decision.event(Event::Heard(text)),
             Command::End => decision.end(),
+            Command::Ponder(text) => {
+                ponder(&text);
+                may_panic(&text);
+                decision.event(Event::Heard(text))
+            }
         })
+    }
+
+    fn is_long(&self, _world: &World, command: &Command) -> bool {
+        matches!(command, Command::Ponder(_))
     }
 
     fn apply(&mut self, event: &Event) {
@@ -197,7 +242,10 @@ impl Entity for Probe {
         let Errand::Deliver { activity, .. } = errand else { return None };
         let status = match report {
             Report::Answered { status, .. } | Report::Replied { status, .. } => status,
-            Report::Unreachable { .. } | Report::TimedOut { .. } | Report::Impossible { .. } => 0,
+            Report::Unreachable { .. }
+            | Report::TimedOut { .. }
+            | Report::Impossible { .. }
+            | Report::Unusable { .. } => 0,
         };
         Some(match activity.strip_prefix("poison:") {
             Some(text) => Command::PanicInDecide(text.to_owned()),
@@ -220,6 +268,7 @@ fn command_of(text: String) -> Command {
         Some(("decide", _)) => Command::PanicInDecide(text),
         Some(("apply", _)) => Command::PanicInApply(text),
         Some(("reads", _)) => Command::PanicInReads(text),
+        Some(("ponder", _)) => Command::Ponder(text),
         Some(("tell", to)) => Command::Tell { to: to.to_owned(), texts: vec!["echo".into()] },
         _ => Command::Hear(text),
     }

@@ -171,13 +171,52 @@ fn a_verb_in_bulk_reaches_all_that_a_filter_means_and_no_others() {
 }
 
 #[test]
+fn a_dry_run_says_of_each_what_telling_it_would_come_to() {
+    let service = Peer::start();
+    let node = node(&service);
+    service.answers(|_| Reply::status(500));
+    let waits = asking(&node, "Bern");
+    let stopped = start(&node, "calling", "t", &json!({ "town": "Thun" }));
+    becomes(&node, &stopped, "paused");
+    let told = |verb: &str, with: &Value, dry: bool| {
+        let filter = json!({ "until": "0s" });
+        bulk(&node, &json!({ "verb": verb, "with": with, "filter": filter, "dry_run": dry })).expect(200).json()
+    };
+    for (verb, with) in [
+        ("resume", json!({ "signal": "stop" })),
+        ("skip", json!({ "step": "tell" })),
+        ("edit", json!({ "step": "nowhere", "input": {} })),
+        ("restart", json!({ "step": "nowhere" })),
+    ] {
+        let before = node.everything();
+        let dry = told(verb, &with, true);
+        assert_eq!((&dry["moved"], &dry["refused"]), (&json!(0), &json!(2)), "{dry}");
+        assert_eq!(node.everything(), before, "a dry run changes nothing");
+        assert_eq!(told(verb, &with, false)["refusals"], dry["refusals"], "the same words");
+    }
+    for (verb, with, moved) in [
+        ("resume", json!({ "signal": "go" }), &waits),
+        ("skip", json!({ "step": "call" }), &stopped),
+        ("restart", json!({ "step": "call" }), &stopped),
+        ("retry", json!({}), &stopped),
+    ] {
+        let dry = told(verb, &with, true);
+        assert_eq!((&dry["moved"], &dry["items"][0]["id"]), (&json!(1), &json!(moved)), "{dry}");
+    }
+}
+
+#[test]
 fn a_bulk_without_a_filter_or_with_a_wrong_one_is_refused() {
     let service = Peer::start();
     let node = node(&service);
     asking(&node, "Bern");
     node.unchanged(|| {
-        for empty in [json!({}), json!({ "name": "" }), json!({ "state": "all" })] {
+        for empty in [json!({}), json!({ "state": "all" })] {
             bulk(&node, &json!({ "verb": "kill", "filter": empty })).refused_with(400, "every instance");
+        }
+        for nothing in [json!(""), Value::Null, json!([]), json!({})] {
+            let filter = json!({ "state": "suspended", "key": nothing });
+            bulk(&node, &json!({ "verb": "kill", "filter": filter })).refused_with(400, "`key`");
         }
         bulk(&node, &json!({ "verb": "kill" })).refused_with(400, "filter");
         bulk(&node, &json!({ "verb": "juggle", "filter": { "name": "asking" } })).refused_with(404, "restart");

@@ -672,6 +672,47 @@ fn expressions_are_tried_on_made_up_objects() {
 }
 
 #[test]
+fn an_expression_is_tried_wherever_it_stands() {
+    let declares = "[type.article]\nfields.title = { kind = \"text\" }\non.create = \"f\"\n[flow.f]\n";
+    let told = "steps.a = { effect = \"notify\", with = { text = \"'x'\" }";
+    for (line, more) in [
+        ("search.of = \"object.title\"\n", ""),
+        ("concurrency = { key = \"object.title\", max = 1 }\n", ""),
+        ("rate = { key = \"object.title\", max = 1, per = \"1m\" }\n", ""),
+        ("result = \"object.title\"\n", ""),
+        ("", ", undo = { effect = \"notify\", with = { text = \"object.title\" } }"),
+        ("", ", undo = { http = \"POST\", url = \"'https://a.example/' + object.title\" }"),
+        ("steps.w = { suspend = \"go\", notify = { effect = \"notify\", with = { text = \"object.title\" } } }\n", ""),
+    ] {
+        let text = format!("{declares}{line}{told}{more} }}\n");
+        good(&text);
+        let wrong = format!("{}{NODE}", text.replace("object.title", "object.titel"));
+        let mistakes = named(&load_text(&wrong, &[]).unwrap_err());
+        assert!(
+            mistakes.len() == 1 && mistakes[0].starts_with("5:") && mistakes[0].contains("there is no `titel`"),
+            "{text}: {mistakes:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_slip_in_an_expression_is_named_where_it_stands_also_on_a_later_line_and_behind_escapes() {
+    for (expression, place) in [
+        ("'''\ntrue &&\n  nobody'''", "4:3: "),
+        ("\"\"\"true &&\n nobody\"\"\"", "3:2: "),
+        ("\"\"\"\ntrue && \\\n   nobody\"\"\"", "4:4: "),
+        ("\"\\\"a\\\" == nobody\"", "2:32: "),
+        ("\"'bücher' == nobody\"", "2:35: "),
+    ] {
+        let text = format!(
+            "[flow.f]\nsteps.a = {{ branch = {expression}, then = \"end\" }}\nsteps.b = {{ {NOTIFY} }}\n{NODE}"
+        );
+        let mistakes = named(&load_text(&text, &[]).unwrap_err());
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with(place), "{place} {text}: {mistakes:#?}");
+    }
+}
+
+#[test]
 fn behaviours_say_what_runs_and_for_whom() {
     let text = format!(
         "[type.article]\non.create = \"f\"\non.update = {{ run = \"f\" }}\nremote.create = \"f\"\n\

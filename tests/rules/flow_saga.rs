@@ -71,6 +71,34 @@ fn a_try_whose_outcome_nobody_knows_is_taken_back_too_and_a_refused_one_is_not()
     assert!(tells(&run, "undo c of run 1 (1)"), "the first try may have been done");
 }
 
+#[test]
+fn an_answer_that_cannot_be_taken_fails_the_flow_and_takes_back_what_may_have_been_done() {
+    let mut run = Run::started(CHAIN);
+    run.when(done("a")).when(done("b"));
+    run.when(failed("c", None, 1, Cure::Lost)).then(&[
+        "failed c: no answer → Fail",
+        "undo c of run 1 (1)",
+        "undoing Failed { step: Some(\"c\"), reason: \"step `c` failed: no answer\" }",
+    ]);
+    run.when(undone("c")).when(undone("b")).when(undone("a"));
+    assert_eq!(run.progress.phase(), Phase::Failed);
+}
+
+#[test]
+fn an_answer_that_cannot_be_taken_is_asked_for_again_where_the_step_says_so() {
+    let mut run =
+        Run::started("steps.a = { E, undo = \"un\", retry = { attempts = 2, delay = \"1s\", on = [\"307\"] } }");
+    let answered = |attempt| {
+        let (spot, trouble) = (Spot::new("a", None, 1, Role::Do), Some("307".into()));
+        Event::Failed { spot, attempt, reason: "moved".into(), cure: Cure::Lost, trouble }
+    };
+    run.when(answered(1)).then(&["failed a: moved → RetryAt(Time(2000))"]);
+    run.when(retry_due("a", None, 1));
+    run.when(answered(2)).then(&["failed a: moved → Pause"]);
+    run.when(cancel());
+    assert!(tells(&run, "undo a of run 1 (1)"));
+}
+
 fn tells(run: &Run, line: &str) -> bool {
     run.facts.iter().any(|fact| super::flow_steps::tell(fact) == line)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::compile::{Beginnings, Compiler};
 use super::definition::{Definition, DefinitionHash, Kind};
+use super::effort::Effort;
 use super::expr::Expression;
 use super::graph::{self, By, Way, Ways};
 use super::with::Template;
@@ -23,6 +24,7 @@ pub struct Compiled {
     /// The keys of the bounds on instances.
     pub concurrency: Option<Expression>,
     pub rate: Option<Expression>,
+    pub effort: Effort,
 }
 
 /// How much one instance may do and keep.
@@ -117,7 +119,10 @@ pub fn compile(definition: Definition, bounds: Bounds) -> Result<Compiled, Vec<F
     }
     let Beginnings { search, concurrency, rate } = begin;
     let hash = definition.hash();
-    Ok(Compiled { hash, definition, bounds, order, steps, result, search, concurrency, rate })
+    let effort = Effort::default();
+    let compiled = Compiled { hash, definition, bounds, order, steps, result, search, concurrency, rate, effort };
+    let effort = Effort::of(compiled.expressions().into_iter().map(|(_, it, _)| it));
+    Ok(Compiled { effort, ..compiled })
 }
 
 /// What an expression has to give.
@@ -129,9 +134,12 @@ pub enum Gives {
 }
 
 impl Compiled {
-    /// Every expression of its steps, where it stands, and what it has to give.
+    /// Every expression, where it stands, and what it has to give.
     pub fn expressions(&self) -> Vec<(String, &Expression, Gives)> {
-        let mut found = Vec::new();
+        let search = self.search.iter().map(|(name, it)| (format!("search.{name}"), it));
+        let keys = [("concurrency.key", &self.concurrency), ("rate.key", &self.rate), ("result", &self.result)];
+        let keys = keys.into_iter().filter_map(|(path, it)| Some((path.to_owned(), it.as_ref()?)));
+        let mut found: Vec<_> = search.chain(keys).map(|(path, it)| (path, it, Gives::Any)).collect();
         for (name, step) in &self.steps {
             let path = |key: &str| format!("steps.{name}.{key}");
             found.extend(step.condition.iter().map(|it| (path("if"), it, Gives::Bool)));
@@ -142,11 +150,17 @@ impl Compiled {
                 _ => ("branch", Gives::Bool),
             };
             found.extend(step.subject.iter().map(|it| (path(key), it, gives)));
-            let with = step.with.iter().flat_map(|(name, it)| it.expressions(&path(&format!("with.{name}"))));
-            found.extend(with.map(|(path, it)| (path, it, Gives::Any)));
-            let request = step.request.iter().flatten();
-            let request = request.flat_map(|(name, it)| it.expressions(&path(name)));
-            found.extend(request.map(|(path, it)| (path, it, Gives::Any)));
+            let undo = match &step.undo {
+                Some(CompiledUndo::Effect(with)) => Some(("undo.with.", with)),
+                Some(CompiledUndo::Http(request)) => Some(("undo.", request)),
+                None => None,
+            };
+            let filled = [("with.", &step.with), ("notify.with.", &step.notify)].into_iter();
+            let filled = filled.chain(step.request.as_ref().map(|request| ("", request))).chain(undo);
+            for (before, templates) in filled {
+                let each = templates.iter().flat_map(|(name, it)| it.expressions(&path(&format!("{before}{name}"))));
+                found.extend(each.map(|(path, it)| (path, it, Gives::Any)));
+            }
             found.extend(step.assignee.iter().map(|it| (path("assignee"), it, Gives::Any)));
         }
         found

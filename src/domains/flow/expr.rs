@@ -19,6 +19,7 @@ use super::json;
 use super::names::{self, Names};
 pub use super::scope::Scope;
 use super::seek;
+use super::state::size;
 
 /// Longest source, in bytes.
 pub const SOURCE_MAX: usize = 4096;
@@ -60,6 +61,14 @@ pub struct Input {
     /// The IRI of who caused it.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub actor: Value,
+}
+
+impl Input {
+    /// What it counts as JSON.
+    pub fn bytes(&self) -> u64 {
+        let Self { input, activity, object, actor } = self;
+        [input, activity, object, actor].into_iter().map(size).sum()
+    }
 }
 
 /// A checked expression.

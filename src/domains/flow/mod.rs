@@ -20,6 +20,7 @@ mod beside;
 pub mod check;
 mod compile;
 pub mod definition;
+pub mod effort;
 pub mod expr;
 pub mod fact;
 pub mod graph;

@@ -22,6 +22,8 @@ pub struct Names<'a> {
 pub struct Uses {
     pub variables: BTreeSet<String>,
     pub results: BTreeSet<String>,
+    /// Macros by how many stand around them.
+    pub macros: [u32; NESTING_MAX],
 }
 
 /// Operators in one source. Each makes the tree one deeper at most, and parser and interpreter recurse.
@@ -217,6 +219,7 @@ impl<'a> Check<'a> {
                     self.refuse(at, what, "do a part of it in a step before");
                     return;
                 }
+                self.uses.macros[nesting] += 1;
                 self.visit(&it.iter_range, nesting);
                 self.bound.push(&it.iter_var);
                 [&it.accu_init, &it.loop_cond, &it.loop_step, &it.result]

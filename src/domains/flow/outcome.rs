@@ -74,13 +74,12 @@ impl Stepper<'_> {
             _ if self.progress.undoing.is_some() => AfterFailure::Pause,
             (_, Some(at)) => at,
             (Cure::Time | Cure::Nothing | Cure::Lost, None) if self.collects(name, item) => AfterFailure::Collect,
-            (Cure::Nothing, None) if !again => AfterFailure::Fail,
-            (Cure::Lost, None) => AfterFailure::Fail,
+            (Cure::Nothing | Cure::Lost, None) if !again => AfterFailure::Fail,
             _ => AfterFailure::Pause,
         };
         let (step, reason) = (name.to_owned(), reason.to_owned());
         self.record(Fact::StepFailed { step: step.clone(), item, attempt, reason: reason.clone(), next, refused });
-        if cure == Cure::Lost {
+        if cure == Cure::Lost && !again {
             // What others may have made of it is taken back whatever the flow does next, as after a time-out.
             self.start_undo(name, item, self.progress.run_of(name), 1);
         }
@@ -259,8 +258,8 @@ impl Stepper<'_> {
 fn cure_by_time(retry: &Retry, cure: Cure, trouble: Option<&str>) -> bool {
     match cure {
         Cure::Time => retry.is_for(trouble, true),
-        Cure::Nothing => retry.is_for(trouble, false),
-        Cure::Person | Cure::Missing | Cure::Lost => false,
+        Cure::Nothing | Cure::Lost => retry.is_for(trouble, false),
+        Cure::Person | Cure::Missing => false,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::config::tree::{Entry, Node, Shape};
 use crate::domains::declare;
 
 /// Where the parts of a definition stand, by paths like `steps.send.after`.
-pub type Places = BTreeMap<String, Place>;
+pub type Places<'a> = BTreeMap<String, (&'a Place, &'a Node)>;
 
 /// The words that say what a step does.
 const KINDS: [&str; 9] = ["effect", "branch", "each", "suspend", "wait", "all", "call", "http", "ask"];
@@ -23,7 +23,7 @@ const RESERVED: [&str; 2] = ["end", "fail"];
 const AT_ONCE_MAX: u64 = 1_000_000;
 
 /// The definition as far as it can be read; with a mistake in the report it is not for use.
-pub fn read(name: &str, entry: &Entry, report: &mut Report) -> (Definition, Places) {
+pub fn read<'a>(name: &str, entry: &'a Entry, report: &mut Report) -> (Definition, Places<'a>) {
     let path = format!("flow.{name}");
     if !declare::is_name(name) {
         let what = format!("the flow `{name}` has a name that no path can have");
@@ -41,7 +41,7 @@ pub fn read(name: &str, entry: &Entry, report: &mut Report) -> (Definition, Plac
     let concurrency = section.has("concurrency").then(|| concurrency(section.section("concurrency", report), report));
     let rate = section.has("rate").then(|| rate(section.section("rate", report), report));
     section.finish(report);
-    let mut places = Places::from([(String::new(), entry.key.clone())]);
+    let mut places = Places::from([(String::new(), (&entry.key, &entry.value))]);
     note_places("", &entry.value, &mut places);
     (Definition { name: name.to_owned(), steps, result, expose, search, concurrency, rate }, places)
 }
@@ -80,17 +80,22 @@ fn at_most(section: &mut Section<'_>, report: &mut Report) -> u32 {
 }
 
 /// The place of a path, or of the nearest part around it.
-pub fn place_of<'a>(places: &'a Places, path: &str) -> &'a Place {
+pub fn place_of<'a>(places: &Places<'a>, path: &str) -> &'a Place {
     let mut path = path;
     loop {
-        if let Some(place) = places.get(path) {
+        if let Some((place, _)) = places.get(path) {
             return place;
         }
         path = path.rsplit_once('.').map_or("", |(around, _)| around);
     }
 }
 
-fn note_places(prefix: &str, node: &Node, places: &mut Places) {
+/// The place of a letter of the text at a path.
+pub fn letter_of(places: &Places<'_>, path: &str, nth: usize) -> Place {
+    places.get(path).map_or_else(|| place_of(places, path).clone(), |(_, node)| node.letter(nth))
+}
+
+fn note_places<'a>(prefix: &str, node: &'a Node, places: &mut Places<'a>) {
     let Some(table) = node.as_table() else { return };
     for (key, entry) in table {
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
@@ -99,9 +104,9 @@ fn note_places(prefix: &str, node: &Node, places: &mut Places) {
         note_places(&path, &entry.value, places);
         if let Shape::List(list) = &entry.value.shape {
             let each = list.iter().enumerate();
-            places.extend(each.map(|(index, node)| (format!("{path}.{index}"), node.place.clone())));
+            places.extend(each.map(|(index, node)| (format!("{path}.{index}"), (&node.place, node))));
         }
-        places.insert(path, place.clone());
+        places.insert(path, (place, &entry.value));
     }
 }
 
@@ -173,7 +178,9 @@ fn kind(section: &mut Section<'_>, entry: &Entry, report: &mut Report) -> Option
         }
         several => {
             let what = format!("{} is {} at once", section.named(), several.join(" and "));
-            report.add(&entry.key, &section.path(several[1]), what, "make two steps of it");
+            let each = several.contains(&"each");
+            let remedy = if each { "`each` does an `effect` for each element" } else { "make two steps of it" };
+            report.add(&entry.key, &section.path(several[1]), what, remedy);
             None
         }
     }

@@ -8,12 +8,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::filter::{Filter, Found};
+use super::json_body;
 use super::verbs::{command, verb_of};
-use super::{json_body, stored};
 use crate::actors::answers::{Kept, keep, kept};
-use crate::actors::flow::{Command, Flow};
+use crate::actors::ask::AskError;
+use crate::actors::flow::{Command, Flow, Rejection};
 use crate::actors::once::Once;
-use crate::domains::flow::verbs::{Verb, possible};
+use crate::actors::rehearse::rehearse;
+use crate::domains::flow::verbs::Verb;
 use crate::tokens::Scope;
 use crate::web::auth::{Caller, idempotency_key, once, require};
 use crate::web::http::read_body;
@@ -69,7 +71,8 @@ pub async fn bulk(request: HttpRequest, payload: Payload, site: Data<Site>) -> R
     })?;
     let verb = verb_of(&asked.verb)?;
     let told = command(verb, asked.with.as_ref().unwrap_or(&json!({})), &caller.grant.name)?;
-    let filter = Filter::read(&site, asked.filter.iter().map(|(word, value)| (word.clone(), text_of(value))))?;
+    let filter = asked.filter.iter().map(|(word, value)| Ok((word.clone(), text_of(word, value)?)));
+    let filter = Filter::read(&site, filter.collect::<Result<Vec<_>, Problem>>()?)?;
     let limit = Paging { after: None, limit: asked.limit }.limit();
     let all = All { verb, told, filter, after: asked.after, limit, dry_run: asked.dry_run };
     let answer = all.tell(&site, |found| own_once(&request, &caller, found, &body)).await?;
@@ -108,7 +111,7 @@ impl All {
         }
         let page = self.filter.walk(site, self.after.as_deref(), self.limit).await?;
         let each = page.items.iter().map(async |found| match self.dry_run {
-            true => would(site, self.verb, found).await,
+            true => would(site, found, self.told.clone()).await,
             false => one(site, found, self.told.clone(), once(found)?).await,
         });
         let outcomes: Vec<Told> = stream::iter(each).buffered(TOGETHER).try_collect().await?;
@@ -131,27 +134,21 @@ fn own_once(request: &HttpRequest, caller: &Caller, found: &Found, body: &[u8]) 
 }
 
 async fn one(site: &Site, found: &Found, command: Command, once: Option<Once>) -> Result<Told, Problem> {
-    match site.runtime.registry().ask::<Flow>(&found.id, command, once).await {
-        Ok(_) => Ok(Told::Moved),
-        Err(error) => match Problem::from(error) {
-            // What ails the node ails the next as well: the caller repeats it with the same key.
-            problem if matches!(problem.status, 503 | 507) => Err(problem),
-            problem => Ok(Told::Refused(problem.detail)),
-        },
-    }
+    told(site.runtime.registry().ask::<Flow>(&found.id, command, once).await.map(drop))
 }
 
-/// What telling it would do, as far as its state says.
-async fn would(site: &Site, verb: Verb, found: &Found) -> Result<Told, Problem> {
-    let progress = stored(site, &found.id).await?.and_then(|flow| flow.progress);
-    let possible = progress.map(|progress| possible(&progress)).unwrap_or_default();
-    Ok(match possible.contains(&verb) {
-        true => Told::Moved,
-        false => {
-            let words: Vec<&str> = possible.into_iter().map(Verb::word).collect();
-            Told::Refused(format!("it cannot be told to {verb}; it can be told to {}", words.join(", ")))
-        }
-    })
+/// What telling it now would do.
+async fn would(site: &Site, found: &Found, command: Command) -> Result<Told, Problem> {
+    told(rehearse::<Flow>(&site.runtime, &found.id, command).await)
+}
+
+fn told(answer: Result<(), AskError<Rejection>>) -> Result<Told, Problem> {
+    match answer.map_err(Problem::from) {
+        Ok(()) => Ok(Told::Moved),
+        // What ails the node ails the next as well: the caller repeats it with the same key.
+        Err(problem) if matches!(problem.status, 503 | 507) => Err(problem),
+        Err(problem) => Ok(Told::Refused(problem.detail)),
+    }
 }
 
 fn summary(verb: Verb, dry_run: bool, found: &[Found], outcomes: &[Told], next: Option<&str>) -> Value {
@@ -173,10 +170,13 @@ fn summary(verb: Verb, dry_run: bool, found: &[Found], outcomes: &[Told], next: 
     answer
 }
 
-fn text_of(value: &Value) -> String {
+/// A word of a filter. One that says nothing is not left out: whoever wrote it would tell more than they mean.
+fn text_of(word: &str, value: &Value) -> Result<String, Problem> {
     match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) if !text.is_empty() => Ok(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Ok(value.to_string()),
+        _ => Err(Problem::bad_request(format!(
+            "the filter's `{word}` is {value}: give it a text, a number, true or false, or leave it out"
+        ))),
     }
 }
