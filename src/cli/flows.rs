@@ -19,6 +19,9 @@ mod telling;
 
 use telling::Tell;
 
+/// A node lets nobody wait longer.
+const WAIT_MAX: i64 = 60;
+
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
@@ -58,19 +61,9 @@ enum Verb {
         /// Its input as JSON, from a file or from standard input with -
         #[arg(long, value_name = "FILE")]
         input: Option<String>,
-        #[command(flatten)]
-        wait: Wait,
-    },
-    /// Let a waiting one go on
-    Resume {
-        id: String,
-        /// What it waits for, when that is more than one thing
-        signal: Option<String>,
-        /// What the steps behind see as `payload`: JSON
-        #[arg(long, value_name = "JSON", value_parser = fields::json)]
-        payload: Option<Value>,
-        #[command(flatten)]
-        wait: Wait,
+        /// Wait until it comes to rest, at most so many seconds
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u8).range(0..=WAIT_MAX), default_value = "10")]
+        wait: u8,
     },
     /// Everything that is kept of one, as one JSON document
     Export {
@@ -85,13 +78,6 @@ enum Verb {
     Runners,
     /// The limits of flows by key: who is in, and who waits in which order
     Queues(super::queues::Args),
-}
-
-#[derive(Debug, clap::Args)]
-struct Wait {
-    /// Wait until it comes to rest, at most so many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u8).range(0..=60), default_value = "10")]
-    wait: u8,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
@@ -190,22 +176,11 @@ fn shown(answer: &Value, now: Time) -> String {
 /// The request of a verb for one instance.
 fn ask(verb: &Verb, context: &Context) -> anyhow::Result<Ask> {
     let change = |path: String| Ask::change(Door::Public, "POST", path, context.key());
-    let prefer = |wait: &Wait| format!("wait={}", wait.wait);
     Ok(match verb {
         Verb::Show { id } => Ask::get(Door::Public, format!("/flow/{}", segment(id))),
         Verb::Start { name, input, wait } => {
             let input = input.as_deref().map(fields::read_json).transpose()?.unwrap_or_else(|| json!({}));
-            change(format!("/flow/start/{}", segment(name))).json(&input).header("prefer", prefer(wait))
-        }
-        Verb::Resume { id, signal, payload, wait } => {
-            let mut body = json!({});
-            if let Some(signal) = signal {
-                body["signal"] = signal.as_str().into();
-            }
-            if let Some(payload) = payload {
-                body["payload"] = payload.clone();
-            }
-            change(format!("/flow/resume/{}", segment(id))).json(&body).header("prefer", prefer(wait))
+            change(format!("/flow/start/{}", segment(name))).json(&input).header("prefer", format!("wait={wait}"))
         }
         Verb::List(_) | Verb::Versions | Verb::Runners | Verb::Queues(_) | Verb::Tell(_) | Verb::Export { .. } => {
             unreachable!("these show something else")

@@ -326,3 +326,31 @@ fn the_command_line_moves_one_and_many() {
         assert_eq!(node.run(wrong).code, Some(2), "{wrong:?}");
     }
 }
+
+#[test]
+fn the_command_line_resumes_one_and_all_that_a_filter_means() {
+    let service = Peer::start();
+    let node = node(&service);
+    let [bern, chur, genf] = ["Bern", "Chur", "Genf"].map(|city| asking(&node, city));
+    let dry = node.run(&["flows", "resume", "--where", "name=asking", "--dry-run"]).done().out;
+    assert!(dry.starts_with("3 would be told to resume") && dry.contains(&bern), "{dry}");
+    assert_eq!(ids(&node, "state=suspended").len(), 3);
+    let words = ["flows", "resume", "--where", "city=Chur", "--signal", "go", "--payload", "{\"by\":1}", "--json"];
+    assert_eq!(node.run(&words).done().json()["moved"], 1);
+    becomes(&node, &chur, "done");
+    let resumed = node.get(&format!("/flow/{chur}")).expect(200).json();
+    assert_eq!(resumed["steps"]["ask"]["result"], json!({ "by": 1 }));
+    let none = node.run(&["flows", "resume", "--where", "state=suspended", "--signal", "other"]).done().out;
+    assert!(none.starts_with("0 told to resume, 2 refused") && none.contains("go"), "{none}");
+    assert!(node.run(&["flows", "resume", &bern, "go"]).done().out.contains("done"));
+    assert!(node.run(&["flows", "resume", &genf, "--signal", "go"]).done().out.contains("done"));
+    let filtered = ["flows", "resume", "--where", "name=asking"];
+    for wrong in [
+        &["flows", "resume"][..],
+        &["flows", "resume", "x", "go", "--signal", "go"],
+        &["flows", "resume", "x", "--where", "name=asking"],
+    ] {
+        assert_eq!(node.run(wrong).code, Some(2), "{wrong:?}");
+    }
+    assert_eq!(node.run(&[&filtered[..], &["--wait", "1"]].concat()).code, Some(2));
+}

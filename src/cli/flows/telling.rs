@@ -3,6 +3,7 @@
 use anyhow::bail;
 use serde_json::{Map, Value, json};
 
+use super::WAIT_MAX;
 use crate::cli::ago::ago;
 use crate::cli::client::{Ask, Client, ClientError, Door, segment};
 use crate::cli::context::Context;
@@ -17,6 +18,23 @@ const NAMED: usize = 20;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Tell {
+    /// Let a waiting one go on
+    Resume {
+        #[command(flatten)]
+        whom: Whom,
+        /// What it waits for, when that is more than one thing
+        #[arg(conflicts_with_all = ["filter", "awaited"])]
+        signal: Option<String>,
+        /// The same; with --where only those are moved that wait for it
+        #[arg(id = "awaited", long = "signal", value_name = "SIGNAL")]
+        awaited: Option<String>,
+        /// What the steps behind see as `payload`: JSON
+        #[arg(long, value_name = "JSON", value_parser = fields::json)]
+        payload: Option<Value>,
+        /// Wait until it comes to rest, at most so many seconds
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u8).range(0..=WAIT_MAX), default_value = "10", conflicts_with = "filter")]
+        wait: u8,
+    },
     /// Hold it: no step and no try begins
     Pause {
         #[command(flatten)]
@@ -110,6 +128,10 @@ impl Tell {
     /// Who is meant, the word of the verb, and what is given to it.
     fn parts(&self) -> (&Whom, &'static str, Value) {
         let (whom, verb, given) = match self {
+            Self::Resume { whom, signal, awaited, payload, wait: _ } => {
+                let signal = signal.as_ref().or(awaited.as_ref()).cloned().map(Value::from);
+                (whom, "resume", vec![("signal", signal), ("payload", payload.clone())])
+            }
             Self::Pause { whom } => (whom, "pause", vec![]),
             Self::Continue { whom } => (whom, "continue", vec![]),
             Self::Cancel { whom, reason } => (whom, "cancel", vec![("reason", reason.clone().map(Value::from))]),
@@ -134,12 +156,21 @@ impl Tell {
         let given = given.into_iter().filter_map(|(word, value)| Some((word.to_owned(), value?)));
         (whom, verb, Value::Object(given.collect()))
     }
+
+    /// Seconds to wait for what comes of it: a resume sets more going than its own turn.
+    fn wait(&self) -> Option<u8> {
+        match self {
+            Self::Resume { wait, .. } => Some(*wait),
+            _ => None,
+        }
+    }
 }
 
 pub(super) fn run(tell: &Tell, client: &Client, context: &Context) -> anyhow::Result<()> {
     let (whom, verb, given) = tell.parts();
     if let Some(id) = &whom.id {
         let ask = Ask::change(Door::Public, "POST", format!("/flows/{}/{verb}", segment(id)), context.key());
+        let ask = tell.wait().into_iter().fold(ask, |ask, wait| ask.header("prefer", format!("wait={wait}")));
         return super::show(client, &ask.json(&given), context);
     }
     let mut filter = Map::new();
