@@ -188,10 +188,11 @@ fn ask(verb: &Verb, context: &Context) -> anyhow::Result<Ask> {
     })
 }
 
-/// An answer of 202 names the instance only: it is asked for, so that one command shows where it stands.
+/// What a verb answers is the instance without what happened to it, or its name only: it is asked for, so that one command
+/// shows where it stands.
 fn instance(client: &Client, answer: Value) -> anyhow::Result<Value> {
     match answer["id"].as_str() {
-        Some(id) if answer["phase"].is_null() => {
+        Some(id) if answer["timeline"].is_null() => {
             Ok(client.ask(&Ask::get(Door::Public, format!("/flow/{}", segment(id))))?)
         }
         _ => Ok(answer),

@@ -302,7 +302,8 @@ fn the_command_line_moves_one_and_many() {
     let service = Peer::start();
     let node = node(&service);
     let (bern, chur) = (asking(&node, "Bern"), asking(&node, "Chur"));
-    assert!(node.run(&["flows", "pause", &bern]).done().out.contains("paused"));
+    let paused = node.run(&["flows", "pause", &bern]).done().out;
+    assert!(paused.contains("paused") && paused.contains("WHAT") && !paused.contains("nothing is kept"), "{paused}");
     node.run(&["flows", "pause", &bern]).refused(&["can be told to", "continue"]);
     node.run(&["flows", "continue", &bern]).done();
     node.run(&["flows", "edit", &bern, "--step", "ask", "--input", "1"]).refused(&["ask"]);
@@ -342,7 +343,11 @@ fn the_command_line_resumes_one_and_all_that_a_filter_means() {
     assert_eq!(resumed["steps"]["ask"]["result"], json!({ "by": 1 }));
     let none = node.run(&["flows", "resume", "--where", "state=suspended", "--signal", "other"]).done().out;
     assert!(none.starts_with("0 told to resume, 2 refused") && none.contains("go"), "{none}");
-    assert!(node.run(&["flows", "resume", &bern, "go"]).done().out.contains("done"));
+    let done = node.run(&["flows", "resume", &bern, "go"]).done().out;
+    assert!(
+        done.contains("done") && done.contains("flow_done"),
+        "what happened is shown of what has ended as well: {done}"
+    );
     assert!(node.run(&["flows", "resume", &genf, "--signal", "go"]).done().out.contains("done"));
     let filtered = ["flows", "resume", "--where", "name=asking"];
     for wrong in [
