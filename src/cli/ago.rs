@@ -22,7 +22,7 @@ fn time(text: &str) -> Option<Time> {
 }
 
 /// In the largest unit that it fills twice, so that nothing is off by half.
-fn span(millis: u64) -> String {
+pub(super) fn span(millis: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min")];
     let unit = UNITS.into_iter().find(|(unit, _)| millis >= 2 * unit);
     unit.map_or_else(|| format!("{} s", millis.div_ceil(1_000)), |(unit, name)| format!("{} {name}", millis / unit))

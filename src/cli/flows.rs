@@ -6,15 +6,13 @@ use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use serde_json::{Value, json};
 
-use super::ago::ago;
 use super::client::{Ask, Client, Door, segment};
 use super::context::Context;
 use super::fields;
-use super::list::{self, items, more, text};
-use super::table::{pairs, table};
-use crate::clock::Time;
+use super::list;
 use crate::domains::flow::progress::Phase;
 
+mod shown;
 mod telling;
 
 use telling::Tell;
@@ -90,7 +88,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
         Some(Verb::Queues(args)) => return super::queues::run(args, context, &client),
         Some(Verb::Versions) => {
             let answer = client.ask(&Ask::get(Door::Public, "/flows/versions"))?;
-            context.print(&answer, shown_versions);
+            context.print(&answer, shown::versions);
             return Ok(());
         }
         Some(Verb::Export { id, output }) => return export(&client, id, output.as_deref(), context),
@@ -103,14 +101,14 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<()> {
         .fold(ask, |ask, (word, value)| ask.query(word, value));
     let ask = list.filter.iter().fold(ask, |ask, (word, value)| ask.query(word, value));
     let answer = list::fetch(&client, &ask, &list.paging)?;
-    context.print(&answer, |answer| shown_list(answer, context.clock.now()));
+    context.print(&answer, |answer| shown::list(answer, context.clock.now()));
     Ok(())
 }
 
 /// Asks, and shows where the instance stands.
 fn show(client: &Client, ask: &Ask, context: &Context) -> anyhow::Result<()> {
     let answer = instance(client, client.ask(ask)?)?;
-    context.print(&answer, |answer| shown(answer, context.clock.now()));
+    context.print(&answer, |answer| shown::one(answer, context.clock.now()));
     Ok(())
 }
 
@@ -126,51 +124,6 @@ fn export(client: &Client, id: &str, output: Option<&Path>, context: &Context) -
     let told = json!({ "id": id, "file": file, "events": answer["events"].as_array().map(Vec::len) });
     context.print(&told, |told| format!("{}: {} events of {id}", file.display(), told["events"]));
     Ok(())
-}
-
-fn shown_versions(answer: &Value) -> String {
-    let row = |item: &Value| {
-        let state = if item["current"] == true { "current" } else { "old" };
-        vec![
-            text(item, "name"),
-            text(item, "definition"),
-            state.to_owned(),
-            text(item, "instances"),
-            text(item, "states"),
-        ]
-    };
-    let rows: Vec<_> = items(answer).iter().map(row).collect();
-    let rest = if answer["complete"] == false { "\n\nthere are more than were counted" } else { "" };
-    table(&["flow", "definition", "is", "instances", "states"], &rows, "no flow is declared") + rest
-}
-
-fn shown_list(answer: &Value, now: Time) -> String {
-    let row = |item: &Value| {
-        let cells = ["id", "name", "phase", "waits_for"].map(|name| text(item, name));
-        [cells.to_vec(), vec![ago(&item["updated"], now), text(item, "object")]].concat()
-    };
-    let rows: Vec<_> = items(answer).iter().map(row).collect();
-    table(&["id", "flow", "phase", "waits for", "moved", "about"], &rows, "no flows") + &more(answer)
-}
-
-fn shown(answer: &Value, now: Time) -> String {
-    let mut facts: Vec<_> =
-        ["id", "name", "phase", "waits_for", "result", "reason"].map(|name| (name, text(answer, name))).to_vec();
-    facts.push(("started", ago(&answer["started"], now)));
-    facts.push(("moved", ago(&answer["updated"], now)));
-    let steps = answer["steps"].as_object().into_iter().flatten();
-    let rows: Vec<_> = steps.map(|(name, step)| vec![name.clone(), step_state(step), step.to_string()]).collect();
-    facts.push(("trace", text(&answer["trace"], "id")));
-    facts.push(("why", text(answer, "why")));
-    facts.push(("runner", text(&answer["runner"], "at")));
-    facts.push(("can", text(answer, "possible")));
-    let happened = answer["timeline"].as_array().into_iter().flatten();
-    let happened: Vec<_> = happened
-        .map(|one| ["at", "fact", "step", "attempt", "by", "reason"].map(|name| text(one, name)).to_vec())
-        .collect();
-    let steps = table(&["step", "state", "more"], &rows, "no step has begun");
-    let happened = table(&["when", "what", "step", "try", "by", "why"], &happened, "nothing is kept of what happened");
-    format!("{}\n\n{steps}\n\n{happened}", pairs(&facts))
 }
 
 /// The request of a verb for one instance.
@@ -197,11 +150,4 @@ fn instance(client: &Client, answer: Value) -> anyhow::Result<Value> {
         }
         _ => Ok(answer),
     }
-}
-
-/// The step's state: its own word, or the name of the one variant that it is.
-fn step_state(step: &Value) -> String {
-    let tagged = ["state", "status", "phase"].into_iter().find_map(|name| step[name].as_str());
-    let variant = || step.as_str().or_else(|| step.as_object()?.keys().next().map(String::as_str));
-    tagged.or_else(variant).unwrap_or_default().to_owned()
 }
