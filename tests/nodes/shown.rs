@@ -162,3 +162,23 @@ fn the_form_of_a_page_moves_an_instance_with_a_token_in_it_and_not_without() {
     let list = page(&node, "/flows?name=review&state=suspended&limit=1").expect(200).text();
     assert!(list.contains(&id) && list.contains("<select name=\"state\""));
 }
+
+#[test]
+fn a_kill_says_how_much_it_left() {
+    let service = Peer::start();
+    service.answers(|_| Reply::status(202));
+    let node = node(&service);
+    let id = started(&node);
+    assert_eq!(shown(&node, &id).get("left"), None);
+    let told = node.post(&format!("/flows/{id}/kill"), &json!({ "reason": "enough" })).expect(200).json();
+    assert_eq!((&told["phase"], &told["left"]), (&json!("killed"), &json!(1)), "the order has an undo: {told}");
+    assert_eq!(shown(&node, &id)["left"], 1);
+    let read = page(&node, &format!("/flows/{id}")).expect(200).text();
+    assert!(read.contains("enough. One thing that it did was not taken back."), "{read}");
+    let other =
+        node.send(&Call::post("/flow/start/review").token(&node.token).key("b").json(&json!({ "urgent": true })));
+    let other = other.expect(202).json()["id"].as_str().unwrap().to_owned();
+    eventually("it has ordered", || (shown(&node, &other)["undo"][0]["step"] == "order").then_some(()));
+    let told = node.run(&["flows", "kill", &other]).done().out;
+    assert!(told.lines().any(|line| line.starts_with("not taken back") && line.ends_with(" 1")), "{told}");
+}

@@ -68,6 +68,7 @@ fn rows_of<'a>(answer: &'a Value, name: &str) -> impl DoubleEndedIterator<Item =
 fn facts(answer: &Value, now: Time) -> Vec<(&'static str, String)> {
     let mut facts: Vec<_> =
         ["id", "name", "phase", "waits_for", "result", "reason"].map(|name| (name, text(answer, name))).to_vec();
+    facts.push(("not taken back", text(answer, "left")));
     facts.push(("started", ago(&answer["started"], now)));
     facts.push(("moved", ago(&answer["updated"], now)));
     facts.push(("input", input(&answer["input"]["input"])));

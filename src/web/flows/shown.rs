@@ -48,6 +48,9 @@ struct Shown<'a> {
     result: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+    /// Things that it did and that nobody takes back, of one that was killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     trace: Option<Traced<'a>>,
 }
@@ -110,12 +113,11 @@ fn seen<T>(id: &str, flow: &Flow, show: impl FnOnce(&Shown<'_>) -> T) -> T {
     let mut waits_for: Vec<&str> = progress.waiting().map(|(_, signal, _)| signal).collect();
     waits_for.dedup();
     let start = flow.start.as_deref();
-    let (result, reason) = match &progress.end {
-        Some(End::Done { result }) => (Some(result), None),
-        Some(End::Failed { reason, .. } | End::Cancelled { reason, .. } | End::Killed { reason, .. }) => {
-            (None, Some(reason.as_str()))
-        }
-        None => (None, None),
+    let (result, reason, left) = match &progress.end {
+        Some(End::Done { result }) => (Some(result), None, None),
+        Some(End::Failed { reason, .. } | End::Cancelled { reason, .. }) => (None, Some(reason.as_str()), None),
+        Some(End::Killed { reason, left, .. }) => (None, Some(reason.as_str()), Some(*left)),
+        None => (None, None, None),
     };
     let span = start.map(|_| flow.span(id));
     show(&Shown {
@@ -139,6 +141,7 @@ fn seen<T>(id: &str, flow: &Flow, show: impl FnOnce(&Shown<'_>) -> T) -> T {
         notices: &progress.notices,
         result,
         reason,
+        left,
         trace: span.as_ref().map(|span| traced(span, flow)),
     })
 }

@@ -115,7 +115,7 @@ fn shown(flow: &Value, picture: Option<Markup>) -> Markup {
             p.meta { "trace " code { (trace) } @if flow["trace"].get("parent").is_some() { ", begun elsewhere" } }
         }
         (family(flow))
-        @if let Some(reason) = flow.get("reason") { p { "Ended: " (text(reason)) } }
+        @if let Some(reason) = flow.get("reason") { p { "Ended: " (text(reason)) (left(flow).unwrap_or_default()) } }
         ul.why { @for why in flow["why"].as_array().into_iter().flatten() { li { (text(why)) } } }
         @match picture {
             Some(picture) => div.scroll { (picture) },
@@ -160,6 +160,15 @@ fn shown(flow: &Value, picture: Option<Markup>) -> Markup {
         @if let Some(result) = flow.get("result") { h2 { "Result" } pre { (pretty(result)) } }
         h2 { "Began with" }
         pre { (pretty(&flow["input"])) }
+    }
+}
+
+/// What a kill did not take back.
+fn left(flow: &Value) -> Option<String> {
+    match flow["left"].as_u64()? {
+        0 => Some(". Nothing that it did was left to take back.".to_owned()),
+        1 => Some(". One thing that it did was not taken back.".to_owned()),
+        left => Some(format!(". {left} things that it did were not taken back.")),
     }
 }
 
