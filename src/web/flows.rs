@@ -17,6 +17,7 @@ use super::http::json_of;
 use super::list::{Page, Paging};
 use super::neighbour::User;
 use super::picture;
+use super::queues;
 use super::site::Site;
 use crate::actors::answers::Beginning;
 use crate::actors::entity::ActorId;
@@ -196,6 +197,7 @@ pub async fn find(site: &Site, id: &str) -> Result<Value, Problem> {
     let flow = known(site, id).await?;
     let mut value = instance(id, &flow);
     family::link(site, &flow, &mut value);
+    queue(site, id, &flow, &mut value).await?;
     let (mut timeline, from) = timeline(site, id, &flow.span(id)).await?;
     let tokens = tokens(&flow);
     timeline.iter_mut().for_each(|one| hide(one, &tokens));
@@ -204,6 +206,16 @@ pub async fn find(site: &Site, id: &str) -> Result<Value, Problem> {
         value["timeline_from"] = from.into();
     }
     Ok(value)
+}
+
+/// Adds its place to an instance that waits to be let in.
+async fn queue(site: &Site, id: &str, flow: &Flow, value: &mut Value) -> Result<(), Problem> {
+    let Some(stands) = queues::stands(site, id, flow).await? else { return Ok(()) };
+    value["queued"]["place"] = stands.place.into();
+    if let (Some(place), Some(why)) = (stands.place, value["why"].as_array_mut()) {
+        why.push(format!("it is number {place} of those that wait in {}", stands.gate).into());
+    }
+    Ok(())
 }
 
 async fn known(site: &Site, id: &str) -> Result<Flow, Problem> {

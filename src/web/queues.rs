@@ -119,21 +119,38 @@ pub async fn place(request: HttpRequest, id: Path<String>, site: Data<Site>) -> 
     require(&site, &request, Scope::FlowsRead)?;
     let flow = inspect::state::<Flow>(&site.runtime, &id).await.map_err(damaged)?;
     let flow = flow.ok_or_else(|| Problem::not_found(format!("there is no flow {id}; GET /flows lists them")))?;
+    Ok(HttpResponse::Ok().json(match stands(&site, &id, &flow).await? {
+        None => json!({ "id": *id, "queued": false }),
+        Some(Stands { limit, key, gate, place }) => {
+            json!({ "id": *id, "queued": true, "limit": limit, "key": key, "gate": gate, "place": place })
+        }
+    }))
+}
+
+/// The queue that an instance waits in before it begins, and its place there.
+#[derive(Debug, Serialize)]
+pub struct Stands<'a> {
+    limit: &'static str,
+    key: &'a Value,
+    pub gate: String,
+    /// `None` when it cannot be counted, or while the instance is on its way to the gate, or in.
+    pub place: Option<usize>,
+}
+
+/// Where an instance waits; `None` for one that does not.
+///
+/// # Errors
+/// What the store says.
+pub async fn stands<'a>(site: &Site, id: &str, flow: &'a Flow) -> Result<Option<Stands<'a>>, Problem> {
     let queued = flow.progress.as_ref().and_then(Progress::queued).zip(flow.start.as_ref());
-    let Some(((limit, key), start)) = queued else {
-        return Ok(HttpResponse::Ok().json(json!({ "id": *id, "queued": false })));
-    };
+    let Some(((limit, key), start)) = queued else { return Ok(None) };
     let gate = gate::id(&start.name, limit, key);
-    let stands = gate::stands(&site.runtime, &gate, &id).await?;
     let waiting = layout::row_prefix(&ActorId::of::<Gate>(gate.as_str()), &gate::waiting_rows());
-    let place = match stands {
-        Some(at) => ahead(&site, &waiting, &at).await?.map(|ahead| ahead + 1),
-        // It is on its way to the gate, or in.
+    let place = match gate::stands(&site.runtime, &gate, id).await? {
+        Some(at) => ahead(site, &waiting, &at).await?.map(|ahead| ahead + 1),
         None => None,
     };
-    Ok(HttpResponse::Ok().json(json!({
-        "id": *id, "queued": true, "limit": limit.word(), "key": key, "gate": gate, "place": place,
-    })))
+    Ok(Some(Stands { limit: limit.word(), key, gate, place }))
 }
 
 /// How many wait before a row, if they can be counted.

@@ -202,7 +202,17 @@ fn who_waits_for_a_limit_is_seen_in_order_and_let_in_when_there_is_room() {
     assert_eq!((&page["items"][0]["flow"], &page["items"][0]["place"]), (&json!(others[1]), &json!(2)));
     let place = node.get(&format!("/flows/{}/queue", others[1])).expect(200).json();
     assert_eq!((&place["queued"], &place["limit"], &place["place"]), (&json!(true), &json!("concurrency"), &json!(2)));
-    assert_eq!(node.get(&format!("/flow/{}", others[1])).json()["queued"]["key"], "x");
+    let waiting = node.get(&format!("/flow/{}", others[1])).expect(200).json();
+    assert_eq!((&waiting["queued"]["key"], &waiting["queued"]["place"]), (&json!("x"), &json!(2)), "{waiting}");
+    assert_eq!(waiting["queued"]["gate"], gate);
+    let why = waiting["why"].to_string();
+    for words in ["the limit `concurrency`", r#"the key \"x\""#, "it is number 2", gate] {
+        assert!(why.contains(words), "{words} is not in {why}");
+    }
+    let page = node.send(&Call::get(&format!("/flows/{}", others[1])).token(&node.token).accept("text/html"));
+    assert!(page.text().contains(&format!("href=\"/flows/queues/{gate}\"")) && page.text().contains("it is number 2"));
+    let told = node.run(&["flows", "show", &others[1]]).done().out;
+    assert!(told.contains("limit `concurrency`") && told.contains("it is number 2"), "{told}");
     let told = node.run(&["flows", "queues", gate]).done();
     assert!(told.out.contains(&others[1]) && told.out.contains("concurrency"), "{}", told.out);
     assert!(node.run(&["flows", "queues"]).done().out.contains(gate));

@@ -81,6 +81,7 @@ fn facts(answer: &Value, now: Time) -> Vec<(&'static str, String)> {
     facts.push(("called", called.collect::<Vec<_>>().join(", ")));
     facts.push(("trace", text(&answer["trace"], "id")));
     facts.push(("why", text(answer, "why")));
+    facts.push(("queue", text(&answer["queued"], "gate")));
     facts.push(("runner", text(&answer["runner"], "at")));
     facts.push(("can", text(answer, "possible")));
     facts

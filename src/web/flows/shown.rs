@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::actors::flow::{Flow, Origin};
+use crate::actors::gate;
 use crate::actors::lent::Lent;
 use crate::clock::Time;
 use crate::domains::flow::expr::Input;
@@ -68,6 +69,7 @@ struct Given<'a> {
 struct Queued<'a> {
     limit: &'static str,
     key: &'a Value,
+    gate: String,
 }
 
 /// The span of the instance, and whose part it is: what log lines and the requests of its steps carry.
@@ -132,7 +134,7 @@ fn seen<T>(id: &str, flow: &Flow, show: impl FnOnce(&Shown<'_>) -> T) -> T {
         run: progress.run,
         steps: &progress.steps,
         waits_for,
-        queued: progress.queued().map(|(limit, key)| Queued { limit: limit.word(), key }),
+        queued: queued(flow, progress),
         why: why_of(flow, progress),
         possible: possible_now(flow),
         undo: &progress.ledger,
@@ -144,6 +146,11 @@ fn seen<T>(id: &str, flow: &Flow, show: impl FnOnce(&Shown<'_>) -> T) -> T {
         left,
         trace: span.as_ref().map(|span| traced(span, flow)),
     })
+}
+
+fn queued<'a>(flow: &Flow, progress: &'a Progress) -> Option<Queued<'a>> {
+    let ((limit, key), start) = progress.queued().zip(flow.start.as_deref())?;
+    Some(Queued { limit: limit.word(), key, gate: gate::id(&start.name, limit, key) })
 }
 
 fn possible_now(flow: &Flow) -> Vec<&'static str> {
@@ -203,7 +210,7 @@ pub fn hide(value: &mut Value, tokens: &BTreeSet<String>) {
     }
 }
 
-/// The same with what it is about whoever runs it.
+/// The same with what it is about whoever runs it, and who is let in.
 fn why_of(flow: &Flow, progress: &Progress) -> Vec<String> {
     let mut said = flow.away.as_ref().map(|away| away.why()).unwrap_or_default();
     if let Some(trouble) = flow.lent.as_ref().filter(|lent| !lent.gone).and_then(|lent| lent.line.trouble.as_ref()) {
@@ -211,6 +218,11 @@ fn why_of(flow: &Flow, progress: &Progress) -> Vec<String> {
             "its home is away since {}: {}; asked again at {}",
             trouble.since, trouble.what, trouble.until
         ));
+    }
+    if let Some(Queued { limit, key, gate }) = queued(flow, progress).filter(|_| progress.undoing.is_none()) {
+        // All instances of the flow share one without a key.
+        let whose = if key.is_null() { String::new() } else { format!(" for the key {key}") };
+        said.push(format!("it waits to be let in by the limit `{limit}` of its flow{whose}: /flows/queues/{gate}"));
     }
     said.extend(why(progress));
     said

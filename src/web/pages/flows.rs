@@ -116,6 +116,9 @@ fn shown(flow: &Value, picture: Option<Markup>) -> Markup {
         }
         (family(flow))
         @if let Some(reason) = flow.get("reason") { p { "Ended: " (text(reason)) (left(flow).unwrap_or_default()) } }
+        @if let Some(gate) = flow["queued"]["gate"].as_str() {
+            p.meta { "waits in the queue " a href={ "/flows/queues/" (gate) } { (gate) } }
+        }
         ul.why { @for why in flow["why"].as_array().into_iter().flatten() { li { (text(why)) } } }
         @match picture {
             Some(picture) => div.scroll { (picture) },
