@@ -1,6 +1,6 @@
 //! `/flow` and `/flows`: starting and seeing flow instances, and the lists of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -231,6 +231,19 @@ pub async fn pictured(site: &Site, id: &str) -> Result<Option<Markup>, Problem> 
     let Some((start, progress)) = flow.start.zip(flow.progress) else { return Ok(None) };
     let definition = site.runtime.world.catalog.definition(&start.definition);
     Ok(definition.map(|compiled| picture::draw(&compiled, &progress)))
+}
+
+/// The steps of an instance that verbs may name: all of its definition, in order; and where that is not here any more,
+/// those that something is known of.
+pub fn steps(site: &Site, flow: &Value) -> Vec<String> {
+    let definition = flow["definition"].as_str().and_then(|hash| site.runtime.world.catalog.definition(hash));
+    if let Some(compiled) = definition {
+        return compiled.order.clone();
+    }
+    let begun = flow["steps"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    // A restart clears a step, and leaves what there is to take back of it.
+    let undo = flow["undo"].as_array().into_iter().flatten().filter_map(|entry| entry["step"].as_str());
+    begun.chain(undo).collect::<BTreeSet<_>>().into_iter().map(str::to_owned).collect()
 }
 
 /// `GET /flows/{id}.svg`

@@ -112,6 +112,25 @@ fn whoever_holds_a_place_for_ever_is_released_and_the_next_begins() {
 }
 
 #[test]
+fn one_that_ended_before_any_step_began_is_restarted_from_its_page() {
+    let node = Node::start(Plan::blog().more(FLOWS));
+    let first = start(&node, "single", "a", &json!({ "room": 7 }));
+    becomes(&node, &first, "suspended");
+    let second = start(&node, "single", "b", &json!({ "room": 7 }));
+    becomes(&node, &second, "queued");
+    let target = format!("/flows/{second}");
+    let tell = |fields: &[(&str, &str)]| {
+        filled_in(&node, &target, &[fields, &[("token", node.token.as_str())]].concat()).expect(303);
+    };
+    tell(&[("verb", "cancel")]);
+    becomes(&node, &second, "cancelled");
+    assert_eq!(shown(&node, &second)["steps"], json!({}));
+    assert!(page(&node, &target).contains("<option>go</option>"), "the steps of its definition are there to be named");
+    tell(&[("verb", "restart"), ("step", "go")]);
+    becomes(&node, &second, "queued");
+}
+
+#[test]
 fn flows_that_call_each_other_name_each_other() {
     let node = Node::start(Plan::blog().more(FLOWS));
     let mother = start(&node, "mother", "a", &json!({ "n": 3 }));

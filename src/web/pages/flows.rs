@@ -15,7 +15,7 @@ use crate::domains::flow::verbs::Verb;
 use crate::tokens::Scope;
 use crate::web::auth::{granted, require};
 use crate::web::flows::verbs::{command, refused, verb_of, words};
-use crate::web::flows::{find, list, pictured};
+use crate::web::flows::{find, list, pictured, steps};
 use crate::web::http::{json_of, read_body};
 use crate::web::list::Page;
 use crate::web::negotiate::{self, Wanted, wanted};
@@ -103,10 +103,10 @@ pub async fn flow(request: HttpRequest, id: Path<String>, site: Data<Site>) -> R
         return Ok(negotiate::json(Wanted::Json, &flow));
     }
     let picture = pictured(&site, &id).await?;
-    Ok(negotiate::html(layout_of(&site, &text(&flow["name"]), shown(&flow, picture))))
+    Ok(negotiate::html(layout_of(&site, &text(&flow["name"]), shown(&flow, picture, &steps(&site, &flow)))))
 }
 
-fn shown(flow: &Value, picture: Option<Markup>) -> Markup {
+fn shown(flow: &Value, picture: Option<Markup>, steps: &[String]) -> Markup {
     let phase = flow["phase"].as_str().unwrap_or_default();
     let pretty = |value: &Value| serde_json::to_string_pretty(value).unwrap_or_default();
     html! {
@@ -124,7 +124,7 @@ fn shown(flow: &Value, picture: Option<Markup>) -> Markup {
             Some(picture) => div.scroll { (picture) },
             None => p.empty { "The definition that it began with is not here any more, so that there is no picture." },
         }
-        (form(flow))
+        (form(flow, steps))
         h2 { "Steps" }
         table.steps {
             thead { tr { th { "Step" } th { "State" } th { "Details" } } }
@@ -195,9 +195,8 @@ fn family(flow: &Value) -> Markup {
 }
 
 /// The token travels in the form and nowhere else: another page cannot send it, since it does not know it.
-fn form(flow: &Value) -> Markup {
+fn form(flow: &Value, steps: &[String]) -> Markup {
     let words = flow["possible"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    let steps: Vec<&String> = flow["steps"].as_object().into_iter().flatten().map(|(name, _)| name).collect();
     html! {
         h2 { "Move it" }
         form.filter method="post" action={ "/flows/" (text(&flow["id"])) } {
