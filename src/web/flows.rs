@@ -58,25 +58,32 @@ pub async fn start(
         node.is_allowed(&site)?;
     }
     let once = user.once(&request, &body)?;
-    let catalog = &site.runtime.world.catalog;
-    let open = |flow: &Arc<Compiled>| matches!(user, User::Program(_)) || flow.definition.expose;
-    let compiled = catalog.current(&name).filter(&open).ok_or_else(|| {
-        let known = catalog.flows().filter(|flow| open(flow)).map(|flow| flow.definition.name.clone());
-        let known: Vec<String> = known.collect();
-        Problem::not_found(format!("there is no flow {:?}; this node has {}", *name, known.join(", ")))
-    })?;
-    let input = json_body(&site, &body)?;
-    let start = Start {
-        name: name.into_inner(),
-        definition: compiled.hash.0.clone(),
-        input: Input { object: input.get("object").cloned().unwrap_or_default(), input, ..Input::default() },
-        origin: user.origin(),
-    };
+    let start = beginning(&site, &name, json_body(&site, &body)?, &user)?;
     let beginning = Beginning::of(&site.runtime, once).await?;
     let id = beginning.flow().to_owned();
     let waiting = Waiting::of(&site, &request, &id);
     let standing = beginning.ask(&site.runtime, Command::Start(Box::new(start))).await?;
     moved(&site, &id, standing, waiting, 202).await
+}
+
+/// How an instance of a flow begins, on its newest definition.
+///
+/// # Errors
+/// 404 for a flow that is none, or that is not for whoever asks.
+pub fn beginning(site: &Site, name: &str, input: Value, user: &User) -> Result<Start, Problem> {
+    let catalog = &site.runtime.world.catalog;
+    let open = |flow: &Arc<Compiled>| matches!(user, User::Program(_)) || flow.definition.expose;
+    let compiled = catalog.current(name).filter(&open).ok_or_else(|| {
+        let known = catalog.flows().filter(|flow| open(flow)).map(|flow| flow.definition.name.clone());
+        let known: Vec<String> = known.collect();
+        Problem::not_found(format!("there is no flow {name:?}; this node has {}", known.join(", ")))
+    })?;
+    Ok(Start {
+        name: name.to_owned(),
+        definition: compiled.hash.0.clone(),
+        input: Input { object: input.get("object").cloned().unwrap_or_default(), input, ..Input::default() },
+        origin: user.origin(),
+    })
 }
 
 /// An empty body says nothing.

@@ -24,6 +24,7 @@ pub mod deliveries;
 pub mod flows;
 pub mod moving;
 pub mod schedules;
+pub mod starting;
 
 const STYLE: &str = include_str!("style.css");
 

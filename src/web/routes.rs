@@ -93,6 +93,7 @@ pub fn public_routes(config: &mut ServiceConfig) {
         .route("/flow/{id}", web::get().to(flows::show))
         .route("/flows", web::get().to(pages::flows::flows))
         .route("/flows", web::post().to(pages::moving::told))
+        .route("/flows/start", web::post().to(pages::starting::told))
         .route("/flows/bulk", web::post().to(flows::bulk::bulk))
         .route("/flows/runners", web::get().to(runners::list))
         .route("/flows/versions", web::get().to(flows::versions::versions))

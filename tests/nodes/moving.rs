@@ -131,6 +131,42 @@ fn one_that_ended_before_any_step_began_is_restarted_from_its_page() {
 }
 
 #[test]
+fn a_person_starts_a_flow_by_a_form_once_however_often_it_is_sent() {
+    let node = Node::start(Plan::blog().more(FLOWS));
+    let read = page(&node, "/flows?name=single");
+    assert!(read.contains("action=\"/flows/start\"") && read.contains("<option selected>single</option>"), "{read}");
+    let key = |page: &str| page.split("name=\"once\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let first = key(&read);
+    assert_ne!(first, key(&page(&node, "/flows")), "each form has a key of its own");
+    let reader = node.new_token("reader", &["flows:read"]);
+    let send = |name: &str, input: &str, token: &str| {
+        let fields = [("name", name), ("input", input), ("once", first.as_str()), ("token", token)];
+        filled_in(&node, "/flows/start", &fields)
+    };
+    node.settle();
+    node.unchanged(|| {
+        send("single", "{}", "qb_none").refused(401);
+        send("single", "{}", &reader).refused(403);
+        send("single", "{\"room\":", &node.token).refused(400);
+        assert!(send("nothing", "{}", &node.token).refused(404).contains("waiting"), "the flows there are get named");
+        node.post("/flows/start", &json!({ "name": "single" })).refused(415);
+    });
+    let begun = send("single", "{\"room\":1}", &node.token).expect(303);
+    let target = begun.header("location").unwrap().to_owned();
+    assert_eq!(send("single", " {\"room\":1} ", &node.token).header("location"), Some(target.as_str()));
+    let id = target.strip_prefix("/flows/").unwrap();
+    becomes(&node, id, "suspended");
+    let flow = shown(&node, id);
+    assert_eq!(
+        (&flow["input"]["input"], &flow["origin"]),
+        (&json!({ "room": 1 }), &json!({ "api": { "by": "test" } }))
+    );
+    assert_ne!(send("single", "{\"room\":2}", &node.token).header("location"), Some(target.as_str()));
+    assert_ne!(send("waiting", "", &node.token).expect(303).header("location"), Some(target.as_str()));
+    eventually("all have begun", || (node.all("/flows").len() == 3).then_some(()));
+}
+
+#[test]
 fn flows_that_call_each_other_name_each_other() {
     let node = Node::start(Plan::blog().more(FLOWS));
     let mother = start(&node, "mother", "a", &json!({ "n": 3 }));

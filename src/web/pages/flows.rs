@@ -8,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 
-use super::{layout_of, moving, text, time};
+use super::{layout_of, moving, starting, text, time};
 use crate::actors::flow::Flow;
 use crate::domains::flow::progress::Phase;
 use crate::domains::flow::verbs::Verb;
@@ -45,10 +45,10 @@ pub async fn flows(
     if wanted(&request) != Wanted::Html {
         return Ok(negotiate::json(Wanted::Json, &page));
     }
-    Ok(negotiate::html(layout_of(&site, "Flows", listed(&words.0, &page))))
+    Ok(negotiate::html(layout_of(&site, "Flows", listed(&site, &words.0, &page))))
 }
 
-fn listed(words: &BTreeMap<String, String>, page: &Page<Value>) -> Markup {
+fn listed(site: &Site, words: &BTreeMap<String, String>, page: &Page<Value>) -> Markup {
     let field = |item: &Value, name: &str| item[name].as_str().unwrap_or_default().to_owned();
     let waits = |item: &Value| {
         let signals = item["waits_for"].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -84,6 +84,7 @@ fn listed(words: &BTreeMap<String, String>, page: &Page<Value>) -> Markup {
         }
         (more_of(words, &page.next))
         @if !page.items.is_empty() { (moving::form(words)) }
+        (starting::form(site, words))
     }
 }
 
