@@ -23,8 +23,10 @@ use crate::wire::error::Problem;
 pub mod deliveries;
 pub mod flows;
 pub mod moving;
+pub mod queues;
 pub mod schedules;
 pub mod starting;
+pub mod versions;
 
 const STYLE: &str = include_str!("style.css");
 

@@ -1,17 +1,18 @@
 //! `/flows/queues`: the gates of flows that have limits, who is in and who waits, in order.
 
-use actix_web::web::{Data, Path, Payload, Query};
+use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::auth::{once, require};
 use super::http::{json_of, read_body};
-use super::list::{Paging, page_around};
+use super::list::{Page, Paging, page_around};
 use super::site::Site;
 use crate::actors::entity::ActorId;
 use crate::actors::flow::Flow;
 use crate::actors::gate::{self, About, Gate, Listed, Place};
+use crate::actors::once::Once;
 use crate::actors::rows::Index;
 use crate::actors::{inspect, layout, record};
 use crate::config::reader::show_span;
@@ -32,37 +33,35 @@ struct Waits {
     place: Option<usize>,
 }
 
-/// `GET /flows/queues`: every gate that somebody is in or waits at.
-pub async fn index(request: HttpRequest, paging: Query<Paging>, site: Data<Site>) -> Result<HttpResponse, Problem> {
-    require(&site, &request, Scope::FlowsRead)?;
+/// A page of the gates that somebody is in or waits at.
+///
+/// # Errors
+/// What the store says, or 400 for a wrong `after`.
+pub async fn list(site: &Site, paging: &Paging) -> Result<Page<Value>, Problem> {
     let prefix = layout::index_prefix(Index::Gates, &Key::default());
-    let gates = page_around(site.runtime.engine.as_ref(), &prefix, Direction::Forward, &paging, |row| {
+    let gates = page_around(site.runtime.engine.as_ref(), &prefix, Direction::Forward, paging, |row| {
         let listed: Listed = record::decode(&row.value).ok()?;
         Some(shown(&layout::index_owner(&row.key)?.key, &listed.about, listed.inside, listed.waiting))
     });
-    Ok(HttpResponse::Ok().json(gates.await?))
+    gates.await
 }
 
-/// `GET /flows/queues/{gate}`: one gate, who is in, and a page of those that wait, the next one first.
-pub async fn show(
-    request: HttpRequest,
-    gate: Path<String>,
-    paging: Query<Paging>,
-    site: Data<Site>,
-) -> Result<HttpResponse, Problem> {
-    require(&site, &request, Scope::FlowsRead)?;
-    let id = ActorId::of::<Gate>(gate.as_str());
-    let unknown = || Problem::not_found(format!("there is no queue {gate:?}; GET /flows/queues lists them"));
-    let state = inspect::state::<Gate>(&site.runtime, &gate).await.map_err(damaged)?.ok_or_else(unknown)?;
-    let about = state.about.as_ref().ok_or_else(unknown)?;
+/// One gate, who is in, and a page of those that wait, the next one first.
+///
+/// # Errors
+/// 404 when there is none of this name, and what the store says.
+pub async fn find(site: &Site, gate: &str, paging: &Paging) -> Result<Value, Problem> {
+    let id = ActorId::of::<Gate>(gate);
+    let state = known(site, gate).await?;
+    let about = state.about.as_ref().ok_or_else(|| unknown(gate))?;
     let engine = site.runtime.engine.as_ref();
     let inside = layout::row_prefix(&id, &gate::inside_rows());
     let inside =
         page_around(engine, &inside, Direction::Forward, &Paging { after: None, limit: Some(200) }, holder).await?;
     let waiting = layout::row_prefix(&id, &gate::waiting_rows());
-    let mut rows = page_around(engine, &waiting, Direction::Forward, &paging, |row| Some(row.clone())).await?;
+    let mut rows = page_around(engine, &waiting, Direction::Forward, paging, |row| Some(row.clone())).await?;
     let before = match rows.items.first() {
-        Some(first) => ahead(&site, &waiting, &first.key).await?,
+        Some(first) => ahead(site, &waiting, &first.key).await?,
         None => Some(0),
     };
     let waits = |(nth, row): (usize, &Row)| {
@@ -71,7 +70,7 @@ pub async fn show(
         Some(Waits { flow: place.flow, since, place: before.map(|before| before + nth + 1) })
     };
     let items: Vec<Waits> = rows.items.iter().enumerate().filter_map(waits).collect();
-    let mut answer = shown(&gate, about, state.inside, state.waiting);
+    let mut answer = shown(gate, about, state.inside, state.waiting);
     answer["holders"] = json!(inside.items);
     answer["items"] = json!(items);
     if let Some(next) = rows.next {
@@ -81,7 +80,15 @@ pub async fn show(
     if !rows.left_out.is_empty() {
         answer["left_out"] = json!(rows.left_out);
     }
-    Ok(HttpResponse::Ok().json(answer))
+    Ok(answer)
+}
+
+async fn known(site: &Site, gate: &str) -> Result<Gate, Problem> {
+    inspect::state::<Gate>(&site.runtime, gate).await.map_err(damaged)?.ok_or_else(|| unknown(gate))
+}
+
+fn unknown(gate: &str) -> Problem {
+    Problem::not_found(format!("there is no queue {gate:?}; GET /flows/queues lists them"))
 }
 
 /// What it takes to have somebody leave.
@@ -104,14 +111,19 @@ pub async fn release(
     let once = once(&request, &caller, &body)?;
     let Release { flow } = serde_json::from_value(json_of(&site, &body)?)
         .map_err(|error| Problem::bad_request(format!("send {{\"flow\": ID}}: {error}")))?;
-    let unknown = || Problem::not_found(format!("there is no queue {gate:?}; GET /flows/queues lists them"));
-    inspect::state::<Gate>(&site.runtime, &gate).await.map_err(damaged)?.ok_or_else(unknown)?;
-    let command = gate::Command::Release { flow: flow.clone(), by: Some(caller.grant.name.clone()) };
-    site.runtime.registry().ask::<Gate>(&gate, command, once).await?;
-    let state = inspect::state::<Gate>(&site.runtime, &gate).await.map_err(damaged)?.unwrap_or_default();
-    Ok(HttpResponse::Ok().json(json!({
-        "gate": *gate, "released": flow, "inside": state.inside, "waiting": state.waiting,
-    })))
+    Ok(HttpResponse::Ok().json(let_go(&site, &gate, flow, caller.grant.name, once).await?))
+}
+
+/// Has an instance leave, and says how many are there then.
+///
+/// # Errors
+/// 404 for a gate that is none, 409 for an instance that is not in.
+pub async fn let_go(site: &Site, gate: &str, flow: String, by: String, once: Option<Once>) -> Result<Value, Problem> {
+    known(site, gate).await?;
+    let command = gate::Command::Release { flow: flow.clone(), by: Some(by) };
+    site.runtime.registry().ask::<Gate>(gate, command, once).await?;
+    let state = inspect::state::<Gate>(&site.runtime, gate).await.map_err(damaged)?.unwrap_or_default();
+    Ok(json!({ "gate": gate, "released": flow, "inside": state.inside, "waiting": state.waiting }))
 }
 
 /// `GET /flows/{id}/queue`: what an instance waits for before it begins, and its place.

@@ -167,6 +167,49 @@ fn a_person_starts_a_flow_by_a_form_once_however_often_it_is_sent() {
 }
 
 #[test]
+fn queues_versions_and_runners_are_pages_for_people_and_json_for_programs() {
+    let node = Node::start(Plan::blog().more(FLOWS));
+    let first = start(&node, "single", "a", &json!({ "room": 7 }));
+    becomes(&node, &first, "suspended");
+    let second = start(&node, "single", "b", &json!({ "room": 7 }));
+    becomes(&node, &second, "queued");
+    let all = page(&node, "/flows");
+    for target in ["/flows/queues", "/flows/versions", "/flows/runners"] {
+        assert!(all.contains(&format!("href=\"{target}\"")), "nothing leads to {target}: {all}");
+        let refused = node.send(&Call::get(target).accept("text/html"));
+        refused.refused(401);
+        assert!(refused.header("www-authenticate").is_some_and(|it| it.starts_with("Basic")), "{refused}");
+        node.get(target).expect(200).json();
+    }
+    let gate = node.all("/flows/queues")[0]["gate"].as_str().unwrap().to_owned();
+    let target = format!("/flows/queues/{gate}");
+    let read = page(&node, "/flows/queues");
+    assert!(read.contains(&format!("href=\"{target}\"")) && read.contains("<td>7</td>"), "{read}");
+    let read = page(&node, &target);
+    let [inside, waits] = [&first, &second].map(|id| read.find(id.as_str()).unwrap());
+    assert!(inside < waits && read.contains("at most 1; 1 in, 1 waiting"), "{read}");
+    let tell = |flow: &str, token: &str| filled_in(&node, &target, &[("flow", flow), ("token", token)]);
+    let reader = node.new_token("reader", &["flows:read"]);
+    node.settle();
+    node.unchanged(|| {
+        tell(&first, "qb_none").refused(401);
+        tell(&first, &reader).refused(403);
+        assert!(tell(&second, &node.token).refused(409).contains("is not in"));
+        node.post(&target, &json!({ "flow": first })).refused(415);
+        let none = [("flow", first.as_str()), ("token", node.token.as_str())];
+        filled_in(&node, "/flows/queues/none", &none).refused(404);
+    });
+    assert_eq!(tell(&first, &node.token).expect(303).header("location"), Some(target.as_str()));
+    becomes(&node, &second, "suspended");
+    let versions = page(&node, "/flows/versions");
+    let definition = shown(&node, &first)["definition"].as_str().unwrap()[..12].to_owned();
+    let link = format!("/flows?name=single&amp;definition={definition}&amp;state=suspended");
+    assert!(versions.contains(&link) && versions.contains("2 suspended") && versions.contains("current"), "{versions}");
+    let runners = page(&node, "/flows/runners");
+    assert!(runners.contains("this node") && runners.contains("suspend"), "{runners}");
+}
+
+#[test]
 fn flows_that_call_each_other_name_each_other() {
     let node = Node::start(Plan::blog().more(FLOWS));
     let mother = start(&node, "mother", "a", &json!({ "n": 3 }));

@@ -56,6 +56,9 @@ fn listed(site: &Site, words: &BTreeMap<String, String>, page: &Page<Value>) -> 
     };
     let given = |word: &str| words.get(word).cloned().unwrap_or_default();
     html! {
+        p.meta {
+            a href="/flows/queues" { "Queues" } " · " a href="/flows/versions" { "Versions" } " · " a href="/flows/runners" { "Runners" }
+        }
         form.filter method="get" action="/flows" {
             label { "Flow " input name="name" value=(given("name")) size="12"; }
             label { "State " select name="state" {
