@@ -21,6 +21,7 @@ use crate::store::{Direction, Key};
 use crate::wire::error::Problem;
 
 pub mod deliveries;
+mod filter;
 pub mod flows;
 pub mod moving;
 pub mod queues;

@@ -274,6 +274,28 @@ fn instances_are_found_by_flow_state_type_key_time_and_field() {
 }
 
 #[test]
+fn the_form_of_the_list_has_all_that_flows_are_found_by() {
+    let service = Peer::start();
+    let node = node(&service);
+    let (bern, chur) = (asking(&node, "Bern"), asking(&node, "Chur"));
+    let page = |query: &str| {
+        let call = Call::get(&format!("/flows?{query}")).token(&node.token).accept("text/html");
+        node.send(&call).expect(200).text()
+    };
+    let all = page("");
+    let words = ["name", "state", "type", "key", "object", "definition", "since", "until", "field.city", "field.town"];
+    for word in words {
+        assert!(all.contains(&format!(" name=\"{word}\"")), "the form has no {word}: {all}");
+    }
+    let of_one = page("name=asking&state=&until=&field.city=Bern");
+    assert!(of_one.contains(&bern) && !of_one.contains(&chur), "{of_one}");
+    assert!(of_one.contains("name=\"field.city\" value=\"Bern\"") && !of_one.contains("field.town"), "{of_one}");
+    let plain = page("city=Chur&older_than=0s");
+    assert!(plain.contains("name=\"field.city\" value=\"Chur\"") && plain.contains("name=\"until\" value=\"0s\""));
+    assert!(plain.contains(&chur) && !plain.contains(&bern), "{plain}");
+}
+
+#[test]
 fn versions_show_what_runs_on_which_definition() {
     let service = Peer::start();
     let mut node = node(&service);

@@ -8,9 +8,8 @@ use actix_web::{HttpRequest, HttpResponse};
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 
-use super::{layout_of, moving, starting, text, time};
+use super::{filter, layout_of, moving, starting, text, time};
 use crate::actors::flow::Flow;
-use crate::domains::flow::progress::Phase;
 use crate::domains::flow::verbs::Verb;
 use crate::tokens::Scope;
 use crate::web::auth::{granted, require};
@@ -54,22 +53,11 @@ fn listed(site: &Site, words: &BTreeMap<String, String>, page: &Page<Value>) -> 
         let signals = item["waits_for"].as_array().into_iter().flatten().filter_map(Value::as_str);
         signals.collect::<Vec<_>>().join(", ")
     };
-    let given = |word: &str| words.get(word).cloned().unwrap_or_default();
     html! {
         p.meta {
             a href="/flows/queues" { "Queues" } " · " a href="/flows/versions" { "Versions" } " · " a href="/flows/runners" { "Runners" }
         }
-        form.filter method="get" action="/flows" {
-            label { "Flow " input name="name" value=(given("name")) size="12"; }
-            label { "State " select name="state" {
-                option value="" { "any" }
-                @for phase in Phase::ALL { option selected[given("state") == phase.word()] { (phase.word()) } }
-            } }
-            label { "Type " input name="type" value=(given("type")) size="8"; }
-            label { "Key " input name="key" value=(given("key")) size="14"; }
-            label { "Since " input name="since" value=(given("since")) size="10" placeholder="1h, 7d"; }
-            button { "Show" }
-        }
+        (filter::form(site, words))
         @if page.items.is_empty() { p.empty { "No flows here." } }
         table {
             thead { tr { th { "Flow" } th { "State" } th { "Waits for" } th { "Started" } th { "About" } } }
