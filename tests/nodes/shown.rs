@@ -181,4 +181,10 @@ fn a_kill_says_how_much_it_left() {
     eventually("it has ordered", || (shown(&node, &other)["undo"][0]["step"] == "order").then_some(()));
     let told = node.run(&["flows", "kill", &other]).done().out;
     assert!(told.lines().any(|line| line.starts_with("not taken back") && line.ends_with(" 1")), "{told}");
+    let third =
+        node.send(&Call::post("/flow/start/review").token(&node.token).key("c").json(&json!({ "urgent": true })));
+    let third = third.expect(202).json()["id"].as_str().unwrap().to_owned();
+    eventually("it has ordered", || (shown(&node, &third)["undo"][0]["step"] == "order").then_some(()));
+    let told = node.run(&["flows", "kill", "--where", "name=review", "--where", "state=suspended"]).done().out;
+    assert!(told.starts_with("1 told to kill, 0 refused; things not taken back: 1"), "{told}");
 }

@@ -188,13 +188,14 @@ pub(super) fn run(tell: &Tell, client: &Client, context: &Context) -> anyhow::Re
 /// Page after page, each under a key of its own, so that the whole can be repeated with the same `--key`.
 fn all(client: &Client, context: &Context, mut body: Value) -> Result<Value, ClientError> {
     let (key, mut progress) = (context.key(), Progress::new(context));
-    let (mut moved, mut refused) = (0, 0);
+    let (mut moved, mut refused, mut left) = (0, 0, None);
     let (mut items, mut refusals) = (Vec::new(), Vec::new());
     for page in 0.. {
         let ask = Ask::change(Door::Public, "POST", "/flows/bulk", format!("{key}/{page}"));
         let mut answer = client.ask(&ask.json(&body))?;
         moved += answer["moved"].as_u64().unwrap_or(0);
         refused += answer["refused"].as_u64().unwrap_or(0);
+        left = answer["left"].as_u64().map(|more| left.unwrap_or(0) + more).or(left);
         items.append(answer["items"].as_array_mut().unwrap_or(&mut Vec::new()));
         refusals.append(answer["refusals"].as_array_mut().unwrap_or(&mut Vec::new()));
         items.truncate(NAMED);
@@ -208,10 +209,14 @@ fn all(client: &Client, context: &Context, mut body: Value) -> Result<Value, Cli
         body["after"] = next;
     }
     progress.done();
-    Ok(json!({
+    let mut told = json!({
         "verb": body["verb"], "dry_run": body["dry_run"], "moved": moved, "refused": refused, "items": items,
         "refusals": refusals,
-    }))
+    });
+    if let Some(left) = left {
+        told["left"] = left.into();
+    }
+    Ok(told)
 }
 
 fn shown(answer: &Value, now: Time) -> String {
@@ -223,7 +228,8 @@ fn shown(answer: &Value, now: Time) -> String {
     let rows: Vec<_> = list("items").iter().map(row).collect();
     let (verb, moved, refused) = (text(answer, "verb"), &answer["moved"], &answer["refused"]);
     let would = if answer["dry_run"] == true { "would be told" } else { "told" };
-    let mut lines = vec![format!("{moved} {would} to {verb}, {refused} refused")];
+    let left = answer["left"].as_u64().map(|left| format!("; things not taken back: {left}")).unwrap_or_default();
+    let mut lines = vec![format!("{moved} {would} to {verb}, {refused} refused{left}")];
     if !rows.is_empty() {
         lines.push(table(&["id", "flow", "was", "about", "started"], &rows, ""));
     }

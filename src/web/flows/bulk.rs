@@ -8,13 +8,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::filter::{Filter, Found};
-use super::json_body;
 use super::verbs::{command, verb_of};
+use super::{json_body, stored};
 use crate::actors::answers::{Kept, keep, kept};
 use crate::actors::ask::AskError;
 use crate::actors::flow::{Command, Flow, Rejection};
 use crate::actors::once::Once;
 use crate::actors::rehearse::rehearse;
+use crate::domains::flow::progress::End;
 use crate::domains::flow::verbs::Verb;
 use crate::tokens::Scope;
 use crate::web::auth::{Caller, idempotency_key, once, require};
@@ -46,7 +47,10 @@ struct Bulk {
 
 /// What became of one.
 enum Told {
-    Moved,
+    Moved {
+        /// Things that a kill has not taken back.
+        left: u32,
+    },
     Refused(String),
 }
 
@@ -112,7 +116,7 @@ impl All {
         let page = self.filter.walk(site, self.after.as_deref(), self.limit).await?;
         let each = page.items.iter().map(async |found| match self.dry_run {
             true => would(site, found, self.told.clone()).await,
-            false => one(site, found, self.told.clone(), once(found)?).await,
+            false => one(site, self.verb, found, self.told.clone(), once(found)?).await,
         });
         let outcomes: Vec<Told> = stream::iter(each).buffered(TOGETHER).try_collect().await?;
         let mut answer = summary(self.verb, self.dry_run, &page.items, &outcomes, page.next.as_deref());
@@ -133,8 +137,20 @@ fn own_once(request: &HttpRequest, caller: &Caller, found: &Found, body: &[u8]) 
     Ok(idempotency_key(request)?.map(|key| Once::new(&scope, &key, body)))
 }
 
-async fn one(site: &Site, found: &Found, command: Command, once: Option<Once>) -> Result<Told, Problem> {
-    told(site.runtime.registry().ask::<Flow>(&found.id, command, once).await.map(drop))
+async fn one(site: &Site, verb: Verb, found: &Found, command: Command, once: Option<Once>) -> Result<Told, Problem> {
+    let told = told(site.runtime.registry().ask::<Flow>(&found.id, command, once).await.map(drop))?;
+    Ok(match told {
+        Told::Moved { .. } if verb == Verb::Kill => Told::Moved { left: left(site, found).await },
+        told => told,
+    })
+}
+
+/// What cannot be read was killed all the same.
+async fn left(site: &Site, found: &Found) -> u32 {
+    match stored(site, &found.id).await.ok().flatten().and_then(|flow| flow.progress?.end) {
+        Some(End::Killed { left, .. }) => left,
+        _ => 0,
+    }
 }
 
 /// What telling it now would do.
@@ -144,7 +160,7 @@ async fn would(site: &Site, found: &Found, command: Command) -> Result<Told, Pro
 
 fn told(answer: Result<(), AskError<Rejection>>) -> Result<Told, Problem> {
     match answer.map_err(Problem::from) {
-        Ok(()) => Ok(Told::Moved),
+        Ok(()) => Ok(Told::Moved { left: 0 }),
         // What ails the node ails the next as well: the caller repeats it with the same key.
         Err(problem) if matches!(problem.status, 503 | 507) => Err(problem),
         Err(problem) => Ok(Told::Refused(problem.detail)),
@@ -153,17 +169,21 @@ fn told(answer: Result<(), AskError<Rejection>>) -> Result<Told, Problem> {
 
 fn summary(verb: Verb, dry_run: bool, found: &[Found], outcomes: &[Told], next: Option<&str>) -> Value {
     let told = || found.iter().zip(outcomes);
-    let moved = || told().filter(|(_, told)| matches!(told, Told::Moved)).map(|(found, _)| found.json());
+    let moved = || told().filter(|(_, told)| matches!(told, Told::Moved { .. })).map(|(found, _)| found.json());
     let refused = || {
         told().filter_map(|(found, told)| match told {
             Told::Refused(why) => Some(json!({ "id": found.id, "name": found.listed.name, "why": why })),
-            Told::Moved => None,
+            Told::Moved { .. } => None,
         })
     };
     let mut answer = json!({
         "verb": verb.word(), "dry_run": dry_run, "moved": moved().count(), "refused": refused().count(),
         "items": moved().take(NAMED).collect::<Vec<_>>(), "refusals": refused().take(NAMED).collect::<Vec<_>>(),
     });
+    if verb == Verb::Kill && !dry_run {
+        let left = outcomes.iter().map(|told| if let Told::Moved { left } = told { u64::from(*left) } else { 0 });
+        answer["left"] = left.sum::<u64>().into();
+    }
     if let Some(next) = next {
         answer["next"] = next.into();
     }

@@ -80,6 +80,7 @@ fn shown(fields: &BTreeMap<String, String>, answer: &Value) -> Markup {
         p {
             @if answer["dry_run"] == true { (count("moved")) " would be told to " (verb) ", " (count("refused")) " would refuse." }
             @else { (count("moved")) " were told to " (verb) ", " (count("refused")) " refused." }
+            @if let Some(left) = answer["left"].as_u64() { " Things that they did and that were not taken back: " (left) "." }
             @if answer.get("next").is_some() { " There are more." }
         }
         table {
