@@ -14,6 +14,8 @@ mod callbacks;
 mod care;
 #[path = "nodes/damage.rs"]
 mod damage;
+#[path = "nodes/definitions.rs"]
+mod definitions;
 #[path = "nodes/deliveries.rs"]
 mod deliveries;
 #[path = "nodes/federation.rs"]
