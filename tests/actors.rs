@@ -4,6 +4,7 @@
 
 mod actors {
     mod dags;
+    mod definitions;
     #[allow(dead_code, reason = "the tests of the store use the rest")]
     #[path = "../store/dice.rs"]
     mod dice;

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use quickbeam::actors::ask::AskError;
 use quickbeam::actors::entity::ActorId;
 use quickbeam::actors::errands::{Errand, Outside, Report, Ways};
+use quickbeam::actors::first;
 use quickbeam::actors::inspect;
 use quickbeam::actors::kinds::Kinds;
 use quickbeam::actors::once::Once;
@@ -132,6 +133,8 @@ pub(crate) struct Plan {
     pub(crate) kinds: Kinds,
     /// Types and flows, as a configuration declares them.
     pub(crate) declares: &'static str,
+    /// What its binary can do.
+    pub(crate) effects: Effects,
     pub(crate) rounds: Rounds,
     /// How long ids are known.
     pub(crate) dedupe: Duration,
@@ -146,6 +149,7 @@ impl Default for Plan {
             arbiters: vec![Arbiter::current()],
             kinds: Kinds::default().with::<Probe>(),
             declares: "",
+            effects: events::register(blog::register(Effects::generic())),
             // Retention only where a test asks for it.
             rounds: Rounds { tick: TICK, retention: PATIENCE * 2, ..Rounds::default() },
             dedupe: Duration::from_secs(90 * 86_400),
@@ -155,12 +159,24 @@ impl Default for Plan {
 
 impl Node {
     pub(crate) async fn start(engine: Arc<dyn Engine>, plan: Plan) -> Self {
-        let (kinds, world) = (plan.kinds, Arc::new(world(plan.declares, plan.dedupe)));
+        let world = world(plan.declares, plan.effects.clone(), plan.dedupe);
+        Self::start_in(engine, plan, world).await
+    }
+
+    async fn start_in(engine: Arc<dyn Engine>, plan: Plan, world: World) -> Self {
+        let (kinds, world) = (plan.kinds, Arc::new(world));
         let root_arbiter = plan.arbiters[0].clone();
         let runtime = Runtime::start(engine, plan.clock, world, plan.limits, plan.arbiters, kinds).await.unwrap();
         let ways = Ways { outside: plan.outside, arbiters: vec![root_arbiter.clone()] };
         root::start(&runtime, ways, plan.rounds.clone(), &root_arbiter);
         Self { runtime }
+    }
+
+    /// Remembers the definitions of earlier configurations, and what it declares itself, before anything runs.
+    pub(crate) async fn remembering(engine: Arc<dyn Engine>, plan: Plan) -> Self {
+        let world = world(plan.declares, plan.effects.clone(), plan.dedupe);
+        first::start(&engine, &plan.clock, &world.base, &world.catalog).await.unwrap();
+        Self::start_in(engine, plan, world).await
     }
 
     pub(crate) async fn on(engine: Arc<dyn Engine>) -> Self {
@@ -209,8 +225,7 @@ impl Node {
 }
 
 /// The world of a test node.
-fn world(declares: &str, dedupe: Duration) -> World {
-    let effects = events::register(blog::register(Effects::generic()));
+fn world(declares: &str, effects: Effects, dedupe: Duration) -> World {
     World {
         name: "here".into(),
         base: "https://here.example".into(),
