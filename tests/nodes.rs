@@ -36,6 +36,8 @@ mod http;
 mod kernel;
 #[path = "nodes/moving.rs"]
 mod moving;
+#[path = "nodes/notified.rs"]
+mod notified;
 #[path = "nodes/pages.rs"]
 mod pages;
 #[path = "nodes/peer.rs"]
