@@ -358,7 +358,7 @@ async fn begin(node: &Node) {
     registry.ask::<Flow>("random", Command::Start(Box::new(start)), once).await.unwrap();
 }
 
-async fn answer(node: &Node, allocate: &str, accepted: bool) {
+pub(super) async fn answer(node: &Node, allocate: &str, accepted: bool) {
     let ulid = allocate.rsplit('/').next().unwrap();
     let kind = if accepted { "Accept" } else { "Reject" };
     let raw = json!({ "id": format!("{THEM}/activities/{ulid}"), "type": kind, "actor": format!("{THEM}/actor"), "object": allocate });

@@ -1,7 +1,7 @@
 //! A node for tests: the real runtime and its services on one thread, with time that jumps ahead when all wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_rt::{Arbiter, ArbiterHandle};
@@ -39,6 +39,8 @@ pub(crate) struct JumpingClock {
     start: tokio::time::Instant,
     /// How long after [`BEGIN`] it starts.
     ahead: Duration,
+    /// Milliseconds by which somebody has set it forward, or back.
+    set: AtomicI64,
 }
 
 /// Bytes are new in every life of a node, as they are in earnest.
@@ -52,13 +54,23 @@ impl JumpingClock {
 
     /// The clock of a later life.
     pub(crate) fn ahead(ahead: Duration) -> SharedClock {
-        Arc::new(Self { start: tokio::time::Instant::now(), ahead })
+        Self::steered(ahead)
+    }
+
+    /// One that a test sets forward and back.
+    pub(crate) fn steered(ahead: Duration) -> Arc<Self> {
+        Arc::new(Self { start: tokio::time::Instant::now(), ahead, set: AtomicI64::new(0) })
+    }
+
+    pub(crate) fn set(&self, millis: i64) {
+        self.set.fetch_add(millis, Ordering::Relaxed);
     }
 }
 
 impl Clock for JumpingClock {
     fn now(&self) -> Time {
-        BEGIN.plus(self.ahead + self.start.elapsed())
+        let Time(now) = BEGIN.plus(self.ahead + self.start.elapsed());
+        Time(now.saturating_add_signed(self.set.load(Ordering::Relaxed)))
     }
 
     fn monotonic(&self) -> Duration {
