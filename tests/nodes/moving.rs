@@ -131,6 +131,42 @@ fn one_that_ended_before_any_step_began_is_restarted_from_its_page() {
 }
 
 #[test]
+fn an_undo_that_is_stuck_behind_a_restart_is_skipped_from_the_page() {
+    let service = Peer::start();
+    service.answers(|got| Reply::status(if got.target == "/undo" { 500 } else { 200 }));
+    let flow = format!(
+        r#"
+[http]
+allow = ["{0}"]
+[flow.ordering]
+steps.begin = {{ suspend = "go" }}
+steps.order = {{ http = "POST", url = "'{1}/orders'", after = "begin", retry = {{ attempts = 1 }}, undo = {{ http = "POST", url = "'{1}/undo'" }} }}
+steps.ask = {{ suspend = "go", after = "order" }}
+"#,
+        service.authority(),
+        service.base()
+    );
+    let node = Node::start(Plan::blog().more(&flow));
+    let id = start(&node, "ordering", "a", &json!({}));
+    becomes(&node, &id, "suspended");
+    let target = format!("/flows/{id}");
+    let tell = |fields: &[(&str, &str)]| {
+        filled_in(&node, &target, &[fields, &[("token", node.token.as_str())]].concat()).expect(303);
+    };
+    tell(&[("verb", "resume")]);
+    eventually("it has ordered", || (shown(&node, &id)["steps"]["ask"]["state"] == "waiting").then_some(()));
+    tell(&[("verb", "cancel")]);
+    becomes(&node, &id, "stuck");
+    tell(&[("verb", "kill")]);
+    tell(&[("verb", "restart"), ("step", "begin")]);
+    becomes(&node, &id, "stuck");
+    assert_eq!(shown(&node, &id)["steps"].get("order"), None, "the restart has cleared it");
+    assert!(page(&node, &target).contains("<option>order</option>"), "its undo is still there to be left");
+    tell(&[("verb", "skip"), ("step", "order")]);
+    becomes(&node, &id, "suspended");
+}
+
+#[test]
 fn a_person_starts_a_flow_by_a_form_once_however_often_it_is_sent() {
     let node = Node::start(Plan::blog().more(FLOWS));
     let read = page(&node, "/flows?name=single");
@@ -147,7 +183,7 @@ fn a_person_starts_a_flow_by_a_form_once_however_often_it_is_sent() {
     node.unchanged(|| {
         send("single", "{}", "qb_none").refused(401);
         send("single", "{}", &reader).refused(403);
-        send("single", "{\"room\":", &node.token).refused(400);
+        send("single", "{\"room\":", &node.token).refused_with(400, "the input cannot be read");
         assert!(send("nothing", "{}", &node.token).refused(404).contains("waiting"), "the flows there are get named");
         node.post("/flows/start", &json!({ "name": "single" })).refused(415);
     });
