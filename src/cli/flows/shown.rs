@@ -80,7 +80,8 @@ fn facts(answer: &Value, now: Time) -> Vec<(&'static str, String)> {
     let called = called.map(|child| format!("{} {} ({})", text(child, "flow"), text(child, "id"), text(child, "step")));
     facts.push(("called", called.collect::<Vec<_>>().join(", ")));
     facts.push(("trace", text(&answer["trace"], "id")));
-    facts.push(("why", text(answer, "why")));
+    let why: Vec<&str> = rows_of(answer, "why").filter_map(Value::as_str).collect();
+    facts.push(("why", why.join("; ")));
     facts.push(("queue", text(&answer["queued"], "gate")));
     facts.push(("runner", text(&answer["runner"], "at")));
     facts.push(("can", text(answer, "possible")));
