@@ -38,7 +38,7 @@ pub(super) fn tried(progress: &Progress, event: &step::Event) -> Option<u32> {
         Role::Undo => progress.ledger.iter().rev().find(|entry| entry.step == spot.step).and_then(|it| side(&it.undo)),
         Role::Notify => progress.notices.get(&spot.step).and_then(side),
         Role::Do => match progress.steps.get(&spot.step)? {
-            StepState::Running { attempt }
+            StepState::Running { attempt, .. }
             | StepState::Retrying { attempt, .. }
             | StepState::Paused { attempt, .. } => Some(*attempt),
             StepState::Each { states, .. } => match states.get(spot.item? as usize)? {

@@ -154,8 +154,9 @@ fn look(name: &str, progress: &Progress) -> Look {
     let (class, words, told) = match state {
         StepState::Skipped { why: Skip::Condition } => ("skipped", "passed over".to_owned(), String::new()),
         StepState::Skipped { .. } => ("skipped", "not reached".to_owned(), String::new()),
-        StepState::Running { attempt: 1 } => ("running", "running".to_owned(), String::new()),
-        StepState::Running { attempt } => ("running", format!("running, try {attempt}"), String::new()),
+        StepState::Running { asked: true, .. } => ("running", "for an answer".to_owned(), String::new()),
+        StepState::Running { attempt: 1, .. } => ("running", "running".to_owned(), String::new()),
+        StepState::Running { attempt, .. } => ("running", format!("running, try {attempt}"), String::new()),
         StepState::Retrying { attempt, reason, at } => {
             ("retrying", format!("retrying after {attempt}"), format!("again at {at}: {reason}"))
         }

@@ -48,7 +48,8 @@ fn every_state_has_its_own_look() {
     let reason = || "no".to_owned();
     let at = Time(1);
     let states = [
-        (StepState::Running { attempt: 2 }, "running", "running, try 2"),
+        (StepState::Running { attempt: 2, asked: false }, "running", "running, try 2"),
+        (StepState::Running { attempt: 1, asked: true }, "running", "for an answer"),
         (StepState::Retrying { attempt: 1, at, reason: reason() }, "retrying", "retrying after 1"),
         (StepState::Paused { attempt: 3, reason: reason() }, "paused", "paused after 3"),
         (StepState::Failed { reason: reason() }, "failed", "failed"),

@@ -412,6 +412,22 @@ fn happenings(progress: &quickbeam::domains::flow::Progress) -> Vec<(Option<Verb
     all
 }
 
+#[test]
+fn a_question_that_nobody_answers_can_be_skipped_and_is_taken_back_when_the_flow_fails_later() {
+    let mut run = Run::started(
+        "steps.q = { ask = \"allocate\", object = \"'o'\", target = \"'t'\", to = \"'p'\" }\n\
+         steps.b = { E, after = \"q\", with = { given = \"results.q\" } }",
+    );
+    assert_eq!(run.progress.phase(), Phase::Running);
+    assert!(possible(&run.progress).contains(&Verb::Skip));
+    let skip = Event::Skip { step: "q".into(), item: None, result: json!("by telephone"), by: Some("ada".into()) };
+    run.when(skip);
+    assert!(tells(&run, "start b"), "{:?}", run.facts);
+    run.when(done("q")).then(&[]);
+    run.when(failed("b", None, 1, Cure::Nothing));
+    assert!(tells(&run, "undo q of run 1 (1)"), "whoever was asked may have said yes: {:?}", run.facts);
+}
+
 const QUESTION: &str = "steps.q = { ask = \"allocate\", object = \"'o'\", target = \"'t'\", to = \"'p'\", undo_timeout = \"10s\", \
                         retry = { attempts = 2, delay = \"1s\" } }";
 

@@ -90,7 +90,7 @@ fn under_way(progress: &Progress) -> Vec<(String, Option<u32>, u32)> {
     let mut found = Vec::new();
     for (step, state) in &progress.steps {
         match state {
-            StepState::Running { attempt } => found.push((step.clone(), None, *attempt)),
+            StepState::Running { attempt, .. } => found.push((step.clone(), None, *attempt)),
             StepState::Each { states, .. } => {
                 for (item, state) in (0..).zip(states) {
                     if let ItemState::Running { attempt } = state {

@@ -270,7 +270,7 @@ fn is_retrying(side: &Side, tried: u32) -> bool {
 /// The try of a step or element that is under way.
 pub(super) fn running(progress: &Progress, step: &str, item: Option<u32>) -> Option<u32> {
     match (progress.steps.get(step)?, item) {
-        (StepState::Running { attempt }, None) => Some(*attempt),
+        (StepState::Running { attempt, .. }, None) => Some(*attempt),
         (StepState::Each { states, .. }, Some(item)) => match states.get(item as usize)? {
             ItemState::Running { attempt } => Some(*attempt),
             _ => None,

@@ -125,7 +125,8 @@ impl Progress {
 
     /// Who waits for which signal, and until when.
     pub fn waiting(&self) -> impl Iterator<Item = (&str, &str, Option<Time>)> {
-        self.steps.iter().filter_map(|(step, state)| match state {
+        let steps = self.steps.iter().filter(|_| self.end.is_none());
+        steps.filter_map(|(step, state)| match state {
             StepState::Waiting { signal, until, .. } => Some((step.as_str(), signal.as_str(), *until)),
             _ => None,
         })
@@ -171,8 +172,8 @@ impl Progress {
     pub fn apply(&mut self, fact: &Fact) {
         match fact {
             Fact::StepSkipped { step, why } => self.set(step, StepState::Skipped { why: *why }),
-            Fact::StepStarted { step, item, attempt, input, undo, callback, .. } => {
-                self.begun(step, *item, *attempt);
+            Fact::StepStarted { step, item, attempt, effect, input, undo, callback, .. } => {
+                self.begun(step, *item, *attempt, effect == "ask");
                 if *undo {
                     self.enter(step, *item, input);
                 }
@@ -243,11 +244,11 @@ impl Progress {
         }
     }
 
-    fn begun(&mut self, step: &str, item: Option<u32>, attempt: u32) {
+    fn begun(&mut self, step: &str, item: Option<u32>, attempt: u32, asked: bool) {
         self.started += 1;
         self.first(step);
         match item {
-            None => self.set(step, StepState::Running { attempt }),
+            None => self.set(step, StepState::Running { attempt, asked }),
             Some(item) => self.set_item(step, item, ItemState::Running { attempt }),
         }
     }

@@ -19,6 +19,9 @@ pub enum StepState {
     /// An effect is under way.
     Running {
         attempt: u32,
+        /// An activity that somebody has to answer.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        asked: bool,
     },
     Retrying {
         attempt: u32,

@@ -341,7 +341,13 @@ fn stopped_parts(state: &StepState) -> Vec<Option<u32>> {
 
 /// It only waits, so that a result from somebody does for what it waits for.
 fn can_pass(state: &StepState) -> bool {
-    matches!(state, StepState::Waiting { .. } | StepState::Sleeping { .. } | StepState::Awaiting { .. })
+    matches!(
+        state,
+        StepState::Waiting { .. }
+            | StepState::Sleeping { .. }
+            | StepState::Awaiting { .. }
+            | StepState::Running { asked: true, .. }
+    )
 }
 
 fn is_under_way(state: &StepState) -> bool {

@@ -269,7 +269,8 @@ fn of_side(what: &str, side: &Side) -> Option<String> {
 fn of_step(step: &str, state: &StepState) -> Vec<String> {
     let until = |until: &Option<Time>| until.map(|until| format!(", until {until}")).unwrap_or_default();
     let said = match state {
-        StepState::Running { attempt } => format!("`{step}` is under way, try {attempt}"),
+        StepState::Running { asked: true, .. } => format!("`{step}` waits for the answer to what it asked"),
+        StepState::Running { attempt, .. } => format!("`{step}` is under way, try {attempt}"),
         StepState::Retrying { at, reason, .. } => format!("`{step}` is tried again at {at}: {reason}"),
         StepState::Paused { attempt, reason } => format!("`{step}` stopped after {attempt} tries: {reason}"),
         StepState::Waiting { signal, until: limit, assignee } => {

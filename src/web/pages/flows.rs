@@ -68,7 +68,7 @@ fn listed(site: &Site, words: &BTreeMap<String, String>, page: &Page<Value>) -> 
                         td { span class={ "phase " (field(item, "phase")) } { (field(item, "phase")) } }
                         td { (waits(item)) }
                         td { (time(&field(item, "started"))) }
-                        td { @let object = field(item, "object"); a href=(object) { (object) } }
+                        td { @let object = field(item, "object"); @if !object.is_empty() { a href=(object) { (object) } } }
                     }
                 }
             }
