@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod actors {
+    mod backwards;
     mod clocks;
     mod dags;
     mod definitions;

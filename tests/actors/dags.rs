@@ -27,6 +27,7 @@ use quickbeam::store::{Batch, Engine, Key, Span};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::backwards;
 use super::dice::{self, Dice};
 use super::engine::SteeredEngine;
 use super::flow_random::{Answer, Plan, Planned, limits, name, plans, runner};
@@ -132,7 +133,7 @@ fn declared(plans: &[Planned], limits: (bool, bool)) -> &'static str {
 
 /// Something that came to a service or a peer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Heard {
+pub(super) enum Heard {
     /// With the instance and the token of its callback.
     Request {
         at: usize,
@@ -161,6 +162,8 @@ struct Outsiders {
     /// Which answer fails, counted over all.
     fails: Mutex<Option<(usize, bool)>>,
     count: Mutex<usize>,
+    /// Pairs of things that were taken back in their order.
+    pairs: Mutex<usize>,
 }
 
 impl Outsiders {
@@ -293,7 +296,7 @@ impl Outside for Lent {
 }
 
 /// Plays everybody outside until the flow has come to its end and nothing is under way.
-async fn told(engine: &Arc<SteeredEngine>, them: &Arc<Outsiders>, ahead: Duration) {
+async fn told(engine: &Arc<SteeredEngine>, them: &Arc<Outsiders>, ahead: Duration) -> Node {
     let story = them.story.get().unwrap().clone();
     let plan = node::Plan {
         declares: story.declares,
@@ -335,6 +338,7 @@ async fn told(engine: &Arc<SteeredEngine>, them: &Arc<Outsiders>, ahead: Duratio
         let waits = !engine.area(b'm').is_empty() || !engine.area(b'x').is_empty() || !progress.phase().is_end();
         quiet = if waits { 0 } else { quiet + 1 };
     }
+    node
 }
 
 /// What a person does, as often as they have to: the second time changes nothing.
@@ -418,8 +422,10 @@ fn tell(
         let engine = SteeredEngine::with(&before);
         let them = Outsiders::of(&story, &engine, heard);
         *them.fails.lock() = fails;
-        told(&engine, &them, ahead).await;
+        let node = told(&engine, &them, ahead).await;
         let end = end(&engine, &them).await;
+        let (landed, heard) = (engine.landed(), them.heard.lock().clone());
+        *them.pairs.lock() = backwards::check(&node, "random", &landed, &heard, story.declares).await;
         *told_to.lock() = Some((engine.landed(), them, end));
     });
     result.lock().take().unwrap()
@@ -453,31 +459,37 @@ fn drawn(of: &str, stories: u32) -> Vec<Story> {
     (0..stories).map(one).collect()
 }
 
+/// Tells a story to its end, and again from every place at which it may be cut, `cuts` of them at most.
+fn cut(story: &Story, cuts: usize, dice: &mut Dice, look: impl Fn(&Outsiders)) {
+    let (landed, them, whole) = tell(story, Vec::new(), Vec::new(), Duration::ZERO, None);
+    right(story, &whole);
+    look(&them);
+    let (heard, times) = (them.heard.lock().clone(), them.times.lock().clone());
+    let mut places: Vec<usize> = (0..=landed.len()).collect();
+    while places.len() > cuts {
+        places.swap_remove(usize::try_from(dice.below(places.len() as u64)).unwrap());
+    }
+    for cut in places {
+        let ahead = times.iter().take_while(|(landed, _)| *landed <= cut).last().map_or(Duration::ZERO, |it| it.1);
+        // What was done by then, without and with what an errand did whose report never landed.
+        for after in [false, true] {
+            let known = |landed: usize| if after { landed <= cut } else { landed < cut };
+            let heard: Vec<_> = heard.iter().filter(|(landed, _)| known(*landed)).cloned().collect();
+            let (_, them, now) = tell(story, landed[..cut].to_vec(), heard, ahead, None);
+            let place =
+                format!("cut after {cut} of {}, errands {}", landed.len(), if after { "done" } else { "not done" });
+            assert_eq!(now, whole, "{place}, limits {:?}\n{}", story.limits, story.declares);
+            look(&them);
+        }
+    }
+}
+
 #[test]
 fn a_random_flow_ends_the_same_wherever_its_node_is_cut() {
     let (stories, cuts) = if dice::is_long() { (150, usize::MAX) } else { (6, 12) };
     let mut dice = Dice::of(dice::seed("cuts"));
     for story in drawn("flows that are cut", stories) {
-        let (landed, them, whole) = tell(&story, Vec::new(), Vec::new(), Duration::ZERO, None);
-        right(&story, &whole);
-        let (heard, times) = (them.heard.lock().clone(), them.times.lock().clone());
-        let mut places: Vec<usize> = (0..=landed.len()).collect();
-        while places.len() > cuts {
-            places.swap_remove(usize::try_from(dice.below(places.len() as u64)).unwrap());
-        }
-        for cut in places {
-            let ahead = times.iter().take_while(|(landed, _)| *landed <= cut).last().map_or(Duration::ZERO, |it| it.1);
-            // What was done by then, without and with what an errand did whose report never landed.
-            for after in [false, true] {
-                let known = |landed: usize| if after { landed <= cut } else { landed < cut };
-                let heard: Vec<_> = heard.iter().filter(|(landed, _)| known(*landed)).cloned().collect();
-                let heard = heard.into_iter().map(|(_, heard)| (0, heard)).collect();
-                let (_, _, now) = tell(&story, landed[..cut].to_vec(), heard, ahead, None);
-                let place =
-                    format!("cut after {cut} of {}, errands {}", landed.len(), if after { "done" } else { "not done" });
-                assert_eq!(now, whole, "{place}, limits {:?}\n{}", story.limits, story.declares);
-            }
-        }
+        cut(&story, cuts, &mut dice, |_| {});
     }
 }
 
@@ -493,4 +505,27 @@ fn a_random_flow_ends_the_same_whichever_errand_fails_or_is_done_and_not_heard_o
             assert_eq!(now, whole, "errand {fails:?} of {errands}\n{}", story.declares);
         }
     }
+}
+
+/// One step behind the other, of each kind that can be taken back; then one that is refused.
+fn chain() -> Story {
+    let given = |ask: bool| {
+        let (answer, otherwise) = (Answer::Given, Vec::new());
+        if ask { Plan::Ask { answer, otherwise } } else { Plan::Call { answer, otherwise } }
+    };
+    let each = Plan::Each { items: 2, parallel: 2, collect: false };
+    let callback = Plan::Callback { called: true, otherwise: Vec::new() };
+    let steps = [Plan::Effect, each, Plan::Http, given(false), given(true), callback, Plan::Http];
+    let (refused, limits) = (Some(steps.len() - 1), (false, false));
+    let planned = |(at, plan)| Planned { plan, after: (0..at).rev().take(1).collect(), passed_over: false };
+    let plans: Vec<Planned> = steps.into_iter().enumerate().map(planned).collect();
+    let declares = declared(&plans, limits);
+    Story { plans, limits, refused, declares }
+}
+
+#[test]
+fn what_steps_of_each_kind_did_is_taken_back_the_last_first_wherever_their_node_is_cut() {
+    let cuts = if dice::is_long() { usize::MAX } else { 40 };
+    // Of seven things each two have an order, but for the two elements that began together.
+    cut(&chain(), cuts, &mut Dice::of(dice::seed("chain")), |them| assert_eq!(*them.pairs.lock(), 20));
 }
