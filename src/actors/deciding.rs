@@ -7,7 +7,7 @@ use std::sync::Arc;
 use actix::{ActorFutureExt, Context, WrapFuture};
 use tokio::task::spawn_blocking;
 use tracing::field::display;
-use tracing::{Level, debug, enabled};
+use tracing::{Level, debug, enabled, error};
 
 use super::ask::AskError;
 use super::entity::{ActorId, Decision, Entity, Turn};
@@ -145,6 +145,13 @@ impl<E: Entity> Host<E> {
         match decided {
             Ok(Ok(decision)) => self.take(decision, occasion, first, waiter),
             Ok(Err(rejection)) if occasion.source.is_none() => self.tell(waiter, Err(AskError::Rejected(rejection))),
+            Ok(Err(rejection)) if E::is_lacking(&rejection) => {
+                let reason = rejection.to_string();
+                error!(actor = %self.seat.id, reason, "a message waits for what this node lacks");
+                if let Some(source) = occasion.source {
+                    self.set_aside(&source, waiter, &reason);
+                }
+            }
             Ok(Err(rejection)) => {
                 Counters::add(&self.runtime.counters.rejections);
                 let trace = occasion.trace.as_ref().map(|trace| display(trace.trace));

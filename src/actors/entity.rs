@@ -142,6 +142,11 @@ pub trait Entity: Default + Clone + Serialize + DeserializeOwned + Send + Unpin 
         None
     }
 
+    /// Whether a rejection says nothing about the message, so that nobody may drop it: this node lacks something.
+    fn is_lacking(_rejection: &Self::Rejection) -> bool {
+        false
+    }
+
     fn label(&self) -> Label {
         Label::Idle
     }

@@ -134,7 +134,7 @@ pub enum Rejection {
     WhichSignal { id: String, signals: String },
     #[error("flow {id} waits for no signal; it is {phase}")]
     NotWaiting { id: String, phase: String },
-    #[error("the definition {0} is not stored here any more")]
+    #[error("the definition {0} is not stored here any more, or came from a newer binary: install one that can run it")]
     NoDefinition(String),
     #[error("flow {0} is not with whoever says this: it was never given to it, or is not any more")]
     NotHeld(String),
@@ -310,6 +310,10 @@ impl Entity for Flow {
 
     fn undeliverable(to: &ActorId, body: &[u8], reason: &str) -> Option<Command> {
         orders::undeliverable(to, body, reason)
+    }
+
+    fn is_lacking(rejection: &Rejection) -> bool {
+        matches!(rejection, Rejection::NoDefinition(_))
     }
 
     fn label(&self) -> Label {

@@ -90,11 +90,7 @@ impl<E: Entity> Host<E> {
             Prepared::Gone(waiter) => Told::<E>::of(waiter, Ok(E::Reply::default())).now(),
             Prepared::Unreadable { source, waiter, reason } => {
                 error!(actor = %self.seat.id, reason, "a stored message cannot be read");
-                let (fence, now) = (self.fence(), self.now());
-                let kinds = self.runtime.registry().kinds();
-                let batch = poison::give_up(kinds, &self.seat.id, &source, &reason, now, fence);
-                // The row is gone with this, so that a service has nothing to offer again.
-                self.commit_alone(batch, Told::of(waiter, Ok(E::Reply::default())));
+                self.set_aside(&source, waiter, &reason);
             }
             Prepared::Panicked { source, waiter } => self.panicked(source, waiter),
             Prepared::Failed { error, waiter } => {
@@ -109,6 +105,14 @@ impl<E: Entity> Host<E> {
     pub(super) fn turned(&mut self, ctx: &mut Context<Self>) {
         self.seat.processed(self.now());
         self.leave_when_settled(ctx);
+    }
+
+    /// Makes a dead letter of a message, which people can have taken again.
+    pub(super) fn set_aside(&mut self, source: &Source, waiter: Waiter<E>, reason: &str) {
+        let (fence, now) = (self.fence(), self.now());
+        let batch = poison::give_up(self.runtime.registry().kinds(), &self.seat.id, source, reason, now, fence);
+        // The row is gone with this, so that a service has nothing to offer again.
+        self.commit_alone(batch, Told::of(waiter, Ok(E::Reply::default())));
     }
 
     pub(super) fn take(

@@ -8,7 +8,7 @@ use quickbeam::actors::flow::{Command, Flow, Origin, Start};
 use quickbeam::actors::inspect;
 use quickbeam::actors::kinds::Kinds;
 use quickbeam::actors::stream::Record;
-use quickbeam::actors::{layout, record};
+use quickbeam::actors::{layout, letters, record};
 use quickbeam::domains::effects::Effects;
 use quickbeam::domains::flow::expr::Input;
 use quickbeam::domains::flow::progress::{Phase, Progress};
@@ -17,7 +17,7 @@ use quickbeam::store::Batch;
 use serde_json::{Value, json};
 
 use super::engine::SteeredEngine;
-use super::node::{Node, Plan, on_system, settle};
+use super::node::{JumpingClock, Node, Plan, on_system, settle};
 
 /// `digest.send` is an effect of blogs: a binary without them does not have it.
 const DECLARED: &str = r#"
@@ -181,5 +181,43 @@ fn elements_whose_effect_is_gone_are_paused_and_not_collected_as_failures() {
         }
         let ended = progress(&node, "list").await;
         assert_eq!((ended.phase(), ended.result("send")), (Phase::Done, Some(&json!(["by hand", "by hand"]))));
+    });
+}
+
+/// A configuration of the newest binary may name kinds of step that an older one cannot even read.
+const SLEEPING: &str = "[flow.sleeping]\nsteps.night = { wait = \"1h\" }\n";
+
+#[test]
+fn what_comes_due_while_the_definition_is_not_known_is_set_aside_and_not_lost() {
+    let landed = Arc::new(Mutex::new(Vec::new()));
+    let leave = landed.clone();
+    on_system(async move {
+        let engine = SteeredEngine::shared();
+        let node = life(&engine, SLEEPING, None).await;
+        let definition = node.runtime.world.catalog.current("sleeping").unwrap().hash.0.clone();
+        let origin = Origin::Api { by: "test".into() };
+        let start = Start { name: "sleeping".into(), definition, input: Input::default(), origin };
+        tell(&node, "sleeping", Command::Start(Box::new(start))).await;
+        *leave.lock() = engine.landed();
+    });
+    let landed = std::mem::take(&mut *landed.lock());
+    on_system(async move {
+        // As for an older binary: the definition is not known here, and its time comes meanwhile.
+        let engine = SteeredEngine::with(&landed);
+        let clock = JumpingClock::ahead(Duration::from_secs(7_200));
+        let plan = Plan { clock, kinds: Kinds::default(), ..Plan::default() };
+        let node = Node::start(engine.clone(), plan).await;
+        rest().await;
+        assert_eq!(progress(&node, "sleeping").await.phase(), Phase::Suspended);
+        let said = letters::list(&node.runtime, None, 10).await.unwrap().items;
+        assert!(said.len() == 1 && said[0].reason.contains("install one that can run it"), "{said:?}");
+        // The binary that knows it is back.
+        let engine = SteeredEngine::with(&engine.landed());
+        let clock = JumpingClock::ahead(Duration::from_secs(7_300));
+        let plan = Plan { declares: SLEEPING, clock, kinds: Kinds::default(), ..Plan::default() };
+        let node = Node::remembering(engine, plan).await;
+        assert!(letters::retry(&node.runtime, &said[0].id).await.unwrap());
+        rest().await;
+        assert_eq!(progress(&node, "sleeping").await.phase(), Phase::Done);
     });
 }
