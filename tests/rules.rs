@@ -14,6 +14,7 @@ mod rules {
     mod flow_runs;
     mod flow_saga;
     mod flow_steps;
+    mod flow_verbs;
     mod rehearsal;
     mod schedules;
     mod vectors;

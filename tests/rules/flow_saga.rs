@@ -7,7 +7,7 @@ use quickbeam::domains::flow::step::{Cure, Event, Rejection, Verb};
 use quickbeam::domains::flow::verbs::possible;
 use serde_json::{Value, json};
 
-use super::flow_steps::{Run, done, failed, given, resume, retry_due};
+use super::flow_steps::{Run, done, failed, resume, retry_due};
 
 /// Three steps in a row, each with an undo.
 const CHAIN: &str = "steps.a = { E, undo = { effect = \"un\", with = { of = \"result\", was = \"with.n\" } }, with = { n = 1 } }\n\
@@ -23,7 +23,7 @@ fn undo_failed(step: &str, attempt: u32, cure: Cure) -> Event {
     Event::Failed { spot, attempt, reason: "no".into(), cure, trouble: None }
 }
 
-fn cancel() -> Event {
+pub(super) fn cancel() -> Event {
     Event::Cancel { by: Some("ada".into()), reason: "enough".into() }
 }
 
@@ -323,93 +323,6 @@ fn a_paused_step_is_given_another_input_or_a_result() {
     run.when(failed("a", None, 1, Cure::Time));
     let skip = Event::Skip { step: "a".into(), item: None, result: json!("mine"), by: None };
     run.when(skip).then(&["passed a \"mine\"", "flow done null"]);
-}
-
-/// States that the walk looks at, the nearest first: enough to meet every phase, and little enough for a debug build.
-const STATES_MAX: usize = 600;
-
-/// Walks from the start by answers and failures of every kind, and tries every verb in every state that it meets.
-#[test]
-fn every_state_leaves_by_a_verb_and_a_verb_that_is_refused_says_which_do() {
-    let flow = "steps.a = { E, undo = \"un\", retry = { attempts = 2 } }\nsteps.w = { suspend = \"go\", after = \"a\" }\n\
-                steps.s = { wait = \"1h\", after = \"a\" }\nsteps.q = { ask = \"allocate\", object = \"'o'\", target = \"'t'\", to = \"'p'\", after = \"w\" }\n\
-                steps.l = { each = \"[1, 2]\", E, after = \"w\", retry = { attempts = 1 }, undo = \"un\" }";
-    let mut seen = std::collections::BTreeSet::new();
-    let mut run = given(flow);
-    let fresh = run.progress.clone();
-    run.when(Event::Start).when(done("a")).when(resume("go", Value::Null)).when(done("q"));
-    run.when(Event::WaitOver { step: "s".into() });
-    for item in [0, 1] {
-        run.when(Event::Done { spot: Spot::of("l", Some(item)), result: json!(item) });
-    }
-    let mut open = std::collections::VecDeque::from([run.progress.clone(), fresh]);
-    let mut phases = std::collections::BTreeSet::new();
-    while let Some(progress) = open.pop_front() {
-        let mut shape = progress.clone();
-        (shape.started, shape.kept, shape.ends) = (0, 0, shape.ends.min(2));
-        if progress.run > 2
-            || progress.ends > 2
-            || !seen.insert(serde_json::to_string(&shape).unwrap())
-            || seen.len() > STATES_MAX
-        {
-            continue;
-        }
-        phases.insert(progress.phase());
-        let mut moved = 0;
-        for (verb, event) in happenings(&progress) {
-            run.progress = progress.clone();
-            match run.try_when(event) {
-                Ok(_) => {
-                    let moves = run.progress != progress;
-                    moved += usize::from(verb.is_some() && moves);
-                    if let (Some(verb), true) = (verb, moves) {
-                        assert!(possible(&progress).contains(&verb), "{verb} in {:?}: {progress:?}", progress.phase());
-                    }
-                    open.push_back(run.progress.clone());
-                }
-                Err(refused) => assert!(!refused.to_string().is_empty() && verb.is_some(), "{refused}"),
-            }
-        }
-        let begun = !progress.steps.is_empty();
-        assert!(moved > 0 || !begun, "no verb moves {:?}: {progress:?}", progress.phase());
-    }
-    // No flow here has a limit to be queued for.
-    assert_eq!(phases.len(), Phase::ALL.len() - 1, "every phase was met: {phases:?}");
-}
-
-fn happenings(progress: &quickbeam::domains::flow::Progress) -> Vec<(Option<Verb>, Event)> {
-    let by = || None;
-    let mut all = vec![
-        (None, Event::Start),
-        (Some(Verb::Cancel), cancel()),
-        (Some(Verb::Kill), Event::Kill { by: by(), reason: "now".into() }),
-        (Some(Verb::Pause), Event::Pause { by: by() }),
-        (Some(Verb::Continue), Event::Continue { by: by() }),
-        (Some(Verb::Retry), Event::Retry { step: None, by: by() }),
-        (Some(Verb::Resume), resume("go", Value::Null)),
-    ];
-    all.push((None, Event::WaitOver { step: "s".into() }));
-    for step in ["a", "w", "q"] {
-        let run = progress.run_of(step);
-        let name = || step.to_owned();
-        all.push((Some(Verb::Restart), Event::Restart { step: name(), input: None, by: by() }));
-        all.push((Some(Verb::Skip), Event::Skip { step: name(), item: None, result: Value::Null, by: by() }));
-        all.push((Some(Verb::Edit), Event::Edit { step: name(), item: None, input: json!({}), by: by() }));
-        for role in [Role::Do, Role::Undo] {
-            all.push((None, Event::Done { spot: Spot::new(step, None, run, role), result: Value::Null }));
-            for attempt in [1, 2] {
-                let spot = || Spot::new(step, None, run, role);
-                let failed = |cure| Event::Failed { spot: spot(), attempt, reason: "no".into(), cure, trouble: None };
-                all.extend([(None, failed(Cure::Time)), (None, failed(Cure::Nothing))]);
-                all.push((None, Event::RetryDue { spot: spot(), attempt }));
-            }
-        }
-    }
-    for item in [0, 1] {
-        all.push((None, Event::Done { spot: Spot::of("l", Some(item)), result: json!(item) }));
-        all.push((None, failed("l", Some(item), 1, Cure::Time)));
-    }
-    all
 }
 
 #[test]
