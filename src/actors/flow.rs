@@ -25,9 +25,10 @@ pub use super::instance::{Brief, HASH_SHOWN, Listed, Origin, Start, id, list_pre
 use super::lent::{self, Lent};
 use super::line::{self, Said};
 use super::moves::Moves;
-use super::orders::{self, event_of};
+use super::orders::event_of;
 pub use super::orders::{Command, Done, Failed, Place, UndoFor};
 use super::petition::{self, Petition};
+use super::reports;
 use super::rows::{Reads, Rows};
 use super::runners;
 use super::words;
@@ -305,11 +306,11 @@ impl Entity for Flow {
     }
 
     fn reported(errand: Errand, report: Report) -> Option<Command> {
-        orders::reported(errand, report)
+        reports::reported(errand, report)
     }
 
     fn undeliverable(to: &ActorId, body: &[u8], reason: &str) -> Option<Command> {
-        orders::undeliverable(to, body, reason)
+        reports::undeliverable(to, body, reason)
     }
 
     fn is_lacking(rejection: &Rejection) -> bool {

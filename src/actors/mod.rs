@@ -56,6 +56,7 @@ pub mod reactions;
 pub mod record;
 pub mod registry;
 pub mod rehearse;
+mod reports;
 pub mod retention;
 pub mod root;
 pub mod rows;

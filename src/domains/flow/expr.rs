@@ -11,15 +11,14 @@ use std::sync::{Arc, LazyLock};
 use cel::common::ast::{CallExpr, Expr, IdedExpr, SourceInfo, operators};
 use cel::extractors::Arguments;
 use cel::{Context, Env, ExecutionError, Value as Cel};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::grow;
+pub use super::input::Input;
 use super::json;
 use super::names::{self, Names};
 pub use super::scope::Scope;
 use super::seek;
-use super::state::size;
 
 /// Longest source, in bytes.
 pub const SOURCE_MAX: usize = 4096;
@@ -48,28 +47,6 @@ static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     env.add_extension(cel::extensions::strings).expect("the standard functions leave its names free");
     Arc::new(env)
 });
-
-/// What the instance was started with: the values of `input`, `activity`, `object` and `actor`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Input {
-    #[serde(default)]
-    pub input: Value,
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub activity: Value,
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub object: Value,
-    /// The IRI of who caused it.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    pub actor: Value,
-}
-
-impl Input {
-    /// What it counts as JSON.
-    pub fn bytes(&self) -> u64 {
-        let Self { input, activity, object, actor } = self;
-        [input, activity, object, actor].into_iter().map(size).sum()
-    }
-}
 
 /// A checked expression.
 #[derive(Debug)]

@@ -26,6 +26,7 @@ pub mod fact;
 pub mod graph;
 mod grow;
 pub mod handover;
+mod input;
 pub mod json;
 pub mod kinds;
 pub mod ledger;
