@@ -23,6 +23,7 @@ mod actors {
     mod node;
     mod panics;
     mod probe;
+    mod remote;
     mod retention;
     mod rows;
     mod sagas;

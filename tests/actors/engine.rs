@@ -32,6 +32,8 @@ pub(crate) struct SteeredEngine {
 #[derive(Default)]
 struct State {
     holding: bool,
+    /// Holds commits back from when so many have landed.
+    holds_at: Option<usize>,
     queue: VecDeque<(Batch, oneshot::Sender<Outcome>)>,
     landed: Vec<Batch>,
     /// Batches from now on until one breaks, and how.
@@ -66,6 +68,13 @@ impl SteeredEngine {
     /// Keeps commits waiting until they are released.
     pub(crate) fn hold(&self) {
         self.state.lock().holding = true;
+    }
+
+    /// The same from when so many have landed, these included that had landed before.
+    pub(crate) fn hold_at(&self, landed: usize) {
+        let mut state = self.state.lock();
+        state.holds_at = Some(landed);
+        state.holding |= state.landed.len() >= landed;
     }
 
     /// How many commits wait.
@@ -162,6 +171,7 @@ impl SteeredEngine {
         let outcome = self.memory.commit(batch.clone()).now_or_never().expect("memory is ready at once");
         if matches!(outcome, Outcome::Committed(_)) {
             state.landed.push(batch);
+            state.holding |= state.holds_at == Some(state.landed.len());
         }
         if let Outcome::Refused(Refusal::Condition(index)) = outcome {
             panic!("condition {index} of a batch did not hold");

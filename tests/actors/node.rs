@@ -138,6 +138,8 @@ pub(crate) struct Node {
 
 /// What a node is started with.
 pub(crate) struct Plan {
+    /// Its name, and the first part of its host's.
+    pub(crate) name: &'static str,
     pub(crate) limits: Limits,
     pub(crate) outside: Arc<dyn Outside>,
     pub(crate) clock: SharedClock,
@@ -147,6 +149,8 @@ pub(crate) struct Plan {
     pub(crate) declares: &'static str,
     /// What its binary can do.
     pub(crate) effects: Effects,
+    /// Who runs its flows.
+    pub(crate) runners: Runners,
     pub(crate) rounds: Rounds,
     /// How long ids are known.
     pub(crate) dedupe: Duration,
@@ -155,6 +159,7 @@ pub(crate) struct Plan {
 impl Default for Plan {
     fn default() -> Self {
         Self {
+            name: "here",
             limits: Limits::default(),
             outside: Arc::new(Scripted::default()),
             clock: JumpingClock::shared(),
@@ -162,6 +167,7 @@ impl Default for Plan {
             kinds: Kinds::default().with::<Probe>(),
             declares: "",
             effects: events::register(blog::register(Effects::generic())),
+            runners: Runners::default(),
             // Retention only where a test asks for it.
             rounds: Rounds { tick: TICK, retention: PATIENCE * 2, ..Rounds::default() },
             dedupe: Duration::from_secs(90 * 86_400),
@@ -171,7 +177,7 @@ impl Default for Plan {
 
 impl Node {
     pub(crate) async fn start(engine: Arc<dyn Engine>, plan: Plan) -> Self {
-        let world = world(plan.declares, plan.effects.clone(), plan.dedupe);
+        let world = world(&plan);
         Self::start_in(engine, plan, world).await
     }
 
@@ -186,7 +192,7 @@ impl Node {
 
     /// Remembers the definitions of earlier configurations, and what it declares itself, before anything runs.
     pub(crate) async fn remembering(engine: Arc<dyn Engine>, plan: Plan) -> Self {
-        let world = world(plan.declares, plan.effects.clone(), plan.dedupe);
+        let world = world(&plan);
         first::start(&engine, &plan.clock, &world.base, &world.catalog).await.unwrap();
         Self::start_in(engine, plan, world).await
     }
@@ -237,20 +243,21 @@ impl Node {
 }
 
 /// The world of a test node.
-fn world(declares: &str, effects: Effects, dedupe: Duration) -> World {
+fn world(plan: &Plan) -> World {
+    let authority = format!("{}.example", plan.name);
     World {
-        name: "here".into(),
-        base: "https://here.example".into(),
-        authority: Authority::parse("here.example").unwrap(),
-        actor: Iri::parse("https://here.example/actor").unwrap(),
-        catalog: Arc::new(catalog(declares, &effects)),
-        effects,
+        name: plan.name.into(),
+        base: format!("https://{authority}"),
+        authority: Authority::parse(&authority).unwrap(),
+        actor: Iri::parse(&format!("https://{authority}/actor")).unwrap(),
+        catalog: Arc::new(catalog(plan.declares, &plan.effects)),
+        effects: plan.effects.clone(),
         accept: Accept::All,
         delivery: Delivery::default(),
-        dedupe,
+        dedupe: plan.dedupe,
         incarnation: 1,
         reserved: &[],
-        runners: Runners::default(),
+        runners: plan.runners.clone(),
     }
 }
 
