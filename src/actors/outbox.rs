@@ -186,7 +186,7 @@ impl Entity for Outbox {
                 Ok(self.send(turn, entry))
             }
             Command::Reported { entry, report } => Ok(self.reported(turn, rows, entry, report)),
-            Command::Flush if self.paused || self.retry_at.is_some_and(|at| at > turn.now) => Ok(Decision::default()),
+            Command::Flush if !self.is_open(turn) => Ok(Decision::default()),
             Command::Flush | Command::Retry => Ok(self.reopen(turn, rows, Event::Reopened)),
             Command::Continue => Ok(self.reopen(turn, rows, Event::Continued)),
             Command::Pause => Ok(Decision::default().event(Event::Paused)),
@@ -266,8 +266,10 @@ impl Outbox {
         self.queued = self.queued.saturating_sub(1);
     }
 
-    fn is_open(&self, now: Time) -> bool {
-        !self.paused && self.retry_at.is_none_or(|at| at <= now)
+    /// No pause is longer than the longest: one that seems to be was begun before the clock was set back.
+    fn is_open(&self, turn: &Turn<'_>) -> bool {
+        let is_over = |at: Time| at <= turn.now || at.since(turn.now) > turn.world.delivery.retry_delay_max;
+        !self.paused && self.retry_at.is_none_or(is_over)
     }
 
     /// Queues an entry, and starts it at once if nothing stands before it.
@@ -282,7 +284,7 @@ impl Outbox {
 
     /// How many entries may start: one to try a peer that failed, else what fits.
     pub(super) fn room(&self, turn: &Turn<'_>, in_flight: &BTreeMap<u64, Underway>, failures: u32) -> usize {
-        if !self.is_open(turn.now) {
+        if !self.is_open(turn) {
             return 0;
         }
         let places = if failures > 0 { 1 } else { turn.world.delivery.in_flight_max };

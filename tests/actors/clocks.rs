@@ -100,6 +100,27 @@ struct Life {
     services: Arc<Services>,
 }
 
+/// What the flow that asks for something asks it for.
+async fn make_thing(node: &Node) {
+    let create = stream::Create {
+        kind: "note".into(),
+        fields: json!({ "title": "thing" }),
+        to: Vec::new(),
+        visibility: None,
+        attributed_to: None,
+        into: None,
+    };
+    let thing = stream::object_stream("thing");
+    node.runtime.registry().ask::<Stream>(&thing, stream::Command::Create(create), None).await.unwrap();
+}
+
+async fn start(node: &Node, flow: &str, id: &str) {
+    let definition = node.runtime.world.catalog.current(flow).unwrap().hash.0.clone();
+    let origin = Origin::Api { by: "test".into() };
+    let start = Start { name: flow.into(), definition, input: Input::default(), origin };
+    node.runtime.registry().ask::<Flow>(id, Command::Start(Box::new(start)), None).await.unwrap();
+}
+
 impl Life {
     async fn begin() -> Self {
         let (engine, services) = (SteeredEngine::shared(), Arc::new(Services::default()));
@@ -107,27 +128,14 @@ impl Life {
         let (outside, kinds) = (services.clone(), Kinds::default());
         let plan = Plan { declares: DECLARED, kinds, outside, clock: clock.clone(), ..Plan::default() };
         let node = Node::start(engine.clone(), plan).await;
-        let create = stream::Create {
-            kind: "note".into(),
-            fields: json!({ "title": "thing" }),
-            to: Vec::new(),
-            visibility: None,
-            attributed_to: None,
-            into: None,
-        };
-        let thing = stream::object_stream("thing");
-        node.runtime.registry().ask::<Stream>(&thing, stream::Command::Create(create), None).await.unwrap();
+        make_thing(&node).await;
         Self { node, engine, clock, services }
     }
 
     /// Instances of all flows that wait, with this behind their names.
     async fn start(&self, which: &str) {
         for flow in WAITS {
-            let definition = self.node.runtime.world.catalog.current(flow).unwrap().hash.0.clone();
-            let origin = Origin::Api { by: "test".into() };
-            let start = Start { name: flow.into(), definition, input: Input::default(), origin };
-            let start = Command::Start(Box::new(start));
-            self.node.runtime.registry().ask::<Flow>(&format!("{flow}{which}"), start, None).await.unwrap();
+            start(&self.node, flow, &format!("{flow}{which}")).await;
         }
         self.pass(600).await;
     }
@@ -263,5 +271,24 @@ fn what_a_clock_that_was_set_back_holds_up_is_moved_on_by_verbs() {
         life.clock.set(YEAR);
         life.pass(6 * HOUR).await;
         assert_eq!(life.phases("").await, ended);
+    });
+}
+
+#[test]
+fn what_a_peer_did_not_take_is_sent_again_within_the_longest_pause_when_the_clock_was_set_back() {
+    on_system(async {
+        let engine = SteeredEngine::shared();
+        let clock = JumpingClock::steered(Duration::ZERO);
+        let outside = Arc::new(node::Scripted { reports: Mutex::new(vec![node::answered(503)]), ..Default::default() });
+        let (kinds, told) = (Kinds::default(), outside.clone());
+        let plan = Plan { declares: DECLARED, kinds, outside, clock: clock.clone(), ..Plan::default() };
+        let node = Node::start(engine, plan).await;
+        make_thing(&node).await;
+        start(&node, "ask", "ask").await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(told.done.lock().len(), 1);
+        clock.set(-YEAR);
+        tokio::time::sleep(Duration::from_secs(3 * HOUR)).await;
+        assert!(told.done.lock().len() > 1, "it is held up");
     });
 }
