@@ -109,7 +109,7 @@ impl Outbox {
                 self.start(decision, &in_flight, rest, room(self.failures))
             }
             Verdict::Later { what, after } => {
-                let until = until(turn, self.failures, self.retry_at, after);
+                let until = until(turn, self.failures, self.shut_until(turn), after);
                 let decision = Decision::default().put(queue_row(number), &entry).put(troubled(turn.me), &what);
                 let waiting = State::Waiting { attempts: entry.attempts, what: Some(what.clone()) };
                 let decision = noted(decision, &entry, waiting);
@@ -165,8 +165,8 @@ impl Outbox {
 }
 
 /// Until when the peer is left alone. While it is already, only its own word makes that longer.
-fn until(turn: &Turn<'_>, failures: u32, retry_at: Option<Time>, asked: Option<Duration>) -> Time {
-    match retry_at.filter(|at| *at > turn.now) {
+fn until(turn: &Turn<'_>, failures: u32, shut_until: Option<Time>, asked: Option<Duration>) -> Time {
+    match shut_until {
         Some(at) => at.max(turn.now.plus(asked.unwrap_or_default().min(turn.world.delivery.retry_delay_max))),
         None => turn.now.plus(pause(turn, failures, asked)),
     }

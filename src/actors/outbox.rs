@@ -216,11 +216,12 @@ impl Entity for Outbox {
             }
             Event::PutOff { entry, at, until, what } => {
                 self.in_flight.remove(entry);
-                // Those that were under way when the peer was put off fail with it: that is one failure, not many.
-                if self.retry_at.is_none_or(|before| before <= *at) {
+                // Those that were under way when the peer was put off fail with it: that is one failure, not many. What it
+                // was put off to counts no more when it lies behind this: the clock was set back in between.
+                if self.retry_at.is_none_or(|before| before <= *at || before > *until) {
                     self.failures = self.failures.saturating_add(1);
                 }
-                self.retry_at = Some(self.retry_at.map_or(*until, |before| before.max(*until)));
+                self.retry_at = Some(*until);
                 self.last_error = Some(LastError { at: *at, what: what.clone() });
             }
             Event::Refused { entry, .. } => drop(self.in_flight.remove(entry)),
@@ -266,10 +267,15 @@ impl Outbox {
         self.queued = self.queued.saturating_sub(1);
     }
 
-    /// No pause is longer than the longest: one that seems to be was begun before the clock was set back.
+    /// Until when the peer is left alone. No pause is longer than the longest: one that seems to be was begun before the
+    /// clock was set back, and is over.
+    pub(super) fn shut_until(&self, turn: &Turn<'_>) -> Option<Time> {
+        let longest = turn.world.delivery.retry_delay_max;
+        self.retry_at.filter(|at| *at > turn.now && at.since(turn.now) <= longest)
+    }
+
     fn is_open(&self, turn: &Turn<'_>) -> bool {
-        let is_over = |at: Time| at <= turn.now || at.since(turn.now) > turn.world.delivery.retry_delay_max;
-        !self.paused && self.retry_at.is_none_or(is_over)
+        !self.paused && self.shut_until(turn).is_none()
     }
 
     /// Queues an entry, and starts it at once if nothing stands before it.

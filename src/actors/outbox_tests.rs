@@ -186,6 +186,21 @@ fn a_peer_that_fails_is_left_alone_longer_each_time() {
     assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600]);
 }
 
+#[test]
+fn a_peer_that_fails_is_left_alone_as_long_as_ever_once_the_clock_was_set_back() {
+    const YEAR: u64 = 365 * 86_400_000;
+    let mut outbox = stage();
+    outbox.take(send("a", "a")).unwrap();
+    outbox.down(0);
+    outbox.now = Time(outbox.now.0.checked_sub(YEAR).expect("the stage begins later"));
+    assert_eq!(outbox.sent(Command::Flush), ["a"], "not a year later");
+    let due = outbox.down(0).timers[RETRY_TIMER].unwrap();
+    assert_eq!((due.since(outbox.now), outbox.state.failures), (Duration::from_secs(2), 2));
+    assert!(outbox.sent(Command::Flush).is_empty(), "it is left alone");
+    outbox.now = due;
+    assert_eq!(outbox.sent(Command::Flush), ["a"]);
+}
+
 /// Thirty requests were under way when the peer went down: a moment's outage must not count as thirty.
 #[test]
 fn many_that_fail_together_are_one_failure() {
