@@ -6,6 +6,7 @@ use crate::cli::ago::{ago, span};
 use crate::cli::list::{items, more, text};
 use crate::cli::table::{pairs, table};
 use crate::clock::Time;
+use crate::domains::flow::state::moment;
 
 /// Letters of the input; all of it is in `--json`.
 const INPUT_MAX: usize = 200;
@@ -124,7 +125,8 @@ fn took(millis: u64) -> String {
 fn details(value: &Value, without: &[&str]) -> String {
     let told = value.as_object().into_iter().flatten();
     let told = told.filter(|(name, value)| !value.is_null() && *name != "span" && !without.contains(&name.as_str()));
-    told.map(|(name, _)| format!("{name}: {}", text(value, name))).collect::<Vec<_>>().join("  ")
+    let said = |name, it| moment(name, it).map_or_else(|| text(value, name), |at| at.to_string());
+    told.map(|(name, it)| format!("{name}: {}", said(name, it))).collect::<Vec<_>>().join("  ")
 }
 
 #[cfg(test)]
@@ -141,7 +143,10 @@ mod tests {
                 "id": "f", "phase": "undoing", "input": { "input": { "n": long } },
                 "parent": { "id": "p", "step": "ask" },
                 "children": [{ "id": "c", "flow": "child", "step": "call", "run": 1 }],
-                "steps": { "call": { "state": "done", "result": { "a": 1 } } },
+                "steps": {
+                    "call": { "state": "done", "result": { "a": 1 } },
+                    "go": { "state": "waiting", "signal": "go", "until": 1_795_621_759_959_u64 },
+                },
                 "undo": [
                     { "step": "first", "result": 7 },
                     { "step": "call", "run": 2, "undo": { "state": "stuck", "attempt": 3, "reason": "gone" } },
@@ -161,6 +166,7 @@ mod tests {
             "2 h",
             "payload: 2",
             "attempt: 3  reason: gone",
+            "until: 2026-11-25T15:49:19.959Z",
             "not begun",
         ] {
             assert!(shown.contains(words), "{words} is not in {shown}");

@@ -159,6 +159,11 @@ impl StepState {
     }
 }
 
+/// The moment of a state or a fact, by the names under which they have some; as JSON it is milliseconds since 1970.
+pub fn moment(name: &str, value: &Value) -> Option<Time> {
+    value.as_u64().filter(|_| ["at", "until"].contains(&name)).map(Time)
+}
+
 /// What a value counts for the limit: the bytes of its JSON.
 pub(crate) fn size(value: &Value) -> u64 {
     /// Counts instead of keeping.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{filter, layout_of, moving, starting, text, time};
 use crate::actors::flow::Flow;
+use crate::domains::flow::state::moment;
 use crate::domains::flow::verbs::Verb;
 use crate::tokens::Scope;
 use crate::web::auth::{granted, require};
@@ -55,7 +56,7 @@ fn listed(site: &Site, words: &BTreeMap<String, String>, page: &Page<Value>) -> 
     };
     html! {
         p.meta {
-            a href="/flows/queues" { "Queues" } " · " a href="/flows/versions" { "Versions" } " · " a href="/flows/runners" { "Runners" }
+            a href="/flows/queues" { "Queues" } " · " a href="/flows/schedules" { "Schedules" } " · " a href="/flows/versions" { "Versions" } " · " a href="/flows/runners" { "Runners" }
         }
         (filter::form(site, words))
         @if page.items.is_empty() { p.empty { "No flows here." } }
@@ -266,7 +267,8 @@ fn undo_of(entry: &Value) -> String {
 
 fn details(value: &Value, without: &[&str]) -> String {
     let told = value.as_object().into_iter().flatten().filter(|(name, _)| !without.contains(&name.as_str()));
-    let told: Vec<String> = told.map(|(name, value)| format!("{name}: {}", text(value))).collect();
+    let said = |name, value| moment(name, value).map_or_else(|| text(value), |at| at.to_string());
+    let told: Vec<String> = told.map(|(name, value)| format!("{name}: {}", said(name, value))).collect();
     let told = told.join("  ");
     match told.chars().count() > SHOWN_MAX {
         true => told.chars().take(SHOWN_MAX).chain(['…']).collect(),
