@@ -15,6 +15,8 @@ use tracing::field::display;
 use tracing::{Instrument as _, Span, error, info_span};
 
 use super::guard;
+use super::negotiate::is_looked_at;
+use super::pages::problem;
 use super::routes::is_care;
 use super::site::Site;
 use super::stream::Work;
@@ -130,7 +132,7 @@ where
     let answered = async move {
         let _working = working;
         let response = match called {
-            Ok((call, client)) => written_out(&site, call.await?, &id, client),
+            Ok((call, client)) => written_out(&site, call.await?, &id, client, listener),
             Err(refused) => refused.map_into_right_body(),
         };
         Ok(with_id(response, &id))
@@ -161,6 +163,7 @@ fn written_out<B: MessageBody>(
     response: ServiceResponse<B>,
     id: &str,
     client: Option<Client>,
+    listener: Listener,
 ) -> ServiceResponse<EitherBody<B>> {
     let problem = response.response().extensions().get::<Problem>().cloned();
     let Some(problem) = problem else { return response.map_into_left_body() };
@@ -172,12 +175,15 @@ fn written_out<B: MessageBody>(
     }
     let (request, _) = response.into_parts();
     let asks_for_signature = problem.challenge == Some(SIGNATURE);
-    let mut refused = problem.respond(id.to_owned());
+    let mut refused = problem.clone().respond(id.to_owned());
     if asks_for_signature {
         let (with_body, with_key) = (!request.method().is_safe(), request.headers().contains_key("idempotency-key"));
         if let Ok(value) = header::HeaderValue::from_str(&challenge::wanted(with_body, with_key)) {
             refused.headers_mut().insert(header::HeaderName::from_static("accept-signature"), value);
         }
+    }
+    if listener == Listener::Public && is_looked_at(&request) {
+        refused = problem::page(site, &problem, id, refused);
     }
     ServiceResponse::new(request, refused).map_into_right_body()
 }

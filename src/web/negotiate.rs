@@ -5,6 +5,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use maud::Markup;
 use serde::Serialize;
 
+/// Pages have no scripts, and nobody else's page holds them.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
 /// What a request wants to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -46,10 +49,25 @@ pub fn activity_json(value: &impl Serialize) -> HttpResponse {
     json(Wanted::Activity, value)
 }
 
+/// Whether people look at the answer: only browsers ask for HTML by name.
+pub fn is_looked_at(request: &HttpRequest) -> bool {
+    let accept = request.headers().get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accept.to_ascii_lowercase().contains("text/html") && wanted(request) == Wanted::Html
+}
+
 pub fn html(page: Markup) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("text/html; charset=utf-8")
-        .insert_header((header::VARY, "Accept"))
-        .insert_header((header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"))
-        .body(page.into_string())
+    let mut response = HttpResponse::Ok().body(page.into_string());
+    page_headers(response.headers_mut());
+    response
+}
+
+/// What stands over every page.
+pub fn page_headers(headers: &mut header::HeaderMap) {
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::VARY, "Accept"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+    ] {
+        headers.insert(name, header::HeaderValue::from_static(value));
+    }
 }

@@ -24,6 +24,7 @@ pub mod deliveries;
 mod filter;
 pub mod flows;
 pub mod moving;
+pub mod problem;
 pub mod queues;
 pub mod schedules;
 pub mod starting;

@@ -212,8 +212,7 @@ fn queues_versions_and_runners_are_pages_for_people_and_json_for_programs() {
     let all = page(&node, "/flows");
     for target in ["/flows/queues", "/flows/versions", "/flows/runners"] {
         assert!(all.contains(&format!("href=\"{target}\"")), "nothing leads to {target}: {all}");
-        let refused = node.send(&Call::get(target).accept("text/html"));
-        refused.refused(401);
+        let refused = node.send(&Call::get(target).accept("text/html")).expect(401);
         assert!(refused.header("www-authenticate").is_some_and(|it| it.starts_with("Basic")), "{refused}");
         node.get(target).expect(200).json();
     }

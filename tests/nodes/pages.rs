@@ -37,8 +37,31 @@ fn the_same_address_is_a_page_for_people_and_json_for_programs() {
         assert_eq!(object.json()["id"], format!("{}/gig", node.base()));
         assert_eq!(object.json()["type"], "Article");
     }
-    let problem = get(&node, "/none", browser);
-    problem.refused(404);
+}
+
+#[test]
+fn a_refusal_is_a_page_for_whoever_looks_and_a_problem_for_all_others() {
+    let node = Node::start(Plan::blog());
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let looks = |call: Call, status: u16, word: &str| {
+        let page = node.send(&call.accept(browser)).expect(status);
+        assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+        assert!(page.header("content-security-policy").is_some() && page.header("vary") == Some("Accept"));
+        let id = page.header("x-request-id").unwrap();
+        assert!(page.text().contains(word) && page.text().contains(id), "{}", page.text());
+        page
+    };
+    looks(Call::get("/none"), 404, "/none");
+    let asked = looks(Call::get("/flows"), 401, "token");
+    assert!(asked.header("www-authenticate").is_some_and(|how| how.starts_with("Basic")), "the browser asks for one");
+    let form = Call::post("/flows/start").header("content-type", "application/x-www-form-urlencoded");
+    looks(form.clone().body("name=digest&token=qb_none"), 401, "token");
+    looks(form.body(format!("name=%3Cb%3Enone&token={}", node.token)), 404, "&lt;b&gt;none");
+    let other = looks(Call::get("/inbox"), 405, "POST");
+    assert_eq!(other.header("allow"), Some("POST"));
+    for accept in ["*/*", "application/json", "application/activity+json", "text/html;q=0.5, application/json"] {
+        get(&node, "/none", accept).refused(404);
+    }
 }
 
 #[test]
@@ -115,7 +138,7 @@ fn what_is_not_public_is_there_for_tokens_only() {
     get(&node, "/open", json).expect(200);
     for hidden in ["/friends", "/letter"] {
         get(&node, hidden, json).refused(404);
-        get(&node, hidden, "text/html").refused(404);
+        get(&node, hidden, "text/html").expect(404);
         node.get(hidden).expect(200);
     }
     for list in ["/", "/activities", "/outbox"] {

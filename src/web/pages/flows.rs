@@ -56,7 +56,7 @@ fn listed(site: &Site, words: &BTreeMap<String, String>, page: &Page<Value>) -> 
     };
     html! {
         p.meta {
-            a href="/flows/queues" { "Queues" } " · " a href="/flows/schedules" { "Schedules" } " · " a href="/flows/versions" { "Versions" } " · " a href="/flows/runners" { "Runners" }
+            a href="/flows/queues" { "Queues" } " · " a href="/flows/versions" { "Versions" } " · " a href="/flows/runners" { "Runners" }
         }
         (filter::form(site, words))
         @if page.items.is_empty() { p.empty { "No flows here." } }
