@@ -17,23 +17,23 @@ use super::once::Once;
 use super::prepare::{Ready, Waiter};
 use super::record::{self, Answer, Cause};
 use super::rows::Rows;
-use super::runtime::Counters;
+use super::runtime::{Counters, Runtime};
 use super::world::World;
 use crate::clock::Time;
 use crate::domains::trace;
 
 /// A decision, a refusal, or a panic.
-type Decided<E> = Result<Result<Decision<E>, <E as Entity>::Rejection>, Box<dyn Any + Send>>;
+pub(super) type Decided<E> = Result<Result<Decision<E>, <E as Entity>::Rejection>, Box<dyn Any + Send>>;
 
 /// The moment of a turn.
 #[derive(Clone)]
-struct Moment {
-    now: Time,
-    random: [u8; 16],
-    from: Option<ActorId>,
-    trace: Option<trace::Context>,
-    noted: bool,
-    timed: bool,
+pub(super) struct Moment {
+    pub(super) now: Time,
+    pub(super) random: [u8; 16],
+    pub(super) from: Option<ActorId>,
+    pub(super) trace: Option<trace::Context>,
+    pub(super) noted: bool,
+    pub(super) timed: bool,
 }
 
 /// What is to be done once it is decided.
@@ -62,7 +62,7 @@ fn repeated<E: Entity>(once: Once, stored: Option<Answer>) -> Repeated<E> {
 }
 
 impl Moment {
-    fn decide<E: Entity>(
+    pub(super) fn decide<E: Entity>(
         &self,
         me: &ActorId,
         world: &World,
@@ -74,6 +74,21 @@ impl Moment {
         let (from, trace) = (from.as_ref(), trace.as_ref());
         let turn = Turn { me, from, now: *now, random: *random, world, trace, noted: *noted, timed: *timed };
         catch_unwind(AssertUnwindSafe(|| state.decide(&turn, rows, command)))
+    }
+
+    /// The same on another thread, once there is room beside the arbiters.
+    pub(super) async fn decide_aside<E: Entity>(
+        self,
+        runtime: Arc<Runtime>,
+        me: ActorId,
+        state: E,
+        rows: Rows,
+        command: E::Command,
+    ) -> Decided<E> {
+        let _room = runtime.aside.acquire().await;
+        let world = runtime.world.clone();
+        let decided = spawn_blocking(move || self.decide(&me, &world, &state, &rows, command));
+        decided.await.unwrap_or_else(|stopped| Err(Box::new(stopped)))
     }
 }
 
@@ -115,18 +130,14 @@ impl<E: Entity> Host<E> {
             self.decided(decided, Then { moment, cause, source, first, waiter });
             return true;
         }
-        let (me, world, state, setting) = (me.clone(), Arc::clone(world), life.state.clone(), moment.clone());
-        let room = self.runtime.aside.clone();
-        let decided = async move {
-            let _room = room.acquire().await;
-            spawn_blocking(move || setting.decide(&me, &world, &state, &rows, command)).await
-        };
+        let (runtime, me, state) = (self.runtime.clone(), me.clone(), life.state.clone());
+        let decided = moment.clone().decide_aside(runtime, me, state, rows, command);
         let then = Then { moment, cause, source, first, waiter };
         // The next turn waits for this one as for a read.
         self.read_first(
             decided.into_actor(self).map(move |decided, host: &mut Self, ctx| {
                 match host.falling {
-                    None => host.decided(decided.unwrap_or_else(|stopped| Err(Box::new(stopped))), then),
+                    None => host.decided(decided, then),
                     // An earlier turn was lost in the meantime, and this one would rest on it.
                     Some(_) => host.turn_away(then.waiter),
                 }

@@ -36,6 +36,12 @@ steps.wait = { suspend = "go" }
 steps.choose = { branch = "input.all(x, results.wait.exists(y, y == x))", then = "end", else = ["send"], after = "wait" }
 steps.send = { effect = "notify", with = { text = "'some are missing'" } }
 
+[flow.crowd]
+steps.tell = { each = "[1, 2]", parallel = 64, effect = "notify", with = { text = "string(input.exists(x, x == item))" } }
+
+[flow.alone]
+steps.tell = { each = "[1, 2]", parallel = 1, effect = "notify", with = { text = "string(input.exists(x, x == item))" } }
+
 [type.note]
 as = "Note"
 fields.text = { kind = "text" }
@@ -322,6 +328,16 @@ fn a_turn_that_may_walk_much_is_long_from_what_the_instance_and_the_command_have
     assert!(!is_long(&flow, &Command::Pause { by: None }));
     flow.take(resume(900)).unwrap();
     assert_eq!(flow.phase(), Phase::Done, "all are there");
+}
+
+#[test]
+fn elements_that_begin_together_make_a_turn_longer() {
+    let flow = stage();
+    let is_long = |name: &str| {
+        let definition = flow.world.catalog.current(name).unwrap();
+        definition.effort.is_long(|| 2_000)
+    };
+    assert!(is_long("crowd") && !is_long("alone"));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! What a command would come to: decided on what is on disk, and nothing of it is kept.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use super::ask::AskError;
-use super::entity::{ActorId, Entity, Turn};
+use super::deciding::Moment;
+use super::entity::{ActorId, Entity};
 use super::life::Life;
 use super::prepare::fetch;
 use super::runtime::Runtime;
@@ -13,7 +14,7 @@ use super::runtime::Runtime;
 /// # Errors
 /// What [`ask`](super::registry::Registry::ask) would say.
 pub async fn rehearse<E: Entity>(
-    runtime: &Runtime,
+    runtime: &Arc<Runtime>,
     key: &str,
     command: E::Command,
 ) -> Result<(), AskError<E::Rejection>> {
@@ -21,8 +22,11 @@ pub async fn rehearse<E: Entity>(
     let life = Life::<E>::rebuild(&runtime.engine, &me).await.map_err(|error| AskError::Damaged(error.to_string()))?;
     let reads = E::reads(&me, &command);
     let rows = fetch(&runtime.engine, &me, reads, 0).await.map_err(AskError::Store)?.over(&life.flying);
-    let (now, random, world) = (runtime.clock.now(), runtime.draw(), &*runtime.world);
-    let turn = Turn { me: &me, from: None, now, random, world, trace: None, noted: false, timed: true };
-    let decided = catch_unwind(AssertUnwindSafe(|| life.state.decide(&turn, &rows, command)));
+    let (now, random) = (runtime.clock.now(), runtime.draw());
+    let moment = Moment { now, random, from: None, trace: None, noted: false, timed: true };
+    let decided = match life.state.is_long(&runtime.world, &command) {
+        true => moment.decide_aside(runtime.clone(), me, life.state, rows, command).await,
+        false => moment.decide(&me, &runtime.world, &life.state, &rows, command),
+    };
     decided.map_err(|_| AskError::Panicked)?.map(drop).map_err(AskError::Rejected)
 }

@@ -77,7 +77,7 @@ pub struct Runtime {
     /// Turns that something was drawn for.
     drawn: AtomicU32,
     /// Turns decided beside the arbiters at the same time: as many as there are cores.
-    pub(super) aside: Arc<Semaphore>,
+    pub(super) aside: Semaphore,
 }
 
 /// Counted since the start, for admin and benchmarks.
@@ -124,7 +124,7 @@ impl Runtime {
             counters: Counters::default(),
             retention: Mutex::default(),
             drawn: AtomicU32::new(0),
-            aside: Arc::new(Semaphore::new(cores)),
+            aside: Semaphore::new(cores),
         }))
     }
 

@@ -182,8 +182,11 @@ fn written_out<B: MessageBody>(
             refused.headers_mut().insert(header::HeaderName::from_static("accept-signature"), value);
         }
     }
-    if listener == Listener::Public && is_looked_at(&request) {
-        refused = problem::page(site, &problem, id, refused);
+    if listener == Listener::Public {
+        refused.headers_mut().insert(header::VARY, header::HeaderValue::from_static("Accept"));
+        if is_looked_at(&request) {
+            refused = problem::page(site, &problem, id, refused);
+        }
     }
     ServiceResponse::new(request, refused).map_into_right_body()
 }

@@ -60,7 +60,9 @@ fn a_refusal_is_a_page_for_whoever_looks_and_a_problem_for_all_others() {
     let other = looks(Call::get("/inbox"), 405, "POST");
     assert_eq!(other.header("allow"), Some("POST"));
     for accept in ["*/*", "application/json", "application/activity+json", "text/html;q=0.5, application/json"] {
-        get(&node, "/none", accept).refused(404);
+        let refused = get(&node, "/none", accept);
+        refused.refused(404);
+        assert_eq!(refused.header("vary"), Some("Accept"), "no cache takes one for the other");
     }
 }
 

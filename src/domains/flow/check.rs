@@ -121,7 +121,7 @@ pub fn compile(definition: Definition, bounds: Bounds) -> Result<Compiled, Vec<F
     let hash = definition.hash();
     let effort = Effort::default();
     let compiled = Compiled { hash, definition, bounds, order, steps, result, search, concurrency, rate, effort };
-    let effort = Effort::of(compiled.expressions().into_iter().map(|(_, it, _)| it));
+    let effort = compiled.effort();
     Ok(Compiled { effort, ..compiled })
 }
 
@@ -134,6 +134,17 @@ pub enum Gives {
 }
 
 impl Compiled {
+    /// Each expression once in a turn, and those of elements as often as there are elements that begin together.
+    fn effort(&self) -> Effort {
+        let once = self.expressions().into_iter().map(|(_, it, _)| (it, 1));
+        let elements = self.definition.steps.iter().filter_map(|(name, step)| match step.kind {
+            Kind::Each { parallel, .. } => Some((&self.steps.get(name)?.with, u64::from(parallel.saturating_sub(1)))),
+            _ => None,
+        });
+        let filled = elements.flat_map(|(with, times)| with.values().map(move |it| (it.expressions(""), times)));
+        Effort::of(once.chain(filled.flat_map(|(all, times)| all.into_iter().map(move |(_, it)| (it, times)))))
+    }
+
     /// Every expression, where it stands, and what it has to give.
     pub fn expressions(&self) -> Vec<(String, &Expression, Gives)> {
         let search = self.search.iter().map(|(name, it)| (format!("search.{name}"), it));

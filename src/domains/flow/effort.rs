@@ -20,12 +20,13 @@ pub struct Effort {
 }
 
 impl Effort {
-    pub fn of<'a>(expressions: impl Iterator<Item = &'a Expression>) -> Self {
-        expressions.fold(Self::default(), |effort, expression| match expression.uses().macros.map(u64::from) {
+    /// Of expressions, each with how often one turn may evaluate it.
+    pub fn of<'a>(expressions: impl Iterator<Item = (&'a Expression, u64)>) -> Self {
+        expressions.fold(Self::default(), |effort, (expression, times)| match expression.uses().macros.map(u64::from) {
             [0, _] => effort,
             [outer, inner] => Self {
-                outer: effort.outer + outer,
-                inner: effort.inner + inner,
+                outer: effort.outer + outer * times,
+                inner: effort.inner + inner * times,
                 source: effort.source.max(expression.source().len() as u64),
             },
         })
@@ -50,7 +51,7 @@ mod tests {
     fn effort(sources: &[&str]) -> Effort {
         let names = Names { variables: vec!["input"], ..Names::default() };
         let all: Vec<_> = sources.iter().map(|source| Expression::compile(source, &names).unwrap()).collect();
-        Effort::of(all.iter())
+        Effort::of(all.iter().map(|it| (it, 1)))
     }
 
     #[test]
